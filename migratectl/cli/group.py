@@ -1,0 +1,231 @@
+"""The shape of the commands: groups that load a command when it is called, global options that stand anywhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from migratectl.cli.params import PID, SECONDS, UID
+from migratectl.cli.session import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FLAGS = frozenset({"--json", "--dry-run", "--quiet", "--verbose"})
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "terminal_width": 80, "max_content_width": 80}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    What is known of a command that is not loaded.
+
+    Args:
+        section: Heading under which the help lists it.
+        help: Its line in the help, equal to the first line of its own.
+        module: Module of ``migratectl.cli`` that has it; None with *group*.
+        group: A group of further commands, instead of a module.
+    """
+
+    section: str
+    help: str
+    module: str | None = None
+    group: Mapping[str, Entry] | None = None
+
+
+class Command(click.Command):
+    """A command that takes the global options too and ends its help with examples."""
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.examples = examples
+        self.context_settings = CONTEXT | dict(self.context_settings)
+        taken = {word for param in self.params for word in param.opts}
+        self.params.extend(option for option in global_options(hidden=True) if not taken & {*option.opts})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words, and tell the session which command they call and how the journal keeps them."""
+        words = own_words(self, args)
+        rest = super().parse_args(ctx, args)
+        session = ctx.find_object(Session)
+        if session is not None:
+            session.command = ctx.command_path.partition(" ")[2]
+            session.words = (*session.command.split(), *words, *session.options.caller_words())
+        return rest
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples and where the global options are told."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  migratectl {example}\n")
+        formatter.write("\nThe global options of 'migratectl --help' may follow the command too.\n")
+
+
+class LazyGroup(click.Group):
+    """
+    A group that knows its commands by a registry and imports the module of the one that is called.
+
+    Args:
+        registry: Names of the commands, in the order of the help, and what is known of them.
+    """
+
+    def __init__(self, *args: Any, registry: Mapping[str, Entry], **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.registry = registry
+        self.context_settings = CONTEXT | dict(self.context_settings)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the registry, in its order."""
+        return list(self.registry)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, loaded now; None where there is none."""
+        if cmd_name not in self.commands and cmd_name in self.registry:
+            self.commands[cmd_name] = self._load(cmd_name, self.registry[cmd_name])
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section, without loading one."""
+        for section in dict.fromkeys(entry.section for entry in self.registry.values()):
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(name, entry.help) for name, entry in self.registry.items() if entry.section == section]
+                )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of the commands, and the options of the group."""
+        names = [
+            CompletionItem(name, help=entry.help)
+            for name, entry in self.registry.items()
+            if name.startswith(incomplete)
+        ]
+        return names if names or not incomplete.startswith("-") else click.Command.shell_complete(self, ctx, incomplete)
+
+    def call(self, name: str, words: list[str], session: Session) -> Any:
+        """
+        Run what the words say.
+
+        A line that begins with a command, as those of a batch do, is spared the reading of the group's own options.
+
+        Args:
+            name: The program's name.
+            words: The words after it.
+            session: What the command works on.
+
+        Returns:
+            What the command returned.
+        """
+        first = self.get_command(click.Context(self), words[0]) if words else None
+        if first is None:
+            with self.make_context(name, words, obj=session) as context:
+                return self.invoke(context)
+        top = click.Context(self, info_name=name, obj=session)
+        with top, first.make_context(words[0], words[1:], parent=top) as context:
+            return first.invoke(context)
+
+    def _load(self, name: str, entry: Entry) -> click.Command:
+        if entry.group is not None:
+            return LazyGroup(name, help=entry.help, registry=entry.group, params=global_options(hidden=True))
+        module = importlib.import_module(f"migratectl.cli.{entry.module}")
+        path = name if self.name is None else f"{self.name}-{name}"
+        found: click.Command = getattr(module, f"{path.replace('-', '_')}_command")
+        return found
+
+
+def command(*examples: str) -> Callable[[Callable[..., int]], Command]:
+    """A command whose first argument is the session; its help comes from the docstring, *examples* close it."""
+
+    def decorate(function: Callable[..., int]) -> Command:
+        return click.command(cls=Command, examples=examples)(click.pass_obj(function))
+
+    return decorate
+
+
+def own_words(command: click.Command, args: Sequence[str]) -> list[str]:
+    """
+    The words of a command without the global options and their values.
+
+    Args:
+        command: Whose words they are; its own options may have values that look like options.
+        args: The words after its name.
+
+    Returns:
+        What the journal keeps.
+    """
+    takes_value = {
+        word: str(param.name).startswith("global_")
+        for param in command.params
+        if isinstance(param, click.Option) and not param.is_flag and not param.count
+        for word in param.opts
+    }
+    kept: list[str] = []
+    words = iter(args)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            return [*kept, word, *words]
+        if name in takes_value:
+            value = [] if equals else [each for each in (next(words, None),) if each is not None]
+            kept += [] if takes_value[name] else [word, *value]
+        elif not (word in _FLAGS or _is_cluster(word)):
+            kept.append(word)
+    return kept
+
+
+def _is_cluster(word: str) -> bool:
+    """Whether a word is global options of one letter, such as ``-nj`` or ``-sFILE``."""
+    return re.fullmatch(r"-[jnqv]+|-[jnqv]*s.+", word) is not None
+
+
+def global_options(*, hidden: bool) -> list[click.Option]:
+    """
+    The options that every command takes, before and after its name.
+
+    Args:
+        hidden: Leave them out of the help.
+
+    Returns:
+        New options; each writes into the session when it is given.
+    """
+    return [
+        _option(("-s", "--state"), "Use this state file.", hidden, metavar="FILE"),
+        _option(("-j", "--json"), "Print JSON instead of tables.", hidden, is_flag=True),
+        _option(("-n", "--dry-run"), "Do all of it, print the result, change nothing.", hidden, is_flag=True),
+        _option(("--as",), "Call as this user id (default 0).", hidden, type=UID),
+        _option(("--by",), "Call as this task: its user, rights, cpuset and CPU.", hidden, type=PID),
+        _option(
+            ("--timeout",),
+            "Wait so long for another process (default 30).",
+            hidden,
+            type=SECONDS,
+        ),
+        _option(("-q", "--quiet"), "Say less on standard error.", hidden, count=True),
+        _option(("-v", "--verbose"), "Say more on standard error.", hidden, count=True),
+        _option(
+            ("--color",),
+            "Colours: on a terminal, in any case, never.",
+            hidden,
+            type=click.Choice(["auto", "always", "never"]),
+        ),
+    ]
+
+
+def _option(words: tuple[str, ...], text: str, hidden: bool, **keywords: Any) -> click.Option:
+    name = "global_" + words[-1].lstrip("-").replace("-", "_")
+    return click.Option(
+        (*words, name), help=text, hidden=hidden, expose_value=False, callback=_remember, default=None, **keywords
+    )
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    name, session = str(param.name), ctx.find_object(Session)
+    if session is not None and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        session.options.set(name.removeprefix("global_"), value)
+    return value

@@ -1,0 +1,202 @@
+"""Commands that build and run the modelled machine: nodes, tasks, address spaces, holds, swap areas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from migratectl.cli import deferred as operations
+from migratectl.cli.group import Command, command
+from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID
+from migratectl.cli.session import Session
+from migratectl.spans import Size, Span
+from migratectl.uapi import NEVER
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_pid = click.argument("pid", type=PID)
+_span = click.argument("span", type=RANGE, metavar="RANGE")
+_some_span = click.argument("span", type=RANGE, metavar="[RANGE]", required=False)
+
+
+def _place(function: F) -> F:
+    """The options that say where a task runs."""
+    node = click.option("--node", type=NODE, help="The lowest CPU of this node.")
+    cpu = click.option("--cpu", type=CPU, help="This CPU.")
+    return node(cpu(function))
+
+
+def _hold(function: F) -> F:
+    """The options of what stands in a migration's way."""
+    passes = click.option(
+        "--passes",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Free from pass N of a migration on (default: never).",
+    )
+    count = click.option("--count", type=click.IntRange(1), default=1, metavar="N", help="So many of them (default 1).")
+    return passes(count(function))
+
+
+@command("node list", "node list --json")
+def node_list_command(session: Session) -> int:
+    """List the nodes and their memory."""
+    return session.look(operations.show.show_nodes)
+
+
+@command("task create --pid 100 --name db --node 0", "task create --pid 101 --thread-of 100 --cpu 4")
+@click.option("--pid", type=PID, required=True, help="The new task.")
+@click.option("--name", metavar="S", help="Its name.")
+@click.option("--uid", type=UID, default=0, metavar="U", help="Its user (default 0).")
+@_place
+@click.option("--cpuset", default="/", metavar="C", help="Its cpuset (default /).")
+@click.option("--cap", "caps", type=CAPABILITY, multiple=True, help="Give it this capability (repeatable).")
+@click.option("--drop-cap", "drop_caps", type=CAPABILITY, multiple=True, help="Take it this capability (repeatable).")
+@click.option("--no-dumpable", is_flag=True, help="Others of its user may not look into it.")
+@click.option("--kernel-thread", is_flag=True, help="It has no address space.")
+@click.option("--thread-of", type=PID, help="It shares the address space of this task.")
+def task_create_command(session: Session, no_dumpable: bool, **words: Any) -> int:
+    """Create a task or a thread."""
+    _one_of(words, "node", "cpu")
+    task = operations.tasks.TaskCreate(dumpable=not no_dumpable, **words)
+    return session.perform(operations.tasks.task_create, task)
+
+
+@command("task set 100 --uid 1000", "task set 100 --name db")
+@_pid
+@click.option("--uid", type=UID, metavar="U", help="Its user from now on.")
+@click.option("--name", metavar="S", help="Its name from now on.")
+def task_set_command(session: Session, pid: int, uid: int | None, name: str | None) -> int:
+    """Change a task's user or name."""
+    if uid is None and name is None:
+        raise click.UsageError("give --uid, --name or both")
+    return session.perform(operations.tasks.task_set, pid, uid, name)
+
+
+@command("task list", "task list --json")
+def task_list_command(session: Session) -> int:
+    """List the tasks."""
+    return session.look(operations.tasks.task_list)
+
+
+@command("task run-on 100 --node 1", "task run-on 100 --cpu 4")
+@_pid
+@_place
+def task_run_on_command(session: Session, pid: int, node: int | None, cpu: int | None) -> int:
+    """Let a task run on another CPU."""
+    if (node is None) == (cpu is None):
+        raise click.UsageError("give --node or --cpu")
+    return session.perform(operations.tasks.task_run_on, pid, node, cpu)
+
+
+@command("task exit 100")
+@_pid
+def task_exit_command(session: Session, pid: int) -> int:
+    """End a task and free what it had."""
+    return session.perform(operations.tasks.task_exit, pid)
+
+
+@command("mmap 100 64M --label heap", "mmap 100 16p --addr 0x20000000 --prot r")
+@_pid
+@click.argument("size", type=SIZE)
+@click.option("--addr", type=ADDR, help="Start there (default: the lowest free place).")
+@click.option("--label", type=LABEL, help="A name for the range, unique in the address space.")
+@click.option("--shared", is_flag=True, help="Shared between tasks.")
+@click.option("--ino", type=INO, metavar="N", help="Inode number of shared memory.")
+@click.option("--file", metavar="PATH", help="Map this file.")
+@click.option("--offset", type=SIZE, help="From here in the file (default 0).")
+@click.option("--shm", metavar="NAME", help="Map this segment of shared memory.")
+@click.option("--hugetlb", is_flag=True, help="Huge pages.")
+@click.option("--io", is_flag=True, help="Memory of a device.")
+@click.option("--pfnmap", is_flag=True, help="Raw page frames.")
+@click.option("--locked", is_flag=True, help="Locked into memory.")
+@click.option("--prot", type=click.Choice(["rw", "r", "none"]), default="rw", help="Protection (default rw).")
+def mmap_command(session: Session, offset: Size | None, **words: Any) -> int:
+    """Map an area into a task's address space."""
+    _one_of(words, "file", "shm", "hugetlb", "io", "pfnmap")
+    if offset is not None and words["file"] is None:
+        raise click.UsageError("--offset is a place in a file; give --file too")
+    return session.perform(operations.mm.mmap, operations.mm.Mmap(offset=offset or Size(0), **words))
+
+
+@command("munmap 100 heap", "munmap 100 0x10000000+16p")
+@_pid
+@_span
+def munmap_command(session: Session, pid: int, span: Span) -> int:
+    """Unmap a range."""
+    return session.perform(operations.mm.munmap, pid, span)
+
+
+@command("mlock 100 heap+16p", "mlock 100 0x10000000-0x10010000")
+@_pid
+@_span
+def mlock_command(session: Session, pid: int, span: Span) -> int:
+    """Lock a range into memory."""
+    return session.perform(operations.mm.mlock, pid, span)
+
+
+@command("munlock 100 heap", "munlock 100 0x10000000-0x10010000")
+@_pid
+@_span
+def munlock_command(session: Session, pid: int, span: Span) -> int:
+    """Undo mlock for a range."""
+    return session.perform(operations.mm.munlock, pid, span)
+
+
+@command("fault 100 heap --write", "fault 100 0x10000000+16p")
+@_pid
+@_span
+@click.option("--write", is_flag=True, help="Write to the pages (default: read them).")
+def fault_command(session: Session, pid: int, span: Span, write: bool) -> int:
+    """Touch every page of a range in address order."""
+    return session.perform(operations.fault.fault, pid, span, write)
+
+
+def _holding(kind: str, text: str) -> Command:
+    """The command that makes a hold of *kind*."""
+
+    @command(f"page {kind} 100 heap+4p", f"page {kind} 100 0x10000000+1p --passes 5")
+    @_pid
+    @_span
+    @_hold
+    def hold_command(session: Session, pid: int, span: Span, passes: int | None, count: int) -> int:
+        last = None if passes is None or passes >= NEVER else passes
+        return session.perform(operations.holds.hold, kind, pid, span, last, count)
+
+    hold_command.help = text
+    return hold_command
+
+
+def _releasing(kind: str, text: str) -> Command:
+    """The command that ends holds of *kind*."""
+
+    @command(f"page un{kind} 100", f"page un{kind} 100 heap+4p")
+    @_pid
+    @_some_span
+    def release_command(session: Session, pid: int, span: Span | None) -> int:
+        return session.perform(operations.holds.release, kind, pid, span)
+
+    release_command.help = text
+    return release_command
+
+
+page_lock_command = _holding("lock", "Hold the page locks of a range.")
+page_unlock_command = _releasing("lock", "Let page locks of the task go.")
+page_pin_command = _holding("pin", "Hold references on the pages of a range.")
+page_unpin_command = _releasing("pin", "Let references of the task go.")
+
+
+@command("swap on swap1 1G", "swap on swap1 4096p")
+@click.argument("name")
+@click.argument("size", type=SIZE)
+def swap_on_command(session: Session, name: str, size: Size) -> int:
+    """Add a swap area."""
+    return session.perform(operations.swap.swap_on, name, size)
+
+
+def _one_of(words: dict[str, Any], *names: str) -> None:
+    given = [f"--{name}" for name in names if words[name] is not None and words[name] is not False]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other")

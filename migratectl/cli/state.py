@@ -1,0 +1,261 @@
+"""Commands that make, test, replay and compare state files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from migratectl.cli import call
+from migratectl.cli import deferred as operations
+from migratectl.cli.group import command
+from migratectl.cli.params import (
+    CPUS,
+    DISTANCES,
+    NODE,
+    PID,
+    SIZE,
+    SIZES,
+    SWAP,
+    Distances,
+    SwapChoice,
+    per_node,
+    read_matrix,
+)
+from migratectl.cli.session import DONE, FAILED, STAYED, USAGE, Batch, Document, Session
+from migratectl.errors import InputFileError
+from migratectl.spans import Size
+from migratectl.uapi import MAX_NUMNODES, Profile
+
+GOOD: Final = (DONE, STAYED)
+"""Exit codes after which a batch goes on."""
+
+_CODE = re.compile(r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\S)#|[^#'"\\])*""")
+"""A line of a script up to its comment: a # at the start of a word that is not quoted."""
+
+_profile = click.option(
+    "--profile",
+    type=click.Choice([each.value for each in Profile]),
+    default=Profile.V9.value,
+    help="The kernel that is modelled (default v9).",
+)
+_force = click.option("--force", is_flag=True, help="Replace a state file that is there.")
+_swap = click.option("--swap", type=SWAP, default="default", help="One swap area, or none (default: by profile).")
+
+
+@command("init --nodes 2 --memory 1G", "init --nodes 4 --memory 4G,4G,0,1G --cpus 4,0,4,0 --distance 10,21")
+@click.option("--nodes", type=click.IntRange(1, MAX_NUMNODES), default=1, metavar="N", help="Nodes (default 1).")
+@click.option("--memory", type=SIZES, default="4G", help="Memory of each node (default 4G).")
+@click.option("--cpus", type=CPUS, default="4", help="CPUs of each node (default 4).")
+@click.option("--distance", type=DISTANCES, default="10,20", help="A matrix, or two distances (default 10,20).")
+@click.option("--page-size", type=SIZE, default="4K", help="Size of a page (default 4K).")
+@_swap
+@_profile
+@_force
+def init_command(
+    session: Session,
+    nodes: int,
+    memory: tuple[Size, ...],
+    cpus: tuple[int, ...],
+    distance: Distances,
+    page_size: Size,
+    swap: SwapChoice,
+    profile: str,
+    force: bool,
+) -> int:
+    """Make a new state file: a machine without tasks."""
+    machine = operations.init.Init(
+        nodes=nodes,
+        memory=per_node(memory, nodes, "--memory"),
+        cpus=per_node(cpus, nodes, "--cpus"),
+        distance=read_matrix(distance, nodes) if isinstance(distance, Path) else distance,
+        page_size=page_size,
+        swap=swap,
+        profile=Profile(profile),
+    )
+    return session.create(force, operations.init.init, machine)
+
+
+@command("import /", "import altix.tar.gz --page-size 16K --empty")
+@click.argument("tree", type=click.Path(path_type=Path))
+@click.option("--pid", "pids", type=PID, multiple=True, help="Import this task only (repeatable).")
+@click.option("--page-size", type=SIZE, help="Size of a page (default: what the tree tells, else 4K).")
+@_swap
+@_profile
+@click.option("--empty", is_flag=True, help="Free the memory that the machine used for what is not imported.")
+@click.option("--clip", is_flag=True, help="Leave out counts on unknown or full nodes instead of refusing them.")
+@click.option("--tasks-only", is_flag=True, help="Add the tasks to the state at hand.")
+@_force
+def import_command(
+    session: Session,
+    tree: Path,
+    pids: tuple[int, ...],
+    page_size: Size | None,
+    swap: SwapChoice,
+    profile: str,
+    empty: bool,
+    clip: bool,
+    tasks_only: bool,
+    force: bool,
+) -> int:
+    """Make a new state file from a tree of /sys and /proc."""
+    what = operations.import_tree.ImportTree(
+        tree=tree,
+        pids=pids,
+        page_size=page_size,
+        swap=swap,
+        empty=empty,
+        profile=Profile(profile),
+        clip=clip,
+        tasks_only=tasks_only,
+    )
+    if tasks_only:
+        return session.perform(operations.import_tree.import_tree, what)
+    return session.create(force, operations.import_tree.import_tree, what)
+
+
+@command("import-numa-maps numa_maps.txt --pid 100", "import-numa-maps numa_maps.txt --pid 100 --name db --node 1")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--pid", type=PID, required=True, help="The new task.")
+@click.option("--name", help="Its name.")
+@click.option("--node", type=NODE, help="Let it run on this node.")
+@click.option("--cpuset", default="/", metavar="C", help="Its cpuset (default /).")
+@click.option("--clip", is_flag=True, help="Leave out counts on unknown or full nodes instead of refusing them.")
+def import_numa_maps_command(
+    session: Session, file: Path, pid: int, name: str | None, node: int | None, cpuset: str, clip: bool
+) -> int:
+    """Add one task from a numa_maps text."""
+    what = operations.import_tree.ImportNumaMaps(file=file, pid=pid, name=name, node=node, cpuset=cpuset, clip=clip)
+    return session.perform(operations.import_tree.import_numa_maps, what)
+
+
+@command("check")
+def check_command(session: Session) -> int:
+    """Test every invariant of the state."""
+    return session.look(operations.check.check)
+
+
+@command("state hash")
+def state_hash_command(session: Session) -> int:
+    """Print a hash of the modelled state."""
+    return session.look(operations.state_hash.state_hash)
+
+
+@command("batch script", "batch --atomic --json script", "batch - < script")
+@click.argument("file", default="-", metavar="[FILE|-]")
+@click.option("--atomic", is_flag=True, help="All lines are one transaction: all of them or none.")
+@click.option("--keep-going", is_flag=True, help="Go on after a line that failed.")
+def batch_command(session: Session, file: str, atomic: bool, keep_going: bool) -> int:
+    """Run one command a line, in one process."""
+    if session.batch is not None:
+        raise click.UsageError("a batch cannot be a line of a batch")
+    with ExitStack() as closing:
+        lines = session.stdin if file == "-" else closing.enter_context(_opened(file))
+        try:
+            with ExitStack() as whole:
+                one = atomic or session.options.dry_run
+                batch = Batch(session.options.state, whole if one else None, session.options.dry_run)
+                code = run_lines(session, lines, batch, keep_going)
+                if atomic and code not in GOOD:
+                    raise _RolledBackError(code)
+        except _RolledBackError as failure:
+            session.complain("a line failed, and with --atomic nothing was changed")
+            code = failure.code
+    return code
+
+
+@command("demo", "demo --json")
+def demo_command(session: Session) -> int:
+    """Run a small story on a state file of its own."""
+    with tempfile.TemporaryDirectory(prefix="migratectl-") as folder, ExitStack() as closing:
+        options = replace(session.options, state=Path(folder) / "state.db", dry_run=False, uid=None, by=None)
+        teller = replace(session, options=options, files={}, batch=None, line=None)
+        closing.callback(teller.close)
+        steps = [_tell(teller, words) for words in operations.demo.STORY]
+    if session.options.json:
+        session.profile = steps[-1]["profile"]
+        session.answer(session.envelope() | {"steps": steps})
+    bad = [step["exit"] for step in steps if step["exit"] not in (*GOOD, FAILED)]
+    return max(bad, default=DONE)
+
+
+def run_lines(session: Session, lines: Iterable[str], batch: Batch, keep_going: bool) -> int:
+    """
+    Run the lines of a script.
+
+    Args:
+        session: The session of the batch.
+        lines: The script; empty lines and comments are left out.
+        batch: What the lines share.
+        keep_going: Go on after a line whose exit code is neither 0 nor 3.
+
+    Returns:
+        The highest exit code of a line.
+    """
+    highest = DONE
+    for number, text in enumerate(lines, 1):
+        code = _run_line(session, number, text, batch)
+        highest = max(highest, code)
+        if code not in GOOD and not keep_going:
+            break
+    return highest
+
+
+class _RolledBackError(Exception):
+    """Ends the transaction of an atomic batch; *code* is the exit code of the batch."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _run_line(session: Session, number: int, text: str, batch: Batch) -> int:
+    try:
+        words = split_line(text)
+    except ValueError as error:
+        return session.for_line(number, [text.strip()], batch).refuse(f"{error} in '{text.strip()}'", USAGE)
+    return call(session.for_line(number, words, batch)) if words else DONE
+
+
+def split_line(text: str) -> list[str]:
+    """
+    The words of a line of a script, quoted as in a shell, without its comment.
+
+    Raises:
+        ValueError: A quotation does not end.
+    """
+    code = _CODE.match(text)
+    if code is not None and text.startswith("#", code.end()):
+        text = code[0]
+    return shlex.split(text)
+
+
+def _opened(file: str) -> Any:
+    try:
+        return Path(file).open(encoding="utf-8", errors="surrogateescape")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputFileError(f"{file}: {why}; name a file of commands, or - for standard input") from error
+
+
+def _tell(teller: Session, words: tuple[str, ...]) -> Document:
+    """Run one command of the story as a transcript shows it; its document, where JSON is wanted."""
+    if teller.options.json:
+        text = StringIO()
+        code = call(replace(teller, argv=words, stdout=text, stderr=StringIO(), answered=False))
+        document: Document = json.loads(text.getvalue())
+        return document | {"argv": list(words), "exit": code}
+    teller.stdout.write(f"$ migratectl {shlex.join(words)}\n")
+    code = call(replace(teller, argv=words, stderr=teller.stdout, answered=False))
+    if code != DONE:
+        teller.stdout.write(f"[{code}]\n")
+    return {"argv": list(words), "exit": code}

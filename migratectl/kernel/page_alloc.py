@@ -1,0 +1,278 @@
+"""
+Which node gives a page: fallback lists, and who gets the last free pages.
+
+Models build_zonelists() and __alloc_pages() of mm/page_alloc.c as semantics.md 6.2 tells them: no watermarks, no
+reclaim; a node is full when nothing is free on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from migratectl.runs import Run, RunIndex
+from migratectl.nodemask import Nodemask
+
+Zonelist = tuple[int, ...]
+"""Node ids in the order in which an allocation tries them."""
+
+
+def build_zonelists(
+    nids: Sequence[int],
+    distance: Mapping[tuple[int, int], int],
+    with_cpus: Nodemask,
+    givers: Nodemask | None = None,
+) -> dict[int, Zonelist]:
+    """
+    The fallback list of every node.
+
+    Args:
+        nids: The nodes that get a list, ascending.
+        distance: Distance for each (from, to).
+        with_cpus: The nodes that have CPUs; among equals the others are taken first.
+        givers: The nodes that the lists name, all of *nids* by default; under ``modern`` those with memory.
+
+    Returns:
+        For each node all givers, itself first, nearest first, ties rotated by what earlier lists chose.
+
+    Source:
+        build_zonelists() and find_next_best_node() of mm/page_alloc.c; semantics.md 6.2.
+    """
+    load = dict.fromkeys(nids, 0)
+    penalty = {nid: 1 if nid in with_cpus else 0 for nid in nids}
+    heavy = len(nids) * len(nids) + 1
+    lists = {}
+    for at, local in enumerate(nids):
+        order, left = [local], [*nids[at + 1 :], *nids[:at]]
+        if givers is not None:
+            order, left = [nid for nid in order if nid in givers], [nid for nid in left if nid in givers]
+        previous, weight = local, len(nids) - 1  # choosing the node itself was the first choice
+        while left:
+            best = min(left, key=lambda nid: (distance[local, nid] + penalty[nid]) * heavy + load[nid])
+            if distance[local, best] != distance[local, previous]:
+                load[best] += weight
+            previous, weight = best, weight - 1
+            order.append(best)
+            left.remove(best)
+        lists[local] = tuple(order)
+    return lists
+
+
+@dataclass(slots=True)
+class Allocations:
+    """
+    What a row of allocations took and counted.
+
+    Attributes:
+        pages: Pages taken by (first node of the list used, node that gave them).
+        interleaved: Of these, pages of an interleave policy on the node that it chose.
+    """
+
+    pages: dict[tuple[int, int], int] = field(default_factory=dict)
+    interleaved: dict[int, int] = field(default_factory=dict)
+
+    def add(self, first: int, nid: int, nr: int, *, interleave: bool = False) -> None:
+        """Count *nr* pages that came from *nid* though the list began with *first*."""
+        if nr:
+            self.pages[first, nid] = self.pages.get((first, nid), 0) + nr
+            if interleave and first == nid:
+                self.interleaved[nid] = self.interleaved.get(nid, 0) + nr
+
+    def numastat(self, local: int) -> dict[int, dict[str, int]]:
+        """
+        The counters of numastat(8) by node for allocations by a CPU of node *local*.
+
+        Source:
+            zone_statistics() of mm/page_alloc.c; semantics.md 7.2.
+        """
+        counters: dict[int, dict[str, int]] = {}
+
+        def count(nid: int, name: str, nr: int) -> None:
+            row = counters.setdefault(nid, {})
+            row[name] = row.get(name, 0) + nr
+
+        for (first, nid), nr in self.pages.items():
+            if first == nid:
+                count(nid, "numa_hit", nr)
+            else:
+                count(nid, "numa_miss", nr)
+                count(first, "numa_foreign", nr)
+            count(nid, "local_node" if nid == local else "other_node", nr)
+        for nid, nr in self.interleaved.items():
+            count(nid, "interleave_hit", nr)
+        return counters
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Pages of [start, end) come from ``nodes[class]`` (None: nobody of that class asks there)."""
+
+    start: int
+    end: int
+    nodes: tuple[int | None, ...]
+
+
+def place_faults(
+    demand: Sequence[RunIndex], zonelists: Sequence[Zonelist], free: Mapping[int, int]
+) -> tuple[list[Stage], int | None]:
+    """
+    Give pages in address order to faults that free nothing.
+
+    Args:
+        demand: For each class of addresses (one, or one an interleave position) the pages asked for.
+        zonelists: For each class the nodes that may give, in order.
+        free: Free pages by node.
+
+    Returns:
+        The stages in ascending order, and the page number of the first fault that finds no memory, or None. At most
+        one stage a node: within a stage each class has one giver, found by bisection, never page by page.
+    """
+    left = dict(free)
+    active = [index for index in demand if index.total]
+    stages: list[Stage] = []
+    if not active:
+        return stages, None
+    low, high = min(index.low for index in active), max(index.high for index in active)
+    while low < high:
+        givers = tuple(_giver(index, zonelist, left) for index, zonelist in zip(demand, zonelists, strict=True))
+        taken = _bisect_room(demand, givers, left, low, high)
+        for index, giver in zip(demand, givers, strict=True):
+            if giver is not None:
+                left[giver] -= index.below(taken) - index.below(low)
+        if taken > low:
+            stages.append(Stage(low, taken, givers))
+        elif any(g is None and i.below(low + 1) > i.below(low) for g, i in zip(givers, demand, strict=True)):
+            return stages, low
+        low = taken
+    return stages, None
+
+
+def _giver(index: RunIndex, zonelist: Zonelist, left: Mapping[int, int]) -> int | None:
+    return next((nid for nid in zonelist if left[nid] > 0), None) if index.total else None
+
+
+def _bisect_room(
+    demand: Sequence[RunIndex], givers: Sequence[int | None], left: Mapping[int, int], low: int, high: int
+) -> int:
+    """The largest address up to which no giver is overdrawn and nobody without a giver asks."""
+    base = [index.below(low) for index in demand]
+
+    def fits(limit: int) -> bool:
+        asked: dict[int | None, int] = {}
+        for index, giver, before in zip(demand, givers, base, strict=True):
+            asked[giver] = asked.get(giver, 0) + index.below(limit) - before
+        return all(nr <= (0 if giver is None else left[giver]) for giver, nr in asked.items())
+
+    good, bad = low, high + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if fits(middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """
+    Where the targets of one migration came from.
+
+    Attributes:
+        segments: (ordinal of the first mover, node) in ascending order: movers in (pass, address) order.
+        moved: Movers that got a target and used it; the others were never tried.
+        allocations: Targets by (first node of the list, node), unused ones included.
+        out_of_memory: An allocation failed before the list was done.
+    """
+
+    segments: tuple[tuple[int, int], ...]
+    moved: int
+    allocations: Allocations
+    out_of_memory: bool
+
+
+def place_targets(
+    *,
+    source: int,
+    zonelist: Zonelist,
+    first: int,
+    free: Mapping[int, int],
+    movers: int,
+    listed: int,
+    failed_before: Callable[[int], int],
+    chunk: int,
+) -> Placement:
+    """
+    Simulate the refill rounds of migrate_pages_to() with integers.
+
+    Args:
+        source: The node that all pages of the list lie on; what was moved is freed there after each round.
+        zonelist: Nodes that may give targets, in order; *first* is the head of the list before cpusets cut it.
+        first: The node that hits and misses are counted against.
+        free: Free pages by node.
+        movers: Pages that move when they get a target.
+        listed: All pages of the list, those that stay included.
+        failed_before: How many pages have failed for good (and so left the list) by the time that this many
+            movers have moved, in (pass, address) order.
+        chunk: Targets allocated at a time.
+
+    Returns:
+        The placement. A round takes min(chunk, pages left) targets before it moves anything; targets that nobody
+        used are given back and end the loop.
+
+    Source:
+        migrate_pages_to(), Direct Migration V9, 4/5, with B1 and B18 of semantics.md.
+    """
+    left = {nid: free[nid] for nid in zonelist}
+    allocations = Allocations()
+    segments: list[tuple[int, int]] = []
+    moved = 0
+    while (remaining := listed - moved - failed_before(moved)) > 0:
+        rounds = _equal_rounds(left, zonelist, source, movers - moved, chunk)
+        nr = rounds * chunk if rounds else min(chunk, remaining)
+        taken = _take(left, zonelist, nr)
+        if taken is None:
+            return Placement(tuple(segments), moved, allocations, out_of_memory=True)
+        used = min(nr, movers - moved)
+        at = moved
+        for nid, count in taken:
+            allocations.add(first, nid, count)
+            if at < moved + used and (not segments or segments[-1][1] != nid):
+                segments.append((at, nid))
+            unused = max(at + count - (moved + used), 0)
+            left[nid] += min(unused, count)
+            at += count
+        moved += used
+        if source in left:
+            left[source] += used
+        if used < nr:
+            break
+    return Placement(tuple(segments), moved, allocations, out_of_memory=False)
+
+
+def _equal_rounds(left: Mapping[int, int], zonelist: Zonelist, source: int, movers: int, chunk: int) -> int:
+    """How many whole rounds in a row take all their targets from one node without any node running out."""
+    giver = next((nid for nid in zonelist if left[nid] > 0), None)
+    if giver is None or (source in zonelist and zonelist.index(source) < zonelist.index(giver)):
+        return 0
+    whole = movers // chunk
+    if giver == source:
+        return whole if left[giver] >= chunk else 0
+    return min(whole, left[giver] // chunk)
+
+
+def _take(left: dict[int, int], zonelist: Zonelist, nr: int) -> list[tuple[int, int]] | None:
+    """Take *nr* pages along the list: (node, pages) in order. None, and nothing taken, where there are too few."""
+    taken: list[tuple[int, int]] = []
+    for nid in zonelist:
+        count = min(left[nid], nr)
+        if count:
+            taken.append((nid, count))
+            nr -= count
+        if not nr:
+            break
+    if nr:
+        return None
+    for nid, count in taken:
+        left[nid] -= count
+    return taken

@@ -1,0 +1,143 @@
+"""What a migration did, page by page counted, and as the document of cli.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from migratectl.runs import Run, maximal_runs
+from migratectl.uapi import errno_number
+
+
+@dataclass(frozen=True, slots=True)
+class Stayed:
+    """Pages of a task that did not move for one reason: ``errno`` and ``nr_pass`` are None for a skipped one."""
+
+    pid: int
+    node: int | None
+    reason: str
+    errno: str | None = None
+    nr_pass: int | None = None
+
+
+@dataclass(slots=True)
+class MigrateResult:
+    """
+    The result of a migrating call.
+
+    Attributes:
+        before: Present pages of the tasks concerned by node, before the call.
+        nids: Nodes that were asked for pages.
+        moves: Moved pages by (from, to).
+        unmapped: Moved pages that lost their ptes, by the node they landed on (pages of files).
+        moved_twice: Pages that moved twice.
+        swapped: Evicted pages.
+        failures: Pages that were tried and stayed, by why.
+        skips: Pages that were no candidates, by why.
+        passes: Scans of the round that had most.
+        swapcache: Failed pages that are in the swap cache now and were not before.
+        lost_ptes: Failed pages that lost a pte.
+        err: Errno name of the call, None where it succeeded.
+    """
+
+    before: Mapping[int, int]
+    nids: set[int] = field(default_factory=set)
+    moves: dict[tuple[int, int], int] = field(default_factory=dict)
+    unmapped: dict[int, int] = field(default_factory=dict)
+    moved_twice: int = 0
+    swapped: int = 0
+    failures: dict[Stayed, list[Run]] = field(default_factory=dict)
+    skips: dict[Stayed, list[Run]] = field(default_factory=dict)
+    passes: int = 0
+    swapcache: int = 0
+    lost_ptes: int = 0
+    err: str | None = None
+
+    @property
+    def moved(self) -> int:
+        """Moves: a page that moved twice counts twice."""
+        return sum(self.moves.values())
+
+    @property
+    def failed(self) -> int:
+        """Pages that were to move and stayed."""
+        return sum(run.count for runs in self.failures.values() for run in runs)
+
+    def fail(self, why: Stayed, runs: Iterable[Run]) -> None:
+        """Count pages that stayed."""
+        _extend(self.failures, why, runs)
+
+    def skip(self, why: Stayed, runs: Iterable[Run]) -> None:
+        """List pages that were no candidates."""
+        _extend(self.skips, why, runs)
+
+    def document(self, page_size: int) -> dict[str, Any]:
+        """The keys of cli.md for a migration; ``return`` is the pages that stayed, or minus the errno."""
+        nr_failed = self.failed
+        return {
+            "return": -errno_number(self.err) if self.err else nr_failed,
+            "errno": self.err,
+            "committed": True,
+            "moved": self.moved,
+            "moved_twice": self.moved_twice,
+            "swapped": self.swapped,
+            "failed": nr_failed,
+            "skipped": sum(run.count for runs in self.skips.values() for run in runs),
+            "nodes": self._nodes(),
+            "moves": [{"from": s, "to": d, "pages": nr} for (s, d), nr in sorted(self.moves.items())],
+            "failures": _entries(self.failures, page_size, tried=True),
+            "skips": _entries(self.skips, page_size, tried=False),
+            "passes": self.passes,
+            "residue": {"swapcache": self.swapcache, "unmapped": self.lost_ptes},
+        }
+
+    def _nodes(self) -> list[dict[str, int]]:
+        rows: dict[int, dict[str, int]] = {}
+
+        def row(nid: int) -> dict[str, int]:
+            fresh = {"node": nid, "before": 0, "after": 0, "in": 0, "out": 0, "failed": 0}
+            return rows.setdefault(nid, fresh)
+
+        for nid in self.nids:
+            row(nid)
+        for nid, nr in self.before.items():
+            row(nid)["before"] = nr
+            row(nid)["after"] = nr
+        for (source, dest), nr in self.moves.items():
+            row(source)["out"] += nr
+            row(source)["after"] -= nr
+            row(dest)["in"] += nr
+            row(dest)["after"] += nr
+        for nid, nr in self.unmapped.items():
+            row(nid)["after"] -= nr
+        for why, runs in self.failures.items():
+            if why.node is not None:
+                row(why.node)["failed"] += sum(run.count for run in runs)
+        return [rows[nid] for nid in sorted(rows)]
+
+
+def _extend(found: dict[Stayed, list[Run]], why: Stayed, runs: Iterable[Run]) -> None:
+    listed = list(runs)
+    if listed:
+        found.setdefault(why, []).extend(listed)
+
+
+def _entries(stayed: Mapping[Stayed, list[Run]], page_size: int, *, tried: bool) -> list[dict[str, Any]]:
+    """One entry a maximal run, by pid, node, address."""
+    entries = []
+    for why, runs in stayed.items():
+        for run in maximal_runs(runs):
+            entry: dict[str, Any] = {
+                "pid": why.pid,
+                "addr": hex(run.start * page_size),
+                "pages": run.count,
+                "node": why.node,
+                "reason": why.reason,
+            }
+            if tried:
+                entry |= {"errno": why.errno, "pass": why.nr_pass}
+            if run.step > 1:
+                entry["step"] = run.step
+            entries.append((why.pid, -1 if why.node is None else why.node, run.start, entry))
+    return [entry for *_, entry in sorted(entries, key=lambda item: item[:3])]

@@ -1,0 +1,104 @@
+"""/proc/PID/maps: where areas end, which numa_maps does not tell."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from migratectl.errors import InputFileError
+from migratectl.uapi import ADDRESS_BITS, VM
+
+_LINE: Final = re.compile(
+    r"([0-9a-f]{1,16})-([0-9a-f]{1,17}) ([r-][w-][x-])([sp]) ([0-9a-f]{1,16})"
+    r" [0-9a-f]{1,8}:[0-9a-f]{1,8} ([0-9]{1,20})(?: +(.*))? *"
+)
+_PROTECTION: Final = {"r": VM.READ, "w": VM.WRITE, "x": VM.EXEC}
+
+
+@dataclass(frozen=True, slots=True)
+class MapsLine:
+    """
+    One area of an address space.
+
+    Args:
+        number: Line of the text, from 1.
+        start: First byte.
+        end: Byte behind the last one.
+        vm: Its protection, SHARED, and HEAP or STACK by its name.
+        offset: Byte of the file that *start* maps.
+        inode: Inode number of the file, 0 without one.
+        path: Path, or a name in brackets, or empty; a newline is unescaped.
+    """
+
+    number: int
+    start: int
+    end: int
+    vm: VM
+    offset: int
+    inode: int
+    path: str
+
+    @property
+    def shared(self) -> bool:
+        """Whether writes go to the object rather than to a private copy."""
+        return bool(self.vm & VM.SHARED)
+
+    @property
+    def file(self) -> str | None:
+        """The path of the mapped file; None for anonymous and special areas."""
+        return self.path if self.path and not self.path.startswith("[") else None
+
+
+def parse_maps(text: str, source: str) -> tuple[MapsLine, ...]:
+    """
+    Read the text of /proc/PID/maps.
+
+    Args:
+        text: The whole text.
+        source: Name of the file, for messages.
+
+    Returns:
+        Its areas, ascending and disjoint.
+
+    Raises:
+        InputFileError: A line is malformed, or an area begins before the one above ends; names the line.
+
+    Source:
+        show_map_vma(), fs/proc/task_mmu.c.
+    """
+    lines: list[MapsLine] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        area = _parse_line(line, number, f"{source}: line {number}")
+        if lines and area.start < lines[-1].end:
+            raise InputFileError(f"{source}: line {number}: the area begins before the one above it ends")
+        lines.append(area)
+    return tuple(lines)
+
+
+def _parse_line(line: str, number: int, where: str) -> MapsLine:
+    match = _LINE.fullmatch(line)
+    if not match:
+        raise InputFileError(f"{where}: {line[:60]!r} is no line of /proc/PID/maps")
+    start, end = int(match[1], 16), int(match[2], 16)
+    if not start < end <= 1 << ADDRESS_BITS:
+        raise InputFileError(f"{where}: the area {match[1]}-{match[2]} has no end above its start")
+    path = (match[7] or "").rstrip(" ").replace("\\012", "\n")
+    return MapsLine(number, start, end, _flags(match[3], match[4], path), int(match[5], 16), int(match[6]), path)
+
+
+def _flags(protection: str, sharing: str, path: str) -> VM:
+    flags = VM(0)
+    for letter in protection.replace("-", ""):
+        flags |= _PROTECTION[letter]
+    if sharing == "s":
+        flags |= VM.SHARED
+    if path == "[heap]":
+        flags |= VM.HEAP
+    if path.startswith("[stack"):
+        flags |= VM.STACK
+    if path.startswith("[vvar"):
+        flags |= VM.PFNMAP
+    return flags

@@ -1,0 +1,113 @@
+"""What a test or a driver does to pages: locks, pins, writeback, parking; and the release of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.errors import BadAddress, Busy, InvalidArgument
+from migratectl.kernel.migrate import LAST_PASS
+from migratectl.operations.fault import populate
+from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine, resolve_span
+from migratectl.spans import Span
+from migratectl.storage import coalesce, holds, pages, vmas
+from migratectl.storage.pages import MappedRun
+from migratectl.uapi import NEVER
+
+_EXCLUSIVE: Final = ("lock", "writeback", "park")
+
+
+def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int) -> dict[str, Any]:
+    """
+    Put a hold on every page of a range, or on none.
+
+    Args:
+        conn: The connection of the transaction.
+        kind: ``lock``, ``pin``, ``writeback`` or ``park``.
+        pid: The task that holds.
+        span: The range; ``pin`` faults absent pages in, for writing where the area is writable.
+        passes: The pass of a migration from which the page is free; None: never.
+        count: How many references a pin takes.
+
+    Returns:
+        The pages held.
+
+    Raises:
+        BadAddress: No area, or for a hold other than a pin no page, at some address.
+        Busy: A page is held so already.
+        InvalidArgument: Writeback of an anonymous page outside the swap cache (INV-15), a bad number.
+    """
+    machine = load_machine(conn)
+    _, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    if count < 1 or (passes is not None and passes < 0):
+        raise InvalidArgument(subject, "--count is 1 or more, --passes 0 or more")
+    if count > 1 and kind != "pin":
+        raise InvalidArgument(subject, f"a page has one {kind}; --count goes with pin")
+    page_size = machine.facts.page_size
+    start, end = resolve_span(conn, mm, span, page_size, subject)
+    if kind == "pin":
+        _fault_in(conn, machine, pid, start, end)
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+    rows = _present(conn, mm, start, end, page_size, subject)
+    for row in rows:
+        _check_hold(conn, kind, row, page_size, subject)
+    held = list(dict.fromkeys(row.page for row in rows))
+    release = NEVER if passes is None or passes > LAST_PASS[False] else passes
+    holds.add(conn, held, pid, kind, release, count)
+    coalesce.coalesce(conn, held)
+    return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.count for row in rows), "hold": kind}
+
+
+def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> None:
+    faults = populate(conn, machine, pid, start, end)
+    if faults.errno == "ENOMEM":
+        at = hex((faults.at or 0) * machine.facts.page_size)
+        raise Busy(f"pid {pid}", f"no memory to fault {at} in; free some first")
+
+
+def _present(conn: Connection, mm: int, start: int, end: int, page_size: int, subject: str) -> list[MappedRun]:
+    """The runs of a range all of whose pages are present, zero pages included."""
+    rows: list[MappedRun] = []
+    for vma in vmas.overlapping(conn, mm, start, end):
+        rows += pages.mapped(conn, mm, (vma.start, vma.end), start, end)
+    if any(not row.present for row in rows) or sum(row.count for row in rows) != end - start:
+        raise BadAddress(subject, f"not every page of {start * page_size:#x}-{end * page_size:#x} is present; fault it in")
+    return rows
+
+
+def _check_hold(conn: Connection, kind: str, row: MappedRun, page_size: int, subject: str) -> None:
+    at = hex(row.addr * page_size)
+    held = {"lock": row.lock is not None, "writeback": row.writeback is not None, "park": bool(row.parked), "pin": False}
+    if held[kind]:
+        raise Busy(subject, f"the page at {at} has a {kind} already; release it first")
+    if kind == "writeback" and row.kind == "anon" and row.area is None:
+        raise InvalidArgument(subject, f"the anonymous page at {at} is not in the swap cache: nothing to write it to")
+
+
+def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[str, Any]:
+    """
+    End the holds of one kind that a task has, on a range or everywhere.
+
+    Returns:
+        The pages released; a pinned page that nobody maps any more is freed.
+
+    Raises:
+        NoSuchProcess, InvalidArgument, BadAddress: No such task; a bad range.
+    """
+    machine = load_machine(conn)
+    find_task(conn, pid)
+    mine = set(holds.held_by(conn, pid, kind))
+    if span is not None:
+        _, mm = find_mm(conn, pid)
+        start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
+        for at in (start, end):
+            pages.cut_address(conn, mm, at)
+        mine = set(holds.held_by(conn, pid, kind)) & set(pages.rows_between(conn, mm, start, end, -1))
+    nr = pages.total(conn, mine)
+    freed = holds.end(conn, sorted(mine), pid, kind)
+    give_back(conn, [freed.nodes])
+    coalesce.coalesce(conn, mine)
+    return {"pid": pid, "return": 0, "errno": None, "pages": nr, "hold": kind}

@@ -1,0 +1,525 @@
+"""
+Moving one list of pages: gather, decide, place, apply.
+
+``Migration`` is one call over all its node pairs; ``migrate_to_node`` is one pair. A rule is asked once for each
+distinct state of the list, its effect is applied once to all pages of that state. Order, (pass, address), matters
+only where something runs out: memory and swap slots are then given out by pure functions and the list is cut there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from migratectl import uapi
+from migratectl.kernel.migrate import LAST_PASS, Course, PageState, attempt, attempt_modern, course, skip_reason
+from migratectl.kernel.page_alloc import Allocations, Placement, place_targets
+from migratectl.kernel.result import MigrateResult, Stayed
+from migratectl.kernel.swap import SlotPlan, plan_slots, slot_events
+from migratectl.operations.caller import Identity
+from migratectl.operations.machine import Machine, count_allocations
+from migratectl.runs import Run, RunIndex
+from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
+from migratectl.storage.pagelist import Selection, StateRow
+from migratectl.uapi import MF, NEVER
+
+Position = tuple[int, int]
+"""(pass, address): the order of everything that runs out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pages of a list that have one state: the rules' view of it, its course, how many."""
+
+    number: int
+    state: PageState
+    course: Course
+    pages: int
+    slotless: bool = False
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether its pages ask for a swap slot when their turn comes."""
+        return self.state.kind == "anon" and not self.state.swapcache and self.course.act is not None
+
+    def chosen(self, low: int | None = None, high: int | None = None) -> Selection:
+        """Its runs in [low, high)."""
+        return Selection((self.number,), low, high, self.slotless)
+
+
+@dataclass(slots=True)
+class Migration:
+    """
+    One migrating call on one address space: what it may do, and what it has done so far.
+
+    ``pending`` are the source nodes of pairs to come, ``landed`` those of them that pages have moved to already.
+    """
+
+    conn: Connection
+    machine: Machine
+    pid: int
+    mm: int
+    flags: MF
+    caller: Identity
+    result: MigrateResult = field(init=False)
+    free: dict[int, int] = field(init=False)
+    allocations: Allocations = field(default_factory=Allocations)
+    used: dict[int, int] = field(default_factory=dict)
+    touched: set[int] = field(default_factory=set)
+    zero_seen: bool = False
+    pending: set[int] = field(default_factory=set)
+    landed: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.result = MigrateResult(before=pages.by_node(self.conn, self.mm))
+        self.free = self.machine.free
+        pagelist.start_travel(self.conn)
+
+    @property
+    def modern(self) -> bool:
+        """Whether the profile is a 6.x kernel."""
+        return self.machine.modern
+
+    def take(self, nid: int, nr: int) -> None:
+        """Account *nr* pages taken (negative: freed) on a node."""
+        self.free[nid] -= nr
+        self.used[nid] = self.used.get(nid, 0) + nr
+
+    def finish(self) -> MigrateResult:
+        """Write the counters, join runs that became equal, and hand out the result."""
+        nodes.add_used(self.conn, self.used)
+        count_allocations(self.conn, self.allocations, self.caller.local)
+        coalesce.coalesce(self.conn, self.touched)
+        return self.result
+
+
+def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
+    """
+    Move the pages of an address space from one node to another; what stays is noted in the result.
+
+    Source:
+        migrate_to_node(), Direct Migration V9, 4/5; semantics.md 3.2.
+    """
+    conn, mm = migration.conn, migration.mm
+    areas = vmas.load(conn, mm)
+    anon = tasks.anon_mapping(conn, mm)
+    rows = pagelist.gather(
+        conn,
+        mm,
+        anon,
+        source,
+        alone=tasks.family_size(conn, mm) == 1,
+        mapcounts=not migration.flags & MF.MOVE_ALL,
+        files=any(vma.mapping != anon for vma in areas),
+        zero=not migration.zero_seen,
+    )
+    migration.zero_seen = True
+    migrate_list(migration, rows, source, dest)
+
+
+def migrate_list(migration: Migration, rows: Iterable[StateRow], source: int, dest: int) -> None:
+    """Move the gathered list, all of whose pages lie on *source*, to *dest*."""
+    migration.result.nids |= {source, dest}
+    groups = _decide(migration, rows, source)
+    if not groups:
+        return
+    if pagelist.rows_listed(migration.conn) <= coalesce.LIMIT:
+        migration.touched.update(pagelist.page_rows(migration.conn))
+    if migration.modern:
+        _run_modern(migration, groups, source, dest)
+    else:
+        _run_rounds(migration, groups, source, dest)
+    if pagelist.rows_listed(migration.conn) <= coalesce.LIMIT:
+        migration.touched.update(pagelist.page_rows(migration.conn))
+
+
+def _decide(migration: Migration, rows: Iterable[StateRow], source: int) -> list[Group]:
+    """Sort out what is skipped; the others with their courses."""
+    groups = []
+    for row in rows:
+        state = PageState(
+            kind=row.kind,
+            method=row.method,
+            mapcount=row.mapcount,
+            swapcache=row.swapcache,
+            lock=row.lock,
+            writeback=row.writeback,
+            pin=row.pin,
+            area=row.area,
+            mlocked=row.mlocked,
+            parked=row.parked,
+        )
+        reason = skip_reason(state, migration.flags, modern=migration.modern)
+        if reason is None:
+            groups.append(Group(row.state, state, course(state, modern=migration.modern), row.pages))
+            continue
+        node = source if row.kind != "zero" else None
+        runs = pagelist.runs(migration.conn, Selection((row.state,)))
+        migration.result.skip(Stayed(migration.pid, node, reason), runs)
+    return groups
+
+
+# ---- V9: rounds of targets, eleven passes, swap entries ------------------------------------------------------------
+
+
+def _run_rounds(migration: Migration, groups: list[Group], source: int, dest: int) -> None:
+    """migrate_pages_to() with node targets: semantics.md 3.1."""
+    groups, plan = _slots(migration, groups)
+    line = _Line(migration.conn, groups)
+    zonelist = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
+    placed = place_targets(
+        source=source,
+        zonelist=zonelist,
+        first=dest,
+        free=migration.free,
+        movers=line.movers,
+        listed=sum(group.pages for group in groups),
+        failed_before=line.failed_before,
+        chunk=uapi.MIGRATE_CHUNK_SIZE,
+    )
+    for (first, nid), nr in placed.allocations.pages.items():
+        migration.allocations.add(first, nid, nr)
+    cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
+    reached = _Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
+    _keep_slots(migration, groups, plan, reached)
+    _move(migration, groups, line, placed, source)
+    _stay(migration, groups, source, reached)
+    migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
+    if placed.out_of_memory:
+        migration.result.err = "ENOMEM"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """How far the scans got: to the end, or to the last page that moved before memory ran out (``cursor``)."""
+
+    cursor: Position | None
+    nothing: bool
+    last_pass: int
+
+    def parts(self) -> list[tuple[int | None, int | None, int | None]]:
+        """(low, high, last pass that looked at them) of stretches of addresses; None: never looked at."""
+        if self.nothing:
+            return [(None, None, None)]
+        if self.cursor is None:
+            return [(None, None, self.last_pass)]
+        nr_pass, address = self.cursor
+        return [(None, address + 1, nr_pass), (address + 1, None, nr_pass - 1 if nr_pass else None)]
+
+    def before(self, position: Position) -> bool:
+        """Whether something at *position* was still done."""
+        return not self.nothing and (self.cursor is None or position <= self.cursor)
+
+
+class _Line:
+    """
+    The movers, and the pages that fail for good, in (pass, address) order.
+
+    Rows are read only when an address is asked for: while memory lasts, counts are enough.
+    """
+
+    def __init__(self, conn: Connection, groups: Sequence[Group]) -> None:
+        self.conn = conn
+        self.moving = _by_pass(group for group in groups if group.course.moves)
+        self.failing = _by_pass(group for group in groups if not group.course.moves and not group.course.stuck)
+        self.movers = sum(group.pages for members in self.moving.values() for group in members)
+        self._indexes: dict[tuple[str, int], RunIndex] = {}
+
+    def index(self, which: Literal["moving", "failing"], nr_pass: int) -> RunIndex:
+        """The pages of one pass in address order."""
+        key = which, nr_pass
+        if key not in self._indexes:
+            members = (self.moving if which == "moving" else self.failing).get(nr_pass, [])
+            self._indexes[key] = RunIndex(run for g in members for run in pagelist.runs(self.conn, g.chosen()))
+        return self._indexes[key]
+
+    def position(self, ordinal: int) -> Position | None:
+        """Pass and address of a mover; None for -1, the one before the first."""
+        if ordinal < 0:
+            return None
+        for nr_pass, members in sorted(self.moving.items()):
+            nr = sum(group.pages for group in members)
+            if ordinal < nr:
+                return nr_pass, self.index("moving", nr_pass).address(ordinal)
+            ordinal -= nr
+        raise ValueError(ordinal)
+
+    def failed_before(self, moved: int) -> int:
+        """Pages that have failed for good when so many have moved and no target is left."""
+        position = self.position(moved - 1) if self.failing else None
+        if position is None:
+            return 0
+        last_pass, address = position
+        earlier = sum(g.pages for nr_pass, members in self.failing.items() if nr_pass < last_pass for g in members)
+        return earlier + self.index("failing", last_pass).below(address)
+
+
+def _by_pass(groups: Iterable[Group]) -> dict[int, list[Group]]:
+    found: dict[int, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.course.end or 0, []).append(group)
+    return found
+
+
+def _slots(migration: Migration, groups: list[Group]) -> tuple[list[Group], SlotPlan | None]:
+    """
+    Give out swap slots: groups split into those that find one and those that do not; None: slots do not run out.
+
+    A page that moves in the pass in which it asks gives its slot back at once, so one free slot is enough for any
+    number of those.
+    """
+    asking = [group for group in groups if group.needs_slot]
+    areas = [(area.id, area.slots - area.used) for area in holds.swap_areas(migration.conn)]
+    keeping = [group for group in asking if not group.course.moves or group.course.act != group.course.end]
+    wanted = sum(group.pages for group in keeping) + bool(asking)
+    first_free = next((free for _, free in areas if free), 0)
+    if first_free >= wanted:
+        return groups, None
+    plan = plan_slots(slot_events(_slot_runs(migration, groups, keeping)), areas)
+    return _without_slots(migration, groups, plan), plan
+
+
+def _slot_runs(
+    migration: Migration, groups: Sequence[Group], keeping: Sequence[Group]
+) -> Iterable[tuple[int, Run, Literal["keep", "give", "return"], int]]:
+    for group in keeping:
+        for run in pagelist.runs(migration.conn, group.chosen()):
+            yield group.course.act or 0, run, "keep", 0
+            if group.course.moves:
+                yield group.course.end or 0, run, "return", 0
+    for group in groups:
+        if group.state.swapcache and group.course.moves:
+            for area, run in pagelist.cached_runs(migration.conn, group.chosen()):
+                yield group.course.end or 0, run, "give", area
+
+
+def _without_slots(migration: Migration, groups: Sequence[Group], plan: SlotPlan) -> list[Group]:
+    """Cut the groups at the stretches where no slot was free; what lies in them fails there."""
+    found = []
+    for group in groups:
+        nr = 0
+        if group.needs_slot:
+            for low, high in _stretches(plan, group.course.act or 0):
+                for at in (low, high):
+                    if at is not None:
+                        pagelist.cut(migration.conn, group.chosen(), at)
+                chosen = group.chosen(low, high)
+                nr += pagelist.total(migration.conn, chosen)
+                pagelist.mark_slotless(migration.conn, chosen)
+        if nr:
+            failing = course(group.state, modern=False, slot=False)
+            found.append(Group(group.number, group.state, failing, nr, slotless=True))
+        if group.pages > nr:
+            found.append(Group(group.number, group.state, group.course, group.pages - nr))
+    return found
+
+
+def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[tuple[int | None, int | None]]:
+    """The addresses [low, high) of one pass at which no slot was free."""
+    for start, end in plan.dry:
+        if start[0] <= nr_pass and (end is None or nr_pass <= end[0]):
+            low = start[1] if start[0] == nr_pass and start[1] else None
+            high = end[1] if end is not None and end[0] == nr_pass else None
+            yield low, high
+
+
+def _keep_slots(migration: Migration, groups: Sequence[Group], plan: SlotPlan | None, reached: _Reached) -> None:
+    """Put pages that backed out after step 3 into the swap cache, as far as the scans got."""
+    conn = migration.conn
+    for group in groups:
+        kept = group.needs_slot and not group.slotless
+        if not kept or (group.course.moves and reached.cursor is None and not reached.nothing):
+            continue
+        for low, high, area in _kept_stretches(conn, group, plan):
+            for part_low, part_high in _acted(group, reached, low, high):
+                for at in (part_low, part_high):
+                    if at is not None:
+                        pagelist.cut(conn, group.chosen(), at)
+                chosen = group.chosen(part_low, part_high)
+                migration.result.swapcache += pagelist.keep_swap_entry(conn, chosen, area)
+
+
+def _acted(
+    group: Group, reached: _Reached, low: int | None, high: int | None
+) -> Iterable[tuple[int | None, int | None]]:
+    """The part of [low, high) whose pages asked for their slot and then did not move."""
+    act, end = group.course.act or 0, group.course.end
+    for part_low, part_high, looked in reached.parts():
+        if looked is None or looked < act:
+            continue
+        if group.course.moves and end is not None and looked >= end:
+            continue
+        lowest = max((x for x in (low, part_low) if x is not None), default=None)
+        highest = min((x for x in (high, part_high) if x is not None), default=None)
+        if lowest is None or highest is None or lowest < highest:
+            yield lowest, highest
+
+
+def _kept_stretches(
+    conn: Connection, group: Group, plan: SlotPlan | None
+) -> Iterable[tuple[int | None, int | None, int]]:
+    """(low, high, swap area) of the slots that pages of a group got."""
+    if plan is None:
+        area = next(area.id for area in holds.swap_areas(conn) if area.used < area.slots)
+        yield None, None, area
+        return
+    kept = [(address, area) for nr_pass, address, area in plan.kept if nr_pass == group.course.act]
+    start = 0
+    for k in range(1, len(kept) + 1):
+        if k == len(kept) or kept[k][1] != kept[start][1]:
+            yield kept[start][0], kept[k][0] if k < len(kept) else None, kept[start][1]
+            start = k
+
+
+def _move(migration: Migration, groups: Sequence[Group], line: _Line, placed: Placement, source: int) -> None:
+    """Apply the placement: cut the movers where the giving node changes, then one update a stretch and pass."""
+    ends = [*(start for start, _ in placed.segments[1:]), placed.moved]
+    before = 0
+    for nr_pass, members in sorted(line.moving.items()):
+        nr = sum(group.pages for group in members)
+        for (start, nid), end in zip(placed.segments, ends, strict=False):
+            low, high = max(start - before, 0), min(end - before, nr)
+            if low < high:
+                index = line.index("moving", nr_pass) if low or high < nr else None
+                bounds = (
+                    index.address(low) if index and low else None,
+                    index.address(high) if index and high < nr else None,
+                )
+                _move_stretch(migration, members, bounds, (source, nid), nr_pass)
+        before += nr
+
+
+def _move_stretch(
+    migration: Migration,
+    members: Sequence[Group],
+    bounds: tuple[int | None, int | None],
+    nids: tuple[int, int],
+    nr_pass: int,
+) -> None:
+    conn, (source, dest) = migration.conn, nids
+    numbers = tuple(group.number for group in members)
+    for at in bounds:
+        if at is not None:
+            pagelist.cut(conn, Selection(numbers), at)
+    chosen = Selection(numbers, *bounds)
+    nr = pagelist.total(conn, chosen) if any(bound is not None for bound in bounds) else sum(g.pages for g in members)
+    again = pagelist.travelled(conn, chosen) if source in migration.landed else 0
+    if dest in migration.pending:
+        migration.landed.add(dest)
+        pagelist.travel(conn, chosen)
+    held = tuple(g.number for g in members if _held(g.state))
+    unmapped = _cache_pages(migration, members, bounds)
+    pagelist.move(conn, chosen, dest, through_swap=not migration.modern)
+    if held:
+        _expire(migration, Selection(held, *bounds), nr_pass)
+    result = migration.result
+    result.moves[source, dest] = result.moves.get((source, dest), 0) + nr
+    result.moved_twice += again
+    if unmapped:
+        result.unmapped[dest] = result.unmapped.get(dest, 0) + unmapped
+    migration.take(dest, nr)
+    migration.take(source, -nr)
+
+
+def _cache_pages(
+    migration: Migration, members: Sequence[Group], bounds: tuple[int | None, int | None]
+) -> int:
+    """Pages of files among the movers of a stretch: V9 leaves them without ptes."""
+    cached = tuple(group.number for group in members if group.state.kind != "anon")
+    return 0 if migration.modern or not cached else pagelist.total(migration.conn, Selection(cached, *bounds))
+
+
+def _held(state: PageState) -> bool:
+    return state.lock is not None or state.pin is not None or state.writeback is not None
+
+
+def _expire(migration: Migration, chosen: Selection, nr_pass: int) -> None:
+    """End the holds that were waited for or that are over by *nr_pass*."""
+    waited = NEVER - 1
+    wait_writeback = 3 if migration.modern else 1
+    pagelist.expire_holds(
+        migration.conn,
+        chosen,
+        lock=waited if nr_pass >= 3 else nr_pass,  # noqa: PLR2004 -- FIRST_BLOCKING_PASS
+        writeback=waited if nr_pass >= wait_writeback else nr_pass,
+        pin=nr_pass,
+    )
+
+
+def _stay(migration: Migration, groups: Sequence[Group], source: int, reached: _Reached) -> None:
+    """Note what stayed and why, as far as the scans got, and end the holds that they waited for."""
+    for group in groups:
+        for low, high, looked in reached.parts():
+            _stay_part(migration, group, source, (low, high, looked))
+
+
+def _stay_part(
+    migration: Migration, group: Group, source: int, part: tuple[int | None, int | None, int | None]
+) -> None:
+    low, high, looked = part
+    end = group.course.end
+    if group.course.moves and looked is not None and end is not None and looked >= end:
+        return
+    for at in (low, high):
+        if at is not None:
+            pagelist.cut(migration.conn, group.chosen(), at)
+    chosen = group.chosen(low, high)
+    runs = pagelist.runs(migration.conn, chosen)
+    if not runs:
+        return
+    if looked is None:
+        migration.result.fail(Stayed(migration.pid, source, "not-tried", "ENOMEM"), runs)
+        return
+    nr_pass = looked if end is None else min(looked, end)
+    if migration.modern:
+        last = attempt_modern(group.state, nr_pass)
+    else:
+        last = attempt(group.state, nr_pass, slot=not group.slotless)
+    migration.result.fail(Stayed(migration.pid, source, last.reason, last.errno, nr_pass), runs)
+    if _held(group.state):
+        _expire(migration, chosen, nr_pass)
+
+
+def _scans(migration: Migration, groups: Sequence[Group], reached: _Reached) -> int:
+    """How many scans the round that had most made."""
+    if reached.nothing:
+        return 0
+    if reached.cursor is None:
+        if any(group.course.stuck for group in groups):
+            return reached.last_pass + 1
+        return max((group.course.end or 0) for group in groups) + 1
+    nr_pass, address = reached.cursor
+    waiting = [g.number for g in groups if not g.slotless and (g.course.end is None or g.course.end > nr_pass)]
+    retried = nr_pass < reached.last_pass and pagelist.waiting_below(migration.conn, waiting, address)
+    return nr_pass + 1 + retried
+
+
+# ---- a 6.x kernel: one target a page, on the wanted node only ------------------------------------------------------
+
+
+def _run_modern(migration: Migration, groups: list[Group], source: int, dest: int) -> None:
+    """
+    migrate_pages() of a 6.x kernel: each page gets its target when it is first looked at, on *dest* or not at all.
+    """
+    listed = sum(group.pages for group in groups)
+    room = migration.free[dest]
+    migration.allocations.add(dest, dest, min(room, listed))
+    line = _Line(migration.conn, groups)
+    cursor: Position | None = None
+    moved = line.movers
+    if room < listed:
+        everything = RunIndex(run for g in groups for run in pagelist.runs(migration.conn, g.chosen()))
+        limit = everything.address(room)
+        cursor = (0, limit - 1)
+        moved = line.index("moving", 0).below(limit)
+    reached = _Reached(cursor, nothing=room == 0, last_pass=LAST_PASS[True])
+    placed = Placement(((0, dest),) if moved else (), moved, Allocations(), out_of_memory=room < listed)
+    _move(migration, groups, line, placed, source)
+    _stay(migration, groups, source, reached)
+    scans = 1 if room and cursor is not None else _scans(migration, groups, reached)
+    migration.result.passes = max(migration.result.passes, scans)
+    if room < listed:
+        migration.result.err = "ENOMEM"

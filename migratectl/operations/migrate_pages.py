@@ -1,0 +1,99 @@
+"""migrate_pages(2): move a task's pages from one set of nodes to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from migratectl.errors import InvalidArgument, PermissionDenied
+from migratectl.kernel.mempolicy import migration_pairs
+from migratectl.nodemask import Nodemask
+from migratectl.operations.caller import Caller, Identity, identify
+from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
+from migratectl.operations.migrate import Migration, migrate_to_node
+from migratectl.spans import NodeList
+from migratectl.storage.tasks import Task
+from migratectl.uapi import MF, SYS_NICE, SYS_PTRACE
+
+
+def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList) -> dict[str, Any]:
+    """
+    Move the pages of *pid* from the nodes of *source* to those of *dest*, rank by rank.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who calls: decides the rights, what is taken (a privileged caller takes shared pages too) and where
+            the counters of allocations go.
+        pid: The task.
+        source: Nodes to leave; any may be named.
+        dest: Nodes to go to; those that are not online drop out before ranks are counted.
+
+    Returns:
+        The document of a migration; ``return`` is the number of pages that stayed, or minus ENOMEM.
+
+    Raises:
+        NoSuchProcess, InvalidArgument, PermissionDenied: In the order of semantics.md 3.4.
+
+    Source:
+        sys_migrate_pages() and do_migrate_pages(), Direct Migration V9, 4/5; B7, B17, B19 of semantics.md.
+    """
+    machine = load_machine(conn)
+    who = identify(conn, machine, caller)
+    subject = f"pid {pid}"
+    from_nodes = resolve_nodes(machine, source, who.mems, subject)
+    to_nodes = resolve_nodes(machine, dest, who.mems, subject)
+    task = find_task(conn, pid)
+    targets = _check(machine, who, task, to_nodes)
+    _, mm = find_mm(conn, pid)
+    flags = MF.MOVE_ALL if who.capable(SYS_NICE) else MF.MOVE
+    migration = Migration(conn, machine, pid, mm, flags, who)
+    migration.result.nids |= {nid for nid in from_nodes | targets if nid in machine.nodes}
+    pairs = list(migration_pairs(from_nodes, targets, modern=machine.modern))
+    for at, (nid, target) in enumerate(pairs):
+        migration.pending = {later for later, _ in pairs[at + 1 :]}
+        if nid in machine.nodes:
+            migrate_to_node(migration, nid, target)
+        if migration.result.err:
+            break
+    return {"pid": pid, **migration.finish().document(machine.facts.page_size)}
+
+
+def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodemask:
+    """The rights of the caller, then the nodes of *dest* that are left to go to."""
+    subject = f"pid {task.pid}"
+    if task.mm is None and not machine.modern:
+        raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
+    if not may_move(who, task, modern=machine.modern):
+        raise PermissionDenied(
+            subject, f"the caller (uid {who.uid}) is not the owner (uid {task.uid}) and lacks the capability; try --as 0"
+        )
+    allowed = allowed_nodes(machine, task)
+    if not dest <= (allowed if machine.modern else allowed | (dest - machine.online)) and not who.capable(SYS_NICE):
+        raise PermissionDenied(
+            subject, f"node {dest - allowed} is outside the task's cpuset '{task.cpuset.name}' ({allowed})"
+        )
+    targets = dest & machine.usable
+    if machine.modern:
+        targets = targets & who.mems
+    if not targets:
+        raise InvalidArgument(subject, f"no node of '{dest or 'none'}' can be used; see 'migratectl node list'")
+    return targets
+
+
+def may_move(who: Identity, task: Task, *, modern: bool) -> bool:
+    """
+    Whether a caller may move the pages of a task.
+
+    V9 asks for the same user or CAP_SYS_NICE. A 6.x kernel makes a ptrace read check: the same user, a dumpable
+    target and no capability that the caller lacks, or CAP_SYS_PTRACE.
+
+    Source:
+        sys_migrate_pages(), Direct Migration V9, 4/5 (B7); today's ptrace_may_access().
+    """
+    if who.pid == task.pid:
+        return True
+    if not modern:
+        return who.uid == task.uid or who.capable(SYS_NICE)
+    plain = who.uid == task.uid and task.dumpable and not task.caps & ~who.caps
+    return plain or who.capable(SYS_PTRACE)

@@ -1,0 +1,252 @@
+"""Address spaces: areas mapped, unmapped, locked in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.errors import AlreadyExists, InvalidArgument, NotModelled, OutOfMemory, PermissionDenied
+from migratectl.operations.fault import Faults, populate
+from migratectl.operations.machine import (
+    Machine,
+    find_mm,
+    give_back,
+    load_machine,
+    resolve_span,
+)
+from migratectl.spans import ADDRESS_END, Size, Span
+from migratectl.storage import coalesce, pages, tasks, vmas
+from migratectl.storage.vmas import Vma
+from migratectl.uapi import IPC_LOCK, VM
+
+MMAP_BASE: Final = 0x10000000
+MMAP_GRAIN: Final = 2 << 20
+"""Without an address an area starts at the lowest free multiple of 2 MiB."""
+
+PROTECTION: Final = {"rw": VM.READ | VM.WRITE, "r": VM.READ, "none": VM(0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Mmap:
+    """The words of ``mmap``."""
+
+    pid: int
+    size: Size
+    addr: int | None = None
+    label: str | None = None
+    locked: bool = False
+    prot: str = "rw"
+    shared: bool = False
+    ino: int | None = None
+    file: str | None = None
+    offset: Size | None = None
+    shm: str | None = None
+    hugetlb: bool = False
+    io: bool = False
+    pfnmap: bool = False
+
+
+def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
+    """
+    Map private anonymous memory into a task's address space.
+
+    Raises:
+        NotModelled: Shared, file, huge, IO or raw areas.
+        InvalidArgument: No length, an unaligned address, a range beyond the address space.
+        AlreadyExists: An area is there already, or the label is taken.
+
+    Source:
+        do_mmap_pgoff(); neighbours with equal flags and policy merge (vma_merge()).
+    """
+    machine = load_machine(conn)
+    task, mm = find_mm(conn, call.pid)
+    subject = f"pid {call.pid}"
+    if call.shared or call.file or call.shm or call.hugetlb or call.io or call.pfnmap or call.ino is not None:
+        raise NotModelled(subject, "only private anonymous areas can be mapped; other kinds arrive by import")
+    page_size = machine.facts.page_size
+    nr = -(-call.size.to_bytes(page_size) // page_size)
+    if nr < 1:
+        raise InvalidArgument(subject, "an area has at least one page")
+    start = _place(conn, mm, call.addr, nr, page_size, subject)
+    if call.label is not None:
+        if vmas.find_label(conn, mm, call.label) is not None:
+            raise AlreadyExists(subject, f"the label '{call.label}' is taken in this address space")
+        vmas.add_label(conn, mm, call.label, start, start + nr)
+    flags = PROTECTION[call.prot]
+    if call.locked:
+        _check_mlock(task.caps, subject)
+        flags |= VM.LOCKED
+    anon = tasks.anon_mapping(conn, mm)
+    vmas.insert(conn, Vma(mm, start, start + nr, anon, 0, flags, None, 0, "anon", ""))
+    vmas.merge(conn, mm, start, start + nr)
+    document: dict[str, Any] = {
+        "pid": call.pid,
+        "addr": hex(start * page_size),
+        "end": hex((start + nr) * page_size),
+        "pages": nr,
+        "label": call.label,
+    }
+    if call.locked:
+        document |= _populate(conn, machine, call.pid, start, start + nr)
+    return document
+
+
+def _place(conn: Connection, mm: int, addr: int | None, nr: int, page_size: int, subject: str) -> int:
+    end_of_space = ADDRESS_END // page_size
+    if addr is None:
+        start = _lowest_gap(conn, mm, nr, page_size)
+        if start + nr > end_of_space:
+            raise OutOfMemory(subject, f"no gap of {nr} pages in the address space; unmap something or give --addr")
+        return start
+    if addr % page_size:
+        raise InvalidArgument(subject, f"{addr:#x} is not aligned to pages of {page_size} bytes")
+    start = addr // page_size
+    if start + nr > end_of_space:
+        raise InvalidArgument(subject, f"{nr} pages at {addr:#x} end beyond the 64-bit address space")
+    taken = vmas.overlapping(conn, mm, start, start + nr)
+    if taken:
+        where = f"{taken[0].start * page_size:#x}-{taken[0].end * page_size:#x}"
+        raise AlreadyExists(subject, f"{where} is mapped already; unmap it first or take another address")
+    return start
+
+
+def _lowest_gap(conn: Connection, mm: int, nr: int, page_size: int) -> int:
+    """The lowest free multiple of 2 MiB from 0x10000000 on that leaves a gap before it and behind it."""
+    grain = max(MMAP_GRAIN // page_size, 1)
+    start = -(-MMAP_BASE // page_size // grain) * grain
+    for vma in vmas.load(conn, mm):
+        if vma.end < start:
+            continue
+        if start + nr < vma.start:
+            break
+        start = (vma.end // grain + 1) * grain
+    return start
+
+
+def munmap(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
+    """
+    Unmap a range: what nobody else maps is freed; a range without areas is no error.
+
+    Raises:
+        InvalidArgument: An unaligned start, or length zero.
+
+    Source:
+        do_munmap(); semantics.md 6.6.
+    """
+    machine = load_machine(conn)
+    _, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    start, end = resolve_span(conn, mm, span, machine.facts.page_size, subject)
+    if start == end:
+        raise InvalidArgument(subject, "length zero; give a range of at least one page")
+    covered = carve(conn, mm, start, end)
+    freed = pages.unmap(conn, mm, start, end)
+    give_back(conn, [freed.nodes])
+    for vma in covered:
+        vmas.delete(conn, vma)
+    vmas.trim_labels(conn, mm, start, end)
+    return {
+        "pid": pid,
+        "return": 0,
+        "errno": None,
+        "pages": sum(vma.end - vma.start for vma in covered),
+        "freed": [{"node": nid, "pages": -nr} for nid, nr in sorted(freed.nodes.items())],
+    }
+
+
+def carve(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
+    """Cut areas and page runs at both ends of a range; the areas inside it, ascending."""
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+        for vma in vmas.overlapping(conn, mm, at, at + 1):
+            if vma.start < at:
+                vmas.split(conn, vma, at)
+    return vmas.overlapping(conn, mm, start, end)
+
+
+def mlock(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
+    """
+    Lock a range in memory: its areas get LOCKED and all its pages are faulted in.
+
+    Raises:
+        PermissionDenied: The task lacks CAP_IPC_LOCK.
+        OutOfMemory: A hole in the range (ENOMEM, as the call answers); nothing was done.
+
+    Source:
+        sys_mlock(), do_mlock(), make_pages_present(); semantics.md 6.6.
+    """
+    return _lock(conn, pid, span, locked=True)
+
+
+def munlock(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
+    """
+    Take LOCKED off a range; its pages stay.
+
+    Raises:
+        OutOfMemory: A hole in the range; nothing was done.
+
+    Source:
+        sys_munlock(); semantics.md 6.6.
+    """
+    return _lock(conn, pid, span, locked=False)
+
+
+def _check_mlock(caps: int, subject: str) -> None:
+    if not caps & IPC_LOCK:
+        raise PermissionDenied(subject, "the task lacks CAP_IPC_LOCK; create it with --cap ipc_lock")
+
+
+def _lock(conn: Connection, pid: int, span: Span, *, locked: bool) -> dict[str, Any]:
+    machine = load_machine(conn)
+    task, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    if locked:
+        _check_mlock(task.caps, subject)
+    page_size = machine.facts.page_size
+    # mlock(2) rounds the start down itself; a range of the command line has whole pages already.
+    start, end = resolve_span(conn, mm, span, page_size, subject)
+    if start == end:
+        return {"pid": pid, "return": 0, "errno": None, "pages": 0, "faults": Faults().counts()}
+    _refuse_holes(conn, mm, start, end, page_size, subject)
+    for vma in carve(conn, mm, start, end):
+        flags = vma.flags | VM.LOCKED if locked else vma.flags & ~int(VM.LOCKED)
+        if flags != vma.flags:
+            vmas.set_flags(conn, vma, VM(flags))
+    if vmas.merge(conn, mm, start, end):
+        _rejoin(conn, mm, start, end)
+    document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "pages": end - start}
+    if locked:
+        document |= _populate(conn, machine, pid, start, end)
+    return document
+
+
+def _rejoin(conn: Connection, mm: int, start: int, end: int) -> None:
+    """Join the runs that an area border no longer keeps apart."""
+    touched = set()
+    for at in (start, end):
+        for vma in vmas.overlapping(conn, mm, max(at - 1, 0), at + 1):
+            rows = pages.mapped(conn, mm, (vma.start, vma.end), max(at - 1, vma.start), at + 1)
+            touched.update(row.page for row in rows)
+    coalesce.coalesce(conn, touched)
+
+
+def _refuse_holes(conn: Connection, mm: int, start: int, end: int, page_size: int, subject: str) -> None:
+    at = start
+    for vma in vmas.overlapping(conn, mm, start, end):
+        if vma.start > at:
+            break
+        at = vma.end
+    if at < end:
+        raise OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas'")
+
+
+def _populate(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> dict[str, Any]:
+    """Fault a locked range in, writing where it is writable; without memory the area stays locked."""
+    faults = populate(conn, machine, pid, start, end)
+    document: dict[str, Any] = {"return": 0, "errno": None, "faults": faults.counts()}
+    if faults.errno:
+        document |= faults.failure(f"pid {pid}", machine.facts.page_size)
+    return document
+

@@ -1,0 +1,91 @@
+"""/proc/PID/numa_maps of a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from migratectl.linux.numa_maps import NumaMapsLine, format_numa_maps, format_policy
+from migratectl.nodemask import Nodemask
+from migratectl.operations.machine import Machine, find_mm, load_machine
+from migratectl.policy import Policy
+from migratectl.storage import summary, tasks, vmas
+from migratectl.storage.summary import AreaCounts
+from migratectl.storage.vmas import Vma
+from migratectl.uapi import VM, Mode
+
+_DEFAULT = Policy(Mode.DEFAULT, Nodemask())
+_NOTHING = AreaCounts(0, 0, 0, 0, 0, 0)
+
+
+def numa_maps(conn: Connection, pid: int) -> dict[str, Any]:
+    """
+    The areas of a task as /proc/PID/numa_maps shows them: a line for every area, present pages only.
+
+    Returns:
+        The document of ``numa-maps``, and ``text``: the kernel's text, of 2.6.16 under V9, of today under ``modern``.
+
+    Raises:
+        NoSuchProcess, InvalidArgument: No such task; a kernel thread.
+
+    Source:
+        show_numa_map(); semantics.md 7.1 b and c, B27.
+    """
+    machine = load_machine(conn)
+    task, mm = find_mm(conn, pid)
+    counts, by_node = summary.area_counts(conn, mm), summary.area_nodes(conn, mm)
+    known = tasks.policies(conn)
+    era = "modern" if machine.modern else "2.6.16"
+    lines = []
+    for vma in vmas.load(conn, mm):
+        policy = known[vma.policy] if vma.policy is not None else task.policy or _DEFAULT
+        found = counts.get(vma.start, _NOTHING)
+        lines.append(_line(machine, vma, policy, found, by_node.get(vma.start, [])))
+    return {
+        "pid": pid,
+        "lines": [
+            {
+                "addr": hex(line.address),
+                "policy": format_policy(line.policy, era),
+                "file": line.file,
+                "anon": line.anon,
+                "dirty": line.dirty,
+                "mapped": line.mapped,
+                "mapmax": line.mapmax if line.mapmax > 1 else None,
+                "swapcache": line.swapcache,
+                "active": line.active,
+                "writeback": line.writeback,
+                "nodes": {str(node): nr for node, nr in line.nodes},
+            }
+            for line in lines
+        ],
+        "text": format_numa_maps(lines, era),
+    }
+
+
+def _line(
+    machine: Machine, vma: Vma, policy: Policy, found: AreaCounts, nodes: list[tuple[int, int]]
+) -> NumaMapsLine:
+    """One area; the counts of a huge area are in units of its pages."""
+    page_size = machine.facts.page_size
+    unit = 1 << vma.order
+    total = sum(nr for _, nr in nodes)
+    return NumaMapsLine(
+        source="",
+        number=0,
+        address=vma.start * page_size,
+        policy=policy,
+        file=vma.name if vma.kind in ("file", "shm") else None,
+        heap=bool(vma.flags & VM.HEAP),
+        stack=bool(vma.flags & VM.STACK),
+        huge=bool(vma.flags & VM.HUGETLB),
+        anon=found.anon // unit,
+        dirty=found.dirty // unit,
+        mapmax=max(found.mapmax, 1),
+        swapcache=found.swapcache // unit,
+        active=found.active // unit if found.active < total else None,
+        writeback=found.writeback // unit,
+        nodes=tuple((node, nr // unit) for node, nr in nodes),
+        kernel_page_kib=(page_size << vma.order) // 1024,
+    )

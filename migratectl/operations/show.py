@@ -1,0 +1,212 @@
+"""Looking at the state: nodes, tasks, areas, pages."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.linux.numa_maps import format_policy
+from migratectl.nodemask import Nodemask
+from migratectl.operations.machine import Machine, find_mm, load_machine, node_rows, resolve_span
+from migratectl.operations.tasks import task_list
+from migratectl.policy import Policy
+from migratectl.runs import Run, clusters, maximal_runs, pages_in_order
+from migratectl.spans import Span
+from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.pages import MappedRun
+from migratectl.storage.tasks import Task
+from migratectl.storage.vmas import Vma
+from migratectl.uapi import PG, VM, Mode
+
+Look = tuple[str, int | None, tuple[str, ...], int]
+"""State, node, flags and mapcount of a page: what a row of ``show pages`` shares."""
+
+_ABSENT: Final[Look] = ("absent", None, (), 0)
+_WHOLE: Final = Span(address=0, end=1 << 64)
+
+
+def show_nodes(conn: Connection) -> dict[str, Any]:
+    """The document of ``show nodes``: as ``node list``."""
+    return node_rows(load_machine(conn), conn)
+
+
+def show_tasks(conn: Connection) -> dict[str, Any]:
+    """The document of ``show tasks``: as ``task list``."""
+    return task_list(conn)
+
+
+def show_vmas(conn: Connection, pid: int | None) -> dict[str, Any]:
+    """
+    The areas of one task, or of all, by pid and address.
+
+    Raises:
+        NoSuchProcess: No such task.
+    """
+    machine = load_machine(conn)
+    if pid is not None:
+        find_mm(conn, pid)
+    rows = []
+    for task in tasks.load(conn):
+        if task.mm is not None and pid in (None, task.pid):
+            rows += [
+                {"pid": task.pid, **_vma_row(conn, machine, task.mm, vma)} for vma in vmas.load(conn, task.mm)
+            ]
+    return {"pid": pid, "vmas": rows}
+
+
+def _vma_row(conn: Connection, machine: Machine, mm: int, vma: Vma) -> dict[str, Any]:
+    page_size = machine.facts.page_size
+    present = pages.by_node_between(conn, mm, vma.start, vma.end)
+    return {
+        "addr": hex(vma.start * page_size),
+        "end": hex(vma.end * page_size),
+        "pages": vma.end - vma.start,
+        "label": _label(conn, mm, vma),
+        "policy": policy_text(_own_policy(conn, vma), modern=machine.modern),
+        "kind": vma.kind,
+        "file": vma.name if vma.kind != "anon" else None,
+        "flags": [flag.name.lower() for flag in VM if flag & vma.flags and flag.name],
+        "order": vma.order,
+        "nodes": {str(nid): nr for nid, nr in present.items()},
+    }
+
+
+def _label(conn: Connection, mm: int, vma: Vma) -> str | None:
+    """The label whose range the area starts in, or else the first that starts in it."""
+    found = [(name, low) for name, low, high in vmas.labels(conn, mm) if low < vma.end and high > vma.start]
+    return found[0][0] if found else None
+
+
+def _own_policy(conn: Connection, vma: Vma) -> Policy | None:
+    return None if vma.policy is None else tasks.policies(conn)[vma.policy]
+
+
+def policy_text(policy: Policy | None, *, modern: bool) -> str:
+    """A policy as numa_maps prints it: ``bind=0-1`` under V9, ``bind:0-1`` under ``modern``."""
+    return format_policy(policy or Policy(Mode.DEFAULT, Nodemask()), "modern" if modern else "2.6.16")
+
+
+def show_pages(conn: Connection, pid: int, span: Span | None, runs: bool) -> dict[str, Any]:  # noqa: FBT001
+    """
+    The pages of a task, area by area.
+
+    Args:
+        conn: The connection of the transaction.
+        pid: The task.
+        span: The range; None: everything.
+        runs: Strided runs with ``step`` instead of rows of consecutive pages.
+
+    Returns:
+        The document of ``show pages``. Rows do not depend on how the state cuts its runs.
+
+    Raises:
+        NoSuchProcess, InvalidArgument, BadAddress: No such task; a bad range.
+    """
+    machine = load_machine(conn)
+    task, mm = find_mm(conn, pid)
+    page_size = machine.facts.page_size
+    start, end = resolve_span(conn, mm, span or _WHOLE, page_size, f"pid {pid}")
+    areas = [
+        _area(conn, machine, task, vma, max(start, vma.start), min(end, vma.end), runs=runs)
+        for vma in vmas.overlapping(conn, mm, start, end)
+    ]
+    return {"pid": pid, "vmas": areas}
+
+
+def _area(
+    conn: Connection, machine: Machine, task: Task, vma: Vma, start: int, end: int, *, runs: bool
+) -> dict[str, Any]:
+    page_size = machine.facts.page_size
+    looks: list[tuple[Run, Look]] = []
+    for row in pages.mapped(conn, vma.mm, (vma.start, vma.end), start, end):
+        inside = row.run.between(start, end)
+        if inside is not None:
+            looks.append((inside, look(row)))
+    rows = _strided(looks) if runs else consecutive(looks, start, end)
+    return {
+        "addr": hex(vma.start * page_size),
+        "end": hex(vma.end * page_size),
+        "label": _label(conn, vma.mm, vma),
+        "policy": policy_text(_own_policy(conn, vma), modern=machine.modern),
+        "pages": [_page_row(run, seen, page_size) for run, seen in rows],
+    }
+
+
+def _page_row(run: Run, seen: Look, page_size: int) -> dict[str, Any]:
+    state, node, flags, mapcount = seen
+    row: dict[str, Any] = {
+        "addr": hex(run.start * page_size),
+        "pages": run.count,
+        "node": node,
+        "state": state,
+        "flags": list(flags),
+        "mapcount": mapcount,
+    }
+    return row | ({"step": run.step} if run.step > 1 else {})
+
+
+def look(row: MappedRun) -> Look:
+    """What a mapped run looks like: flags of page, pte and holds together, as words in alphabetical order."""
+    words = {
+        "active": bool(row.flags & PG.ACTIVE),
+        "dirty": bool(row.flags & PG.DIRTY or row.dirty),
+        "locked": row.lock is not None,
+        "parked": bool(row.parked),
+        "pinned": row.pins > 0,
+        "referenced": bool(row.flags & PG.REFERENCED or row.young),
+        "swapcache": row.area is not None and row.node is not None,
+        "uptodate": bool(row.flags & PG.UPTODATE),
+        "writable": bool(row.writable),
+        "writeback": row.writeback is not None,
+    }
+    flags = tuple(word for word, holds in words.items() if holds)
+    return row.state, row.node if row.state == "present" else None, flags, row.mapcount
+
+
+def _strided(looks: Iterable[tuple[Run, Look]]) -> list[tuple[Run, Look]]:
+    by_look: dict[Look, list[Run]] = {}
+    for run, seen in looks:
+        by_look.setdefault(seen, []).append(run)
+    found = [(run, seen) for seen, group in by_look.items() for run in maximal_runs(group)]
+    return sorted(found, key=lambda item: item[0].start)
+
+
+def consecutive(looks: Sequence[tuple[Run, Look]], start: int, end: int) -> list[tuple[Run, Look]]:
+    """Rows of consecutive pages that look alike, absent ones included, covering [start, end) in address order."""
+    rows: list[tuple[Run, Look]] = []
+    at = start
+    for low, count, seen in _pieces(looks):
+        if low > at:
+            _append(rows, at, low - at, _ABSENT)
+        _append(rows, low, count, seen)
+        at = low + count
+    if at < end:
+        _append(rows, at, end - at, _ABSENT)
+    return rows
+
+
+def _pieces(looks: Sequence[tuple[Run, Look]]) -> Iterator[tuple[int, int, Look]]:
+    """(start, pages, look) in address order; runs that lie between one another are read page by page."""
+    of_run = {run: seen for run, seen in looks}
+    for group in clusters(sorted(of_run)):
+        if len(group) == 1 and group[0].step == 1:
+            yield group[0].start, group[0].count, of_run[group[0]]
+        else:
+            yield from _page_by_page(group, of_run)
+
+
+def _page_by_page(group: Sequence[Run], of_run: dict[Run, Look]) -> Iterator[tuple[int, int, Look]]:
+    tagged = [(run, of_run[run]) for run in group]
+    streams = [((page, number) for page in pages_in_order([run])) for number, (run, _) in enumerate(tagged)]
+    for page, number in heapq.merge(*streams):
+        yield page, 1, tagged[number][1]
+
+
+def _append(rows: list[tuple[Run, Look]], start: int, count: int, seen: Look) -> None:
+    if rows and rows[-1][1] == seen and rows[-1][0].start + rows[-1][0].count == start:
+        rows[-1] = Run(rows[-1][0].start, 1, rows[-1][0].count + count), seen
+    else:
+        rows.append((Run(start, 1, count), seen))

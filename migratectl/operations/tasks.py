@@ -1,0 +1,205 @@
+"""Tasks: made, changed, moved between CPUs, ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
+from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
+from migratectl.storage import coalesce, holds, pages, tasks, vmas
+from migratectl.storage.tasks import Cpuset, Task
+from migratectl.uapi import ADDRESS_BITS, ALL_CAPABILITIES, capability
+
+MAX_PID: Final = 1 << 22
+MAX_UID: Final = (1 << 32) - 2
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCreate:
+    """The words of ``task create``; ``caps`` and ``drop_caps`` are capability names."""
+
+    pid: int
+    name: str | None = None
+    uid: int = 0
+    node: int | None = None
+    cpu: int | None = None
+    cpuset: str = "/"
+    caps: tuple[str, ...] = ()
+    drop_caps: tuple[str, ...] = ()
+    dumpable: bool = True
+    kernel_thread: bool = False
+    thread_of: int | None = None
+
+
+def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
+    """
+    Make a task with an empty address space; a thread shares its leader's, a kernel thread has none.
+
+    Raises:
+        AlreadyExists: The pid is taken.
+        InvalidArgument: A bad pid, user id, CPU, node or capability, or a thread that is a kernel thread too.
+        NoSuchFile: No such cpuset.
+        NoSuchProcess: No such leader.
+    """
+    machine = load_machine(conn)
+    subject = f"pid {call.pid}"
+    _check_ids(conn, call, subject)
+    cpuset = _cpuset(conn, call.cpuset, subject)
+    mm = _address_space(conn, call)
+    task = Task(
+        call.pid,
+        call.name if call.name is not None else str(call.pid),
+        call.uid,
+        _cpu(machine, cpuset, call.node, call.cpu, subject, default=_first_of(machine, cpuset)),
+        cpuset,
+        mm,
+        _capabilities(call, subject),
+        call.dumpable,
+        None,
+        None,
+    )
+    tasks.insert(conn, task)
+    return task_row(machine, task)
+
+
+def _check_ids(conn: Connection, call: TaskCreate, subject: str) -> None:
+    if not 1 <= call.pid <= MAX_PID:
+        raise InvalidArgument(subject, f"pids go from 1 to {MAX_PID}")
+    if not 0 <= call.uid <= MAX_UID:
+        raise InvalidArgument(subject, f"user ids go from 0 to {MAX_UID}")
+    if tasks.find(conn, call.pid) is not None:
+        raise AlreadyExists(subject, "there is such a task already; take another pid")
+    if call.kernel_thread and call.thread_of is not None:
+        raise InvalidArgument(subject, "a kernel thread has no address space to share; leave out one of the options")
+
+
+def _address_space(conn: Connection, call: TaskCreate) -> int | None:
+    if call.kernel_thread:
+        return None
+    if call.thread_of is not None:
+        return find_mm(conn, call.thread_of)[1]
+    return tasks.new_mm(conn, call.pid)
+
+
+def _cpuset(conn: Connection, name: str, subject: str) -> Cpuset:
+    found = tasks.find_cpuset(conn, name)
+    if found is None:
+        raise NoSuchFile(subject, f"no cpuset '{name}' in this state")
+    return found
+
+
+def _capabilities(call: TaskCreate, subject: str) -> int:
+    try:
+        given = sum({capability(name) for name in call.caps})
+        dropped = sum({capability(name) for name in call.drop_caps})
+    except ValueError:
+        raise InvalidArgument(subject, "no such capability; write names of capabilities(7) such as sys_nice") from None
+    return ((0 if call.uid else ALL_CAPABILITIES) | given) & ~dropped
+
+
+def _first_of(machine: Machine, cpuset: Cpuset) -> int:
+    """CPU 0, or where the cpuset has not got it, its lowest CPU."""
+    return 0 if 0 in cpuset.cpus or not cpuset.cpus else next(iter(cpuset.cpus))
+
+
+def _cpu(
+    machine: Machine, cpuset: Cpuset, node: int | None, cpu: int | None, subject: str, *, default: int
+) -> int:
+    """The CPU that options name: itself, or the lowest one of a node that the cpuset has."""
+    if node is not None and cpu is not None:
+        raise InvalidArgument(subject, "give a node or a CPU, not both")
+    if cpu is not None:
+        machine.node_of_cpu(cpu)
+        if cpuset.cpus and cpu not in cpuset.cpus:
+            raise InvalidArgument(subject, f"cpuset '{cpuset.name}' does not have CPU {cpu}, only {cpuset.cpus}")
+        return cpu
+    if node is None:
+        return default
+    if node not in machine.nodes or not machine.nodes[node].online:
+        raise InvalidArgument(subject, f"no node {node} is online; see 'migratectl node list'")
+    inside = machine.nodes[node].cpus & cpuset.cpus if cpuset.cpus else machine.nodes[node].cpus
+    if not inside:
+        raise InvalidArgument(subject, f"node {node} has no CPU in cpuset '{cpuset.name}'; name another node or a CPU")
+    return next(iter(inside))
+
+
+def task_row(machine: Machine, task: Task) -> dict[str, Any]:
+    """A task as every document shows it."""
+    return {
+        "pid": task.pid,
+        "name": task.name,
+        "uid": task.uid,
+        "cpu": task.cpu,
+        "node": machine.home(task.cpu),
+        "cpuset": task.cpuset.name,
+    }
+
+
+def task_set(conn: Connection, pid: int, uid: int | None, name: str | None) -> dict[str, Any]:
+    """Change name or user id; a change of the user id gives root all capabilities and takes them from others."""
+    task = find_task(conn, pid)
+    if uid is not None:
+        if not 0 <= uid <= MAX_UID:
+            raise InvalidArgument(f"pid {pid}", f"user ids go from 0 to {MAX_UID}")
+        if uid != task.uid:
+            tasks.update(conn, pid, "caps", 0 if uid else ALL_CAPABILITIES)
+        tasks.update(conn, pid, "uid", uid)
+    if name is not None:
+        tasks.update(conn, pid, "name", name)
+    return task_row(load_machine(conn), find_task(conn, pid))
+
+
+def task_list(conn: Connection) -> dict[str, Any]:
+    """All tasks by pid, each with its present pages by node."""
+    machine = load_machine(conn)
+    rows = []
+    for task in tasks.load(conn):
+        held = {} if task.mm is None else pages.by_node(conn, task.mm)
+        rows.append({**task_row(machine, task), "nodes": {str(nid): nr for nid, nr in held.items()}})
+    return {"tasks": rows}
+
+
+def task_run_on(conn: Connection, pid: int, node: int | None, cpu: int | None) -> dict[str, Any]:
+    """Let the scheduler move a task to a CPU, or to the lowest CPU of a node; no page moves."""
+    machine = load_machine(conn)
+    task = find_task(conn, pid)
+    if node is None and cpu is None:
+        raise InvalidArgument(f"pid {pid}", "give --node N or --cpu C")
+    chosen = _cpu(machine, task.cpuset, node, cpu, f"pid {pid}", default=task.cpu)
+    tasks.update(conn, pid, "cpu", chosen)
+    return task_row(machine, find_task(conn, pid))
+
+
+def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
+    """
+    End a task: its holds end, and with the last task of an address space that space and its pages go.
+
+    Returns:
+        The task's row, with the pages that were freed by node.
+    """
+    machine = load_machine(conn)
+    task = find_task(conn, pid)
+    freed = []
+    touched: set[int] = set()
+    for kind in holds.kinds_of(conn, pid):
+        rows = holds.held_by(conn, pid, kind)
+        freed.append(holds.end(conn, rows, pid, kind))
+        touched.update(rows)
+    if task.mm is not None and tasks.pids_of(conn, task.mm) == [pid]:
+        freed.append(pages.unmap(conn, task.mm, 0, 1 << ADDRESS_BITS - 1))
+        for vma in vmas.load(conn, task.mm):
+            vmas.delete(conn, vma)
+        tasks.delete(conn, pid)
+        tasks.delete_mm(conn, task.mm)
+    else:
+        tasks.delete(conn, pid)
+    give_back(conn, (f.nodes for f in freed))
+    coalesce.coalesce(conn, touched)
+    totals: dict[int, int] = {}
+    for part in freed:
+        for nid, nr in part.nodes.items():
+            totals[nid] = totals.get(nid, 0) - nr
+    return {**task_row(machine, task), "freed": [{"node": nid, "pages": nr} for nid, nr in sorted(totals.items())]}

@@ -1,0 +1,26 @@
+"""A memory policy as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migratectl.nodemask import Nodemask
+from migratectl.uapi import Mode, ModeFlag
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    A memory policy.
+
+    Attributes:
+        mode: Its mode.
+        nodes: Its node set; of ``preferred`` one node, or none for local.
+        flags: Mode flags (``modern``).
+        mems: The allowed nodes of its creator at creation, the old mask of later rebinds.
+    """
+
+    mode: Mode
+    nodes: Nodemask
+    flags: tuple[ModeFlag, ...] = ()
+    mems: Nodemask = Nodemask()

@@ -1,0 +1,96 @@
+"""
+The hash of a state: independent of how runs are cut, of row ids and of times.
+
+For each distinct tuple of attributes (natural names, flags, holds, content relative to the index, the sorted ptes
+relative to the index) the sum of r^index over its pages modulo a prime is taken; a run is a geometric series, so it
+has a closed form. The hash is the sha256 of the sorted (tuple, sum) pairs and of the sorted rows of the small tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+PRIME: Final = (1 << 127) - 1
+BASE: Final = 0x5DEECE66D_1B873593_85EBCA6B % PRIME
+
+_PAGES: Final = """SELECT p.id, p.first, p.count, p.step, m.kind, CASE m.kind WHEN 'anon' THEN '' ELSE m.name END, p.node,
+ s.name, p.flags, p.lock, p.pin, p.pins, p.writeback, p.parked, p.outside, o.kind, o.name, p.origin_first - p.first
+FROM pages p JOIN mappings m ON m.id = p.mapping JOIN mappings o ON o.id = p.origin
+LEFT JOIN swap_areas s ON s.id = p.area ORDER BY p.id"""
+_PTES: Final = """SELECT t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr - p.first, t.present, t.young,
+ t.dirty, t.writable FROM ptes t JOIN pages p ON p.id = t.page ORDER BY 1, 2, 3"""
+_HOLDS: Final = "SELECT page, pid, kind, passes, count FROM holds ORDER BY 1, 2, 3, 4, 5"
+_BUFFERS: Final = "SELECT page, ring, dirty, locked, busy FROM buffers ORDER BY 1"
+
+_SMALL: Final = {
+    "facts": "SELECT format, page_size, profile FROM facts",
+    "nodes": "SELECT id, online, cpus, capacity, other, numa_hit, numa_miss, numa_foreign, interleave_hit, local_node,"
+    " other_node FROM nodes",
+    "distances": "SELECT source, dest, distance FROM distances",
+    "cpusets": "SELECT name, cpus, mems, cpu_exclusive, mem_exclusive, memory_migrate FROM cpusets",
+    "tasks": "SELECT t.pid, t.name, t.uid, t.cpu, c.name, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.caps,"
+    " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
+    " LEFT JOIN policies p ON p.id = t.policy",
+    "vmas": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = v.mm), v.start, v."end", m.kind, m.name, v.delta,'
+    ' v.flags, v."order", p.mode, p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping'
+    " LEFT JOIN policies p ON p.id = v.policy",
+    "labels": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = l.mm), l.name, l.start, l."end" FROM labels l',
+    "mappings": "SELECT kind, name, fs, journal, method, ino, size FROM mappings WHERE kind IN ('file', 'shm')",
+    "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems FROM shared_policies s'
+    " JOIN mappings m ON m.id = s.mapping JOIN policies p ON p.id = s.policy",
+    "swap_areas": "SELECT name, slots FROM swap_areas",
+}
+"""The small tables by natural keys, without counters that follow from the pages."""
+
+
+def geometric_sum(first: int, step: int, count: int) -> int:
+    """The sum of BASE^(first + k*step) for k < count, modulo PRIME."""
+    if count == 1:
+        return pow(BASE, first, PRIME)
+    ratio = pow(BASE, step, PRIME)
+    numerator = pow(ratio, count, PRIME) - 1
+    return pow(BASE, first, PRIME) * numerator * pow(ratio - 1, -1, PRIME) % PRIME
+
+
+def state_hash(conn: Connection) -> str:
+    """The hash of the modelled state, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, query in _SMALL.items():
+        rows = sorted(repr(tuple(row)) for row in conn.exec_driver_sql(query))
+        digest.update(f"{name}\n".encode() + "\n".join(rows).encode() + b"\n")
+    for attributes, total in sorted(_sums(conn).items()):
+        digest.update(f"{attributes} {total}\n".encode())
+    return digest.hexdigest()
+
+
+def _sums(conn: Connection) -> dict[str, int]:
+    ptes, held, rings = (_grouped(conn, query) for query in (_PTES, _HOLDS, _BUFFERS))
+    sums: dict[str, int] = {}
+    for row in conn.exec_driver_sql(_PAGES):
+        attributes = repr((*row[4:], *(_take(stream, row[0]) for stream in (ptes, held, rings))))
+        sums[attributes] = (sums.get(attributes, 0) + geometric_sum(row[1], row[3], row[2])) % PRIME
+    return sums
+
+
+class _Stream:
+    """Rows of a query grouped by page, read forward alongside the pages."""
+
+    def __init__(self, groups: Iterator[tuple[int, list[tuple[Any, ...]]]]) -> None:
+        self.groups = groups
+        self.head = next(groups, None)
+
+
+def _grouped(conn: Connection, query: str) -> _Stream:
+    rows = conn.exec_driver_sql(query)
+    return _Stream((page, [tuple(row[1:]) for row in group]) for page, group in groupby(rows, key=lambda row: row[0]))
+
+
+def _take(stream: _Stream, page: int) -> list[tuple[Any, ...]]:
+    while stream.head is not None and stream.head[0] < page:
+        stream.head = next(stream.groups, None)
+    return stream.head[1] if stream.head is not None and stream.head[0] == page else []

@@ -1,0 +1,225 @@
+"""
+Opening a state file and the one way to change it: ``transaction()``.
+
+A command is one ``BEGIN IMMEDIATE`` … ``COMMIT`` in WAL mode with ``synchronous=FULL``; a killed process leaves the
+state before or after it, never between. Every error of the database leaves here as StateFileError or StateBusy.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from migratectl.errors import StateBusy, StateFileError
+from migratectl.storage import schema
+from migratectl.storage.work import WORK_TABLES
+
+APPLICATION_ID: Final = 0x4D494752
+"""``PRAGMA application_id`` of a state file: the letters MIGR."""
+
+_CORRUPT = ("malformed", "not a database", "encrypted", "disk i/o error")
+
+
+class StateFile:
+    """
+    A state file on disk, opened at the first transaction and kept open until close().
+
+    Args:
+        path: The file; it is never created by opening it.
+        timeout: Seconds to wait for another process's transaction.
+    """
+
+    def __init__(self, path: Path, timeout: float = 30.0) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self, *, write: bool, dry_run: bool = False) -> Iterator[Connection]:
+        """
+        One transaction: commits at the end, rolls back on an exception or, always, with *dry_run*.
+
+        Raises:
+            StateFileError: The file is missing, not ours, damaged, of another version, read-only or without room.
+            StateBusy: Another process held it longer than the timeout.
+        """
+        with _translated(self.path, self.timeout):
+            connection = self._connection or self._open()
+            connection.info["write"] = write
+            connection.info["changed"] = 0
+            with connection.begin() as transaction:
+                yield connection
+                if dry_run:
+                    transaction.rollback()
+
+    def close(self) -> None:
+        """Close the file; a later transaction opens it again."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+            connection.engine.dispose()
+
+    def _open(self) -> Connection:
+        if not self.path.is_file():
+            raise StateFileError(f"{self.path}: no state file; make one with 'migratectl init' or name another: -s FILE")
+        if self.path.stat().st_size == 0:
+            raise StateFileError(f"{self.path}: an empty file, not a state file; see 'migratectl init'")
+        connection = _connect(self.path, self.timeout)
+        try:
+            _check_ours(connection, self.path)
+            schema.check_current(connection, self.path)
+        except BaseException:
+            connection.close()
+            connection.engine.dispose()
+            raise
+        self._connection = connection
+        return connection
+
+    @contextmanager
+    def create(self, *, force: bool, dry_run: bool = False) -> Iterator[Connection]:
+        """
+        A new state file with the newest schema, written beside the old one and put in place at the end.
+
+        Args:
+            force: Replace a file that is there.
+            dry_run: Build it and throw it away.
+
+        Raises:
+            StateFileError: A file is there and *force* is not given, or it cannot be written.
+        """
+        if self.path.exists() and not force:
+            raise StateFileError(f"{self.path}: there already; give --force to replace it, or -s FILE for another")
+        if not self.path.parent.is_dir():
+            raise StateFileError(f"{self.path.parent}: no such directory; make it first, or give -s FILE")
+        self.close()
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        with _translated(self.path, self.timeout):
+            try:
+                with _drafted(draft, self.timeout) as connection:
+                    yield connection
+                if not dry_run:
+                    self._put_in_place(draft, force=force)
+            finally:
+                for name in (draft, *_side_files(draft)):
+                    name.unlink(missing_ok=True)
+
+    def _put_in_place(self, draft: Path, *, force: bool) -> None:
+        try:
+            if not force:
+                os.link(draft, self.path)
+                return
+            _retire(self.path, self.timeout)
+            draft.replace(self.path)
+        except FileExistsError:
+            raise StateFileError(f"{self.path}: another process has just made it; nothing was changed") from None
+        except OSError as error:
+            raise StateFileError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _drafted(draft: Path, timeout: float) -> Iterator[Connection]:
+    """A database of the newest schema at *draft*, private to its owner; committed at the end."""
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StateFileError(f"{draft.parent}: cannot be written: {error.strerror}") from None
+    plain = sqlite3.connect(draft, isolation_level=None)  # these two cannot be said inside a transaction
+    plain.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    plain.execute("PRAGMA journal_mode=WAL")
+    plain.close()
+    connection = _connect(draft, timeout)
+    try:
+        connection.info["write"] = True
+        connection.info["changed"] = 0
+        with connection.begin():
+            schema.create(connection)
+            yield connection
+    finally:
+        connection.close()
+        connection.engine.dispose()
+
+
+def _side_files(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _retire(path: Path, timeout: float) -> None:
+    """Fold the log of the file to be replaced into it, so that no old log meets the new file."""
+    if not path.exists():
+        return
+    with suppress(sqlite3.DatabaseError):  # whatever stands there is being replaced on request
+        old = sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=rw", uri=True, timeout=timeout)
+        try:
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            old.close()
+    for name in _side_files(path):
+        name.unlink(missing_ok=True)
+
+
+def _connect(path: Path, timeout: float) -> Connection:
+    """One SQLAlchemy connection with the settings of every transaction and the work tables of the set statements."""
+    location = f"file:{urllib.parse.quote(str(path))}?mode=rw"
+
+    def dial() -> sqlite3.Connection:
+        return sqlite3.connect(location, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+
+    engine = create_engine("sqlite+pysqlite://", creator=dial, poolclass=StaticPool)
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA cache_size=-65536")
+        for statement in WORK_TABLES:
+            connection.execute(statement)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # On Python 3.11 the driver opens no transaction for a SELECT: say BEGIN ourselves.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("write") else "BEGIN")
+
+    connection = engine.connect()
+    connection.info["write"] = False
+    return connection
+
+
+def _check_ours(connection: Connection, path: Path) -> None:
+    found = connection.exec_driver_sql("PRAGMA application_id").scalar()
+    connection.rollback()
+    if found != APPLICATION_ID:
+        raise StateFileError(f"{path}: a database, but not a state file of migratectl; name another: -s FILE")
+
+
+@contextmanager
+def _translated(path: Path, timeout: float) -> Iterator[None]:
+    """Turn what the driver raises into one line with a remedy."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translation(path, timeout, str(error.orig)) from error
+    except sqlite3.Error as error:
+        raise _translation(path, timeout, str(error)) from error
+
+
+def _translation(path: Path, timeout: float, text: str) -> StateBusy | StateFileError:
+    lower = text.lower()
+    if "locked" in lower or "busy" in lower:
+        return StateBusy(f"{path}: busy for {timeout:g} s; try again, or wait longer with --timeout SECONDS")
+    if "readonly" in lower or "unable to open" in lower:
+        return StateFileError(f"{path}: cannot be opened for writing; check the rights of the file and its directory")
+    if "full" in lower:
+        return StateFileError(f"{path}: no room left on the device; nothing was changed")
+    if any(word in lower for word in _CORRUPT):
+        return StateFileError(f"{path}: damaged, or not a state file ({text}); restore it from a copy")
+    return StateFileError(f"{path}: {text}; see 'migratectl check'")

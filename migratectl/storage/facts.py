@@ -1,0 +1,47 @@
+"""The one row of facts about a state: page size and profile."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.storage.work import write
+from migratectl.uapi import Profile
+
+
+class Facts(NamedTuple):
+    """Page size in bytes, and the kernel that the state models."""
+
+    page_size: int
+    profile: Profile
+
+    @property
+    def modern(self) -> bool:
+        """Whether the profile is a 6.x kernel."""
+        return self.profile is Profile.MODERN
+
+
+def load(conn: Connection) -> Facts:
+    """The facts of the state."""
+    page_size, name = conn.exec_driver_sql("SELECT page_size, profile FROM facts").one()
+    return Facts(page_size, Profile(name))
+
+
+def store(conn: Connection, facts: Facts) -> None:
+    """Write the facts of a new state."""
+    write(
+        conn,
+        "INSERT INTO facts(id, format, page_size, profile) VALUES (1, 'migratectl/1', ?, ?)",
+        (facts.page_size, facts.profile.value),
+    )
+
+
+def page_size(conn: Connection) -> int:
+    """Bytes a page."""
+    return load(conn).page_size
+
+
+def profile(conn: Connection) -> str:
+    """The profile's name."""
+    return load(conn).profile.value

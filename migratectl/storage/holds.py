@@ -1,0 +1,64 @@
+"""What stands in a migration's way: page locks, pins, writeback; and the swap areas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.storage import pagelist, pages
+from migratectl.storage.work import pick, write, write_many
+
+
+def add(conn: Connection, rows: Iterable[int], pid: int, kind: str, passes: int, count: int) -> None:
+    """Put a hold of a task on page rows."""
+    ids = list(rows)
+    write_many(
+        conn,
+        "INSERT INTO holds(page, pid, kind, passes, count) VALUES (?, ?, ?, ?, ?)",
+        [(page, pid, kind, passes, count) for page in ids],
+    )
+    pick(conn, ids)
+    pagelist.refresh_holds(conn)
+
+
+def held_by(conn: Connection, pid: int, kind: str) -> list[int]:
+    """The page rows that a task holds so."""
+    query = "SELECT DISTINCT page FROM holds WHERE pid = ? AND kind = ? ORDER BY page"
+    return [page for (page,) in conn.exec_driver_sql(query, (pid, kind))]
+
+
+def kinds_of(conn: Connection, pid: int) -> list[str]:
+    """The kinds of hold that a task has."""
+    return [kind for (kind,) in conn.exec_driver_sql("SELECT DISTINCT kind FROM holds WHERE pid = ? ORDER BY 1", (pid,))]
+
+
+def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Freed:
+    """End the holds of a task on page rows; a page that nobody maps and nobody holds any more is freed."""
+    ids = list(rows)
+    write_many(
+        conn, "DELETE FROM holds WHERE page = ? AND pid = ? AND kind = ?", [(page, pid, kind) for page in ids]
+    )
+    pick(conn, ids)
+    pagelist.refresh_holds(conn)
+    return pages.free_idle(conn)
+
+
+class SwapArea(NamedTuple):
+    """A swap area; slots and used in pages."""
+
+    id: int
+    name: str
+    slots: int
+    used: int
+
+
+def swap_areas(conn: Connection) -> list[SwapArea]:
+    """The swap areas, in the order in which they are used."""
+    return [SwapArea(*row) for row in conn.exec_driver_sql("SELECT id, name, slots, used FROM swap_areas ORDER BY id")]
+
+
+def add_swap_area(conn: Connection, name: str, slots: int) -> None:
+    """Add a swap area."""
+    write(conn, "INSERT INTO swap_areas(name, slots) VALUES (?, ?)", (name, slots))

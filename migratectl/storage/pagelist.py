@@ -1,0 +1,366 @@
+"""
+The page list of one migration from one node: gathered into ``iso``, cut, applied.
+
+``iso`` has a row a page run: its lowest address in the task, and everything that the rules read, packed into one
+integer so that rows of equal state can be counted together. ``course`` is NULL, or 1 for runs that found no swap slot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.runs import Run
+from migratectl.storage import pages
+from migratectl.storage.work import write
+from migratectl.uapi import PG
+
+AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
+KINDS: Final = ("anon", "file", "shm", "zero")
+METHODS: Final = ("page", "buffer", "fail", "none")
+
+_AREA = """CASE WHEN v.flags & 64 THEN 4 WHEN v.flags & 128 THEN 3 WHEN v.flags & 32 THEN 2 WHEN v.flags & 256 THEN 5
+ WHEN v.flags & 16 THEN 1 ELSE 0 END"""
+_STATE = """coalesce(p.lock + 1, 0) | (coalesce(p.pin + 1, 0) << 4) | (coalesce(p.writeback + 1, 0) << 8)
+ | ((p.area IS NOT NULL) << 12) | (({mlocked}) << 13) | (p.parked << 14) | (({area}) << 15) | (({kind}) << 18)
+ | (({method}) << 20) | (min({mapcount}, 1048575) << 24)"""
+_KIND = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'file' THEN 1 WHEN 'shm' THEN 2 ELSE 3 END"
+_METHOD = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
+_MAPCOUNT = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
+_MLOCKED = """EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm AND w.start = (SELECT max(start) FROM vmas u
+ WHERE u.mm = x.mm AND u.start <= x.addr) WHERE x.page = p.id AND x.present AND w.flags & 16
+ AND NOT (x.mm = t.mm AND x.addr = t.addr))"""
+_GATHER = """INSERT OR IGNORE INTO iso(page, addr, step, count, state)
+SELECT p.id, t.addr, p.step, p.count, {state}
+FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start AND t.addr < v."end"
+CROSS JOIN pages p ON p.id = t.page {join}
+WHERE v.mm = ?1 AND v.mapping {which} ?2 AND t.present AND (p.node = ?3 OR ?4 AND p.node IS NULL)
+ORDER BY v.start, t.addr"""
+
+
+class StateRow(NamedTuple):
+    """What the rules read of the pages of one state, how many pages have it and the lowest address."""
+
+    state: int
+    lock: int | None
+    pin: int | None
+    writeback: int | None
+    swapcache: bool
+    mlocked: bool
+    parked: bool
+    area: str
+    kind: str
+    method: str
+    mapcount: int
+    pages: int
+
+
+def _unpack(state: int, nr: int) -> StateRow:
+    def release(shift: int) -> int | None:
+        value = state >> shift & 15
+        return value - 1 if value else None
+
+    return StateRow(
+        state,
+        release(0),
+        release(4),
+        release(8),
+        bool(state >> 12 & 1),
+        bool(state >> 13 & 1),
+        bool(state >> 14 & 1),
+        AREA_REASONS[state >> 15 & 7],
+        KINDS[state >> 18 & 3],
+        METHODS[state >> 20 & 3],
+        state >> 24,
+        nr,
+    )
+
+
+def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
+    """
+    The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, node,
+    and whether zero pages are wanted too.
+
+    Args:
+        alone: No other address space is of the anonymous family, so an anonymous page has one pte at most.
+        mapcounts: Whether the rules will read mapcounts.
+    """
+    counted = _MAPCOUNT if mapcounts else "1"
+    anon = _STATE.format(
+        mlocked="0" if alone else _MLOCKED,
+        area=_AREA,
+        kind="CASE WHEN p.node IS NULL THEN 3 ELSE 0 END",
+        method="0",
+        mapcount="1 + p.outside" if alone else counted,
+    )
+    other = _STATE.format(
+        mlocked=_MLOCKED,
+        area=_AREA,
+        kind=_KIND,
+        method=_METHOD,
+        mapcount=counted,
+    )
+    return (
+        _GATHER.format(state=anon, join="", which="="),
+        _GATHER.format(state=other, join="CROSS JOIN mappings m ON m.id = p.mapping", which="<>"),
+    )
+
+
+def gather(
+    conn: Connection, mm: int, anon: int, node: int, *, alone: bool, mapcounts: bool, files: bool, zero: bool
+) -> list[StateRow]:
+    """
+    Fill ``iso`` with the present pages of an address space on a node, each once at its lowest address.
+
+    Args:
+        conn: The connection of the transaction.
+        mm: The address space.
+        anon: Its anonymous mapping.
+        node: The node.
+        alone: See gather_statements().
+        mapcounts: See gather_statements().
+        files: Whether the address space has areas that are not anonymous.
+        zero: Take the zero pages too, whatever the node.
+
+    Returns:
+        The distinct states, by number.
+    """
+    conn.exec_driver_sql("DELETE FROM iso")
+    for statement in gather_statements(alone=alone, mapcounts=mapcounts)[: 2 if files else 1]:
+        conn.exec_driver_sql(statement, (mm, anon, node, int(zero)))
+    return states(conn)
+
+
+def gather_pages(conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool) -> list[StateRow]:
+    """Fill ``iso`` with single pages, which must have been cut out; as gather()."""
+    conn.exec_driver_sql("DELETE FROM iso")
+    state = _STATE.format(
+        mlocked=_MLOCKED,
+        area=_AREA,
+        kind=_KIND,
+        method=_METHOD,
+        mapcount=_MAPCOUNT if mapcounts else "1",
+    )
+    statement = f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
+SELECT p.id, t.addr, p.step, p.count, {state}
+FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
+WHERE t.mm = ?1 AND t.addr = ?2 AND t.present"""
+    if addresses:
+        conn.exec_driver_sql(statement, [(mm, addr) for addr in addresses])
+    return states(conn)
+
+
+def states(conn: Connection) -> list[StateRow]:
+    """The distinct states of the list, by number."""
+    rows = conn.exec_driver_sql("SELECT state, sum(count) FROM iso GROUP BY state ORDER BY state")
+    return [_unpack(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Runs of the list: of some states, in [low, high) of addresses; ``slotless``: those that found no slot."""
+
+    states: tuple[int, ...]
+    low: int | None = None
+    high: int | None = None
+    slotless: bool = False
+
+    def where(self) -> tuple[str, tuple[str | int, ...]]:
+        """The WHERE clause on ``iso`` and its values, for positional parameters."""
+        clauses = ["state IN (SELECT value FROM json_each(?))"]
+        values: list[str | int] = [json.dumps(self.states)]
+        clauses.append("course IS NOT NULL" if self.slotless else "course IS NULL")
+        for clause, bound in (("addr >= ?", self.low), ("addr < ?", self.high)):
+            if bound is not None:
+                clauses.append(clause)
+                values.append(bound)
+        return " AND ".join(clauses), tuple(values)
+
+
+def runs(conn: Connection, chosen: Selection) -> list[Run]:
+    """The addresses of the chosen runs, by lowest address."""
+    where, values = chosen.where()
+    query = f"SELECT addr, step, count FROM iso WHERE {where} ORDER BY addr"
+    return [Run(*row) for row in conn.exec_driver_sql(query, values)]
+
+
+def cut(conn: Connection, chosen: Selection, at: int) -> None:
+    """Cut the chosen runs across address *at*, in the state and in the list."""
+    where, values = chosen.where()
+    pages.clear_parts(conn)
+    crossing = f"""INSERT INTO part(page, k, stride, count)
+SELECT page, (? - addr + step - 1) / step, 1, count - (? - addr + step - 1) / step FROM iso
+WHERE {where} AND addr < ? AND addr + (count - 1) * step >= ?"""
+    if conn.exec_driver_sql(crossing, (at, at, *values, at, at)).rowcount <= 0:
+        return
+    conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
+    offset = pages.cut_parts(conn)
+    conn.exec_driver_sql(
+        """INSERT INTO iso(page, addr, step, count, state, course)
+SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step END, c.count, i.state, i.course
+FROM part c CROSS JOIN iso i ON i.page = c.page""",
+        (offset,),
+    )
+    conn.exec_driver_sql(
+        "INSERT INTO travelled SELECT ? + seq FROM part WHERE page IN (SELECT page FROM travelled)", (offset,)
+    )
+    conn.exec_driver_sql(
+        """UPDATE iso SET step = CASE (SELECT r.count FROM rest r WHERE r.page = iso.page) WHEN 1 THEN 1 ELSE step END,
+ count = (SELECT r.count FROM rest r WHERE r.page = iso.page) WHERE page IN (SELECT page FROM rest)"""
+    )
+
+
+def mark_slotless(conn: Connection, chosen: Selection) -> None:
+    """Mark the chosen runs as having found no swap slot."""
+    where, values = chosen.where()
+    conn.exec_driver_sql(f"UPDATE iso SET course = 1 WHERE {where}", values)
+
+
+def total(conn: Connection, chosen: Selection) -> int:
+    """Pages of the chosen runs."""
+    where, values = chosen.where()
+    query = f"SELECT coalesce(sum(count), 0) FROM iso WHERE {where}"
+    return int(conn.exec_driver_sql(query, values).scalar_one())
+
+
+def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) -> None:
+    """
+    Give the chosen pages another node.
+
+    Args:
+        conn: The connection of the transaction.
+        chosen: Runs that move.
+        node: Where to.
+        through_swap: V9's way: an anonymous page becomes dirty and up to date and leaves the swap cache, its ptes
+            come back old, clean and read-only, all of them; a file page loses its ptes.
+    """
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    if not through_swap:
+        write(conn, f"UPDATE pages SET node = ? WHERE id IN ({listed})", (node, *values))
+        return
+    anon = tuple(state for state in chosen.states if KINDS[state >> 18 & 3] == "anon")
+    if anon:
+        where, values = Selection(anon, chosen.low, chosen.high).where()
+        listed = f"SELECT page FROM iso WHERE {where}"
+        _leave_swap(conn, anon, listed, values)
+        flags = int(PG.DIRTY | PG.UPTODATE)
+        write(
+            conn,
+            f"UPDATE pages SET node = ?, area = NULL, flags = flags | ? WHERE id IN ({listed})",
+            (node, flags, *values),
+        )
+        write(
+            conn,
+            f"UPDATE ptes SET present = 1, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",
+            values,
+        )
+    if len(anon) < len(chosen.states):
+        others = tuple(state for state in chosen.states if state not in anon)
+        where, values = Selection(others, chosen.low, chosen.high).where()
+        _move_cache(conn, f"SELECT page FROM iso WHERE {where}", values, node)
+
+
+def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequence[str | int]) -> None:
+    if any(state >> 12 & 1 for state in anon):
+        query = f"SELECT area, sum(count) FROM pages WHERE area IS NOT NULL AND id IN ({listed}) GROUP BY area"
+        for area, nr in conn.exec_driver_sql(query, tuple(values)).all():
+            write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
+
+
+def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node: int) -> None:
+    """Pages of a file: pte dirty becomes page dirty, every pte goes, nobody maps the new page until it is touched."""
+    dirty = f"UPDATE pages SET flags = flags | 1 WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"
+    write(conn, dirty, tuple(values))
+    write(conn, f"UPDATE pages SET node = ?, outside = 0 WHERE id IN ({listed})", (node, *values))
+    write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
+
+
+def keep_swap_entry(conn: Connection, chosen: Selection, area: int) -> int:
+    """Chosen anonymous pages that are in no swap cache enter it and stay: a slot each of *area*. Pages that did."""
+    where, values = chosen.where()
+    flags = int(PG.DIRTY | PG.UPTODATE)
+    listed = f"SELECT page FROM iso WHERE {where}"
+    query = f"SELECT coalesce(sum(count), 0) FROM pages WHERE area IS NULL AND id IN ({listed})"
+    nr = int(conn.exec_driver_sql(query, values).scalar_one())
+    if nr:
+        write(
+            conn,
+            f"UPDATE pages SET area = ?, flags = flags | ? WHERE area IS NULL AND id IN ({listed})",
+            (area, flags, *values),
+        )
+        write(conn, "UPDATE swap_areas SET used = used + ? WHERE id = ?", (nr, area))
+    return nr
+
+
+def expire_holds(conn: Connection, chosen: Selection, *, lock: int, writeback: int, pin: int) -> None:
+    """End the holds on the chosen pages whose release pass is at most the one given for their kind."""
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    ended = f"""DELETE FROM holds WHERE page IN ({listed})
+ AND passes <= CASE kind WHEN 'lock' THEN ? WHEN 'writeback' THEN ? WHEN 'pin' THEN ? ELSE -1 END"""
+    write(conn, ended, (*values, lock, writeback, pin))
+    conn.exec_driver_sql("DELETE FROM picked")
+    conn.exec_driver_sql(f"INSERT INTO picked {listed}", values)
+    refresh_holds(conn)
+
+
+def refresh_holds(conn: Connection) -> None:
+    """Bring the hold columns of the rows in ``picked`` up to date with ``holds``."""
+    write(
+        conn,
+        """UPDATE pages SET
+ lock = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'lock'),
+ writeback = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'writeback'),
+ pin = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'pin'),
+ pins = (SELECT coalesce(sum(count), 0) FROM holds WHERE page = pages.id AND kind = 'pin'),
+ parked = EXISTS (SELECT 1 FROM holds WHERE page = pages.id AND kind = 'park')
+WHERE id IN (SELECT page FROM picked)""",
+    )
+
+
+def travel(conn: Connection, chosen: Selection) -> None:
+    """Note that the chosen pages move."""
+    where, values = chosen.where()
+    conn.exec_driver_sql(f"INSERT OR IGNORE INTO travelled SELECT page FROM iso WHERE {where}", values)
+
+
+def travelled(conn: Connection, chosen: Selection) -> int:
+    """How many of the chosen pages have been noted by travel() in this command."""
+    where, values = chosen.where()
+    query = f"SELECT coalesce(sum(count), 0) FROM iso WHERE {where} AND page IN (SELECT page FROM travelled)"
+    return int(conn.exec_driver_sql(query, values).scalar_one())
+
+
+def cached_runs(conn: Connection, chosen: Selection) -> list[tuple[int, Run]]:
+    """The chosen runs that have a swap entry, each with its swap area."""
+    where, values = chosen.where()
+    query = f"""SELECT p.area, i.addr, i.step, i.count FROM iso i CROSS JOIN pages p ON p.id = i.page
+WHERE {where} AND p.area IS NOT NULL ORDER BY i.addr"""
+    return [(area, Run(addr, step, count)) for area, addr, step, count in conn.exec_driver_sql(query, values)]
+
+
+def start_travel(conn: Connection) -> None:
+    """Forget what earlier commands have moved."""
+    conn.exec_driver_sql("DELETE FROM travelled")
+
+
+def waiting_below(conn: Connection, states_waiting: Sequence[int], limit: int) -> bool:
+    """Whether a run of these states starts below *limit*."""
+    where, values = Selection(tuple(states_waiting), None, limit).where()
+    return bool(conn.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM iso WHERE {where})", values).scalar_one())
+
+
+def rows_listed(conn: Connection) -> int:
+    """Number of runs in the list."""
+    return int(conn.exec_driver_sql("SELECT count(*) FROM iso").scalar_one())
+
+
+def page_rows(conn: Connection) -> Iterable[int]:
+    """The page rows of the list."""
+    return [row for (row,) in conn.exec_driver_sql("SELECT page FROM iso")]

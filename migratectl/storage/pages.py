@@ -1,0 +1,408 @@
+"""
+Page runs and their ptes: cutting, dealing, laying and dropping them, as statements over sets.
+
+``part`` holds the pieces to cut off runs: piece ``seq`` is the pages k, k + stride, … of row ``page``, ``count`` of
+them; ``rest`` says what stays of each row. split() and deal() differ only in how they fill the two. A page row is
+content: cutting it gives the piece a new row, a pte of every address space that maps it, its holds and its buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.runs import Run
+from migratectl.storage.work import pick, write, write_many
+
+SHARED_COLUMNS: Final = (
+    "mapping", "node", "area", "flags", "lock", "pin", "pins", "writeback", "parked", "outside", "origin",
+)  # fmt: skip
+"""Columns that all pages of a run share and a piece inherits."""
+
+_COLUMNS = ", ".join(SHARED_COLUMNS)
+_INHERITED = ", ".join(f"p.{name}" for name in SHARED_COLUMNS)
+
+_CUT_PAGES = f"""INSERT INTO pages(id, first, count, step, origin_first, {_COLUMNS})
+SELECT ?1 + c.seq, p.first + c.k * p.step, c.count, CASE c.count WHEN 1 THEN 1 ELSE p.step * c.stride END,
+ p.origin_first + c.k * p.step, {_INHERITED}
+FROM part c CROSS JOIN pages p ON p.id = c.page"""
+_CUT_PTES = """INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)
+SELECT t.mm, t.addr + c.k * p.step, ?1 + c.seq, t.present, t.young, t.dirty, t.writable
+FROM part c CROSS JOIN pages p ON p.id = c.page CROSS JOIN ptes t ON t.page = c.page"""
+_CUT_HOLDS = """INSERT INTO holds(page, pid, kind, passes, count)
+SELECT ?1 + c.seq, h.pid, h.kind, h.passes, h.count FROM part c CROSS JOIN holds h ON h.page = c.page"""
+_CUT_BUFFERS = """INSERT INTO buffers(page, ring, dirty, locked, busy)
+SELECT ?1 + c.seq, b.ring, b.dirty, b.locked, b.busy FROM part c CROSS JOIN buffers b ON b.page = c.page"""
+_SHRINK = """UPDATE pages SET
+ step = (SELECT CASE r.count WHEN 1 THEN 1 ELSE pages.step * r.stride END FROM rest r WHERE r.page = pages.id),
+ count = (SELECT r.count FROM rest r WHERE r.page = pages.id)
+WHERE id IN (SELECT page FROM rest)"""
+_REST_OF_SPLIT = "INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part"
+
+_CROSSING = """INSERT INTO part(page, k, stride, count)
+SELECT t.page, min((?3 - t.addr + p.step - 1) / p.step), 1, p.count - min((?3 - t.addr + p.step - 1) / p.step)
+FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ?1 AND t.addr >= ?2 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?3
+GROUP BY t.page"""
+
+
+def cut_parts(conn: Connection) -> int:
+    """Cut the pieces in ``part`` off their rows. The number to which a piece's ``seq`` adds up to its row id."""
+    offset = last_row(conn)
+    for statement in (_CUT_PAGES, _CUT_PTES, _CUT_HOLDS, _CUT_BUFFERS):
+        write(conn, statement, (offset,))
+    write(conn, _SHRINK)
+    return offset
+
+
+def clear_parts(conn: Connection) -> None:
+    """Empty ``part`` and ``rest``."""
+    conn.exec_driver_sql("DELETE FROM part")
+    conn.exec_driver_sql("DELETE FROM rest")
+
+
+def split(conn: Connection, cuts: Iterable[tuple[int, int]]) -> list[int]:
+    """
+    Cut page runs in two.
+
+    Args:
+        conn: The connection of the transaction.
+        cuts: (page row, ordinal) pairs, 0 < ordinal < count, a row once.
+
+    Returns:
+        The rows of the upper parts, in the order of *cuts*.
+    """
+    clear_parts(conn)
+    rows = list(cuts)
+    if not rows:
+        return []
+    conn.exec_driver_sql(
+        "INSERT INTO part(page, k, stride, count) SELECT id, ?2, 1, count - ?2 FROM pages WHERE id = ?1", rows
+    )
+    conn.exec_driver_sql(_REST_OF_SPLIT)
+    offset = cut_parts(conn)
+    return [offset + k for k in range(1, len(rows) + 1)]
+
+
+def deal(conn: Connection, page: int, nr: int) -> list[int]:
+    """
+    Deal a page run into its *nr* residue classes: class r has the pages r, r + nr, … of it.
+
+    Returns:
+        The rows of the classes 0, 1, …; fewer than *nr* where the run has fewer pages.
+    """
+    clear_parts(conn)
+    count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
+    classes = [(r, -((r - count) // nr)) for r in range(min(nr, count))]
+    if len(classes) < 2:  # noqa: PLR2004 -- one class is the run itself
+        return [page]
+    conn.exec_driver_sql(
+        "INSERT INTO part(page, k, stride, count) VALUES (?, ?, ?, ?)", [(page, r, nr, n) for r, n in classes[1:]]
+    )
+    conn.exec_driver_sql("INSERT INTO rest VALUES (?, ?, ?)", (page, nr, classes[0][1]))
+    offset = cut_parts(conn)
+    return [page, *(offset + k for k in range(1, len(classes)))]
+
+
+def cut_address(conn: Connection, mm: int, at: int) -> None:
+    """Cut every run that *mm* maps across page address *at*, so that no pte has pages on both sides."""
+    area = conn.exec_driver_sql("SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?", (mm, at)).scalar()
+    if area is None or area == at:
+        return
+    while True:  # once, but for a page that the task maps at two addresses
+        clear_parts(conn)
+        if conn.exec_driver_sql(_CROSSING, (mm, area, at)).rowcount <= 0:
+            return
+        conn.exec_driver_sql(_REST_OF_SPLIT)
+        cut_parts(conn)
+
+
+def cut_index(conn: Connection, mapping: int, at: int) -> None:
+    """Cut every run of *mapping* across page index *at*."""
+    clear_parts(conn)
+    crossing = """INSERT INTO part(page, k, stride, count)
+SELECT id, (?2 - first + step - 1) / step, 1, count - (?2 - first + step - 1) / step FROM pages
+WHERE mapping = ?1 AND first < ?2 AND first + (count - 1) * step >= ?2"""
+    if conn.exec_driver_sql(crossing, (mapping, at)).rowcount > 0:
+        conn.exec_driver_sql(_REST_OF_SPLIT)
+        cut_parts(conn)
+
+
+class MappedRun(NamedTuple):
+    """A pte row with the page row that it maps; addresses in pages. ``node`` is None for swapped and zero pages."""
+
+    page: int
+    addr: int
+    step: int
+    count: int
+    kind: str
+    node: int | None
+    area: int | None
+    flags: int
+    lock: int | None
+    pins: int
+    writeback: int | None
+    parked: int
+    outside: int
+    present: int
+    young: int
+    dirty: int
+    writable: int
+    ptes: int
+
+    @property
+    def run(self) -> Run:
+        """Its addresses."""
+        return Run(self.addr, self.step, self.count)
+
+    @property
+    def mapcount(self) -> int:
+        """Ptes of each of its pages, swap ptes and those of mappers outside the state included."""
+        return self.ptes + self.outside
+
+    @property
+    def state(self) -> str:
+        """``present``, ``swapped`` or ``zero``."""
+        if self.kind == "zero":
+            return "zero"
+        return "present" if self.present else "swapped"
+
+
+_MAPPED = """SELECT t.page, t.addr, p.step, p.count, m.kind, p.node, p.area, p.flags, p.lock, p.pins, p.writeback,
+ p.parked, p.outside, t.present, t.young, t.dirty, t.writable, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
+FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+WHERE t.mm = ?1 AND t.addr >= ?2 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?4
+ORDER BY t.addr"""
+
+
+def mapped(conn: Connection, mm: int, area: tuple[int, int], start: int, end: int) -> list[MappedRun]:
+    """The runs of an area that have a page in [start, end), by lowest address; they may reach beyond."""
+    rows = conn.exec_driver_sql(_MAPPED, (mm, area[0], min(end, area[1]), start))
+    return [MappedRun(*row) for row in rows]
+
+
+def spans(conn: Connection, mm: int, start: int, end: int) -> list[Run]:
+    """The addresses of all ptes in [start, end); the ptes must have been cut there."""
+    query = """SELECT t.addr, p.step, p.count FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? ORDER BY t.addr"""
+    return [Run(*row) for row in conn.exec_driver_sql(query, (mm, start, end))]
+
+
+def mapped_total(conn: Connection, mm: int, start: int, end: int) -> int:
+    """How many pages have a pte in [start, end); the ptes must have been cut there."""
+    query = """SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ?"""
+    return int(conn.exec_driver_sql(query, (mm, start, end)).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """
+    Fresh pages at the addresses of ``run`` on ``node`` (None: zero pages).
+
+    ``origin`` is the content of the first page: the mapping and index that it came from; None: zero-filled here.
+    """
+
+    run: Run
+    node: int | None
+    origin: tuple[int, int] | None = None
+
+
+def lay(
+    conn: Connection,
+    mm: int,
+    mapping: int,
+    delta: int,
+    pieces: Sequence[Laid],
+    *,
+    flags: int,
+    bits: tuple[int, int, int],
+) -> list[int]:
+    """
+    New pages and a pte for each.
+
+    Args:
+        conn: The connection of the transaction.
+        mm: The address space.
+        mapping: The mapping that the pages belong to.
+        delta: Page index minus address.
+        pieces: Where, and on which node.
+        flags: Page flags.
+        bits: Young, dirty, writable of the ptes.
+
+    Returns:
+        The new page rows, in the order of *pieces*.
+    """
+    offset = last_row(conn)
+    ids = range(offset + 1, offset + 1 + len(pieces))
+    write_many(
+        conn,
+        "INSERT INTO pages(id, mapping, first, count, step, node, flags, origin, origin_first)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (row, mapping, p.run.start + delta, p.run.count, p.run.step, p.node, flags)
+            + (p.origin or (mapping, p.run.start + delta))
+            for row, p in zip(ids, pieces, strict=True)
+        ],
+    )
+    write_many(
+        conn,
+        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable) VALUES (?, ?, ?, 1, ?, ?, ?)",
+        [(mm, p.run.start, row, *bits) for row, p in zip(ids, pieces, strict=True)],
+    )
+    return list(ids)
+
+
+def last_row(conn: Connection) -> int:
+    """The highest row id that a page run ever had; row ids are never reused."""
+    query = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'pages'"
+    return int(conn.exec_driver_sql(query).scalar_one())
+
+
+def rows_between(conn: Connection, mm: int, start: int, end: int, limit: int) -> list[int]:
+    """The page rows whose ptes start in [start, end), at most *limit* of them."""
+    query = "SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ? LIMIT ?"
+    return [page for (page,) in conn.exec_driver_sql(query, (mm, start, end, limit))]
+
+
+class ProtectedRun(NamedTuple):
+    """A write-protected run that a write cannot take over in place: zero pages, or pages to copy."""
+
+    page: int
+    addr: int
+    step: int
+    count: int
+    kind: str
+    present: int
+    origin: int
+    origin_first: int
+
+    @property
+    def run(self) -> Run:
+        """Its addresses."""
+        return Run(self.addr, self.step, self.count)
+
+
+_PROTECTED = """SELECT t.page, t.addr, p.step, p.count, m.kind, t.present, p.origin, p.origin_first
+FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.writable AND (m.kind <> 'anon' OR NOT t.present
+ OR p.lock IS NOT NULL OR p.outside > 0 OR (SELECT count(*) FROM ptes x WHERE x.page = p.id) > 1)
+ORDER BY t.addr"""
+
+
+def protected(conn: Connection, mm: int, start: int, end: int) -> list[ProtectedRun]:
+    """The write-protected runs in [start, end) that a write must replace: zero, locked, shared or swapped pages."""
+    return [ProtectedRun(*row) for row in conn.exec_driver_sql(_PROTECTED, (mm, start, end))]
+
+
+def swapped_total(conn: Connection, mm: int, start: int, end: int) -> int:
+    """Pages in [start, end) that have a swap pte."""
+    query = """SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present"""
+    return int(conn.exec_driver_sql(query, (mm, start, end)).scalar_one())
+
+
+def unprotect(conn: Connection, mm: int, start: int, end: int) -> int:
+    """Take all write-protected present ptes in [start, end) over in place. Pages that were."""
+    scope = "mm = ? AND addr >= ? AND addr < ? AND present AND NOT writable"
+    query = f"SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page WHERE {scope}"
+    nr = int(conn.exec_driver_sql(query, (mm, start, end)).scalar_one())
+    if nr:
+        write(conn, f"UPDATE ptes SET writable = 1 WHERE {scope}", (mm, start, end))
+    return nr
+
+
+def touch(conn: Connection, mm: int, start: int, end: int, *, write_access: bool) -> None:
+    """Set the young bit, and on a write the dirty bit of writable ptes, of all present ptes in [start, end)."""
+    scope = "mm = ? AND addr >= ? AND addr < ? AND present"
+    write(conn, f"UPDATE ptes SET young = 1 WHERE {scope} AND NOT young", (mm, start, end))
+    if write_access:
+        write(conn, f"UPDATE ptes SET dirty = 1 WHERE {scope} AND writable AND NOT dirty", (mm, start, end))
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """Pages given back by node, and swap slots by area."""
+
+    nodes: Mapping[int, int]
+    areas: Mapping[int, int]
+
+
+_IDLE = """FROM pages WHERE id IN (SELECT page FROM picked) AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
+ AND pins = 0 AND mapping IN (SELECT id FROM mappings WHERE kind IN ('anon', 'zero'))"""
+
+
+def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
+    """
+    Drop all ptes in [start, end) and what nobody maps any more; the ptes must have been cut there.
+
+    A pinned page stays, without a pte. Cache pages of files stay.
+    """
+    conn.exec_driver_sql("DELETE FROM picked")
+    conn.exec_driver_sql(
+        "INSERT OR IGNORE INTO picked SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end)
+    )
+    dirty = """UPDATE pages SET flags = flags | 1 WHERE NOT flags & 1 AND id IN (SELECT page FROM ptes
+ WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)"""
+    write(conn, dirty, (mm, start, end))
+    write(conn, "DELETE FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end))
+    return free_idle(conn)
+
+
+def drop_ptes(conn: Connection, mm: int, addresses: Iterable[int]) -> Freed:
+    """Drop single pte rows, by lowest address, and what nobody maps any more."""
+    wanted = [(mm, addr) for addr in addresses]
+    found = [
+        conn.exec_driver_sql("SELECT page FROM ptes WHERE mm = ? AND addr = ?", key).scalar_one() for key in wanted
+    ]
+    pick(conn, found)
+    write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", wanted)
+    return free_idle(conn)
+
+
+def free_idle(conn: Connection) -> Freed:
+    """Free the anonymous pages of ``picked`` that have neither pte nor pin, with their locks and swap slots."""
+    nodes: dict[int, int] = {}
+    areas: dict[int, int] = {}
+    rows = conn.exec_driver_sql(f"SELECT node, area, sum(count) {_IDLE} GROUP BY node, area")
+    for node, area, count in rows.all():
+        if node is not None:
+            nodes[node] = nodes.get(node, 0) - count
+        if area is not None:
+            areas[area] = areas.get(area, 0) - count
+    conn.exec_driver_sql(f"DELETE FROM picked WHERE page NOT IN (SELECT id {_IDLE})")
+    write(conn, "DELETE FROM holds WHERE page IN (SELECT page FROM picked)")
+    write(conn, "DELETE FROM buffers WHERE page IN (SELECT page FROM picked)")
+    write(conn, "DELETE FROM pages WHERE id IN (SELECT page FROM picked)")
+    write_many(conn, "UPDATE swap_areas SET used = used + ? WHERE id = ?", [(nr, area) for area, nr in areas.items()])
+    return Freed(nodes, areas)
+
+
+def total(conn: Connection, rows: Iterable[int]) -> int:
+    """Pages of page rows."""
+    pick(conn, rows)
+    query = "SELECT coalesce(sum(count), 0) FROM pages WHERE id IN (SELECT page FROM picked)"
+    return int(conn.exec_driver_sql(query).scalar_one())
+
+
+def by_node(conn: Connection, mm: int) -> dict[int, int]:
+    """Present pages of an address space on every node that has some."""
+    query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
+    return {node: total for node, total in conn.exec_driver_sql(query, (mm,))}
+
+
+def by_node_between(conn: Connection, mm: int, start: int, end: int) -> dict[int, int]:
+    """Present pages of [start, end) by node; the ptes must have been cut there."""
+    query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
+    return {node: total for node, total in conn.exec_driver_sql(query, (mm, start, end))}
+
+
+def query_plan(conn: Connection, statement: str, parameters: Sequence[Any] = ()) -> list[str]:
+    """The lines of EXPLAIN QUERY PLAN of a statement."""
+    rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(parameters))
+    return [str(row[3]) for row in rows]

@@ -1,0 +1,70 @@
+"""The schema's version: making a file of the newest one, refusing or upgrading others, and ``schema.sql``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
+
+from migratectl.errors import StateFileError
+from migratectl.storage.tables import metadata
+
+REVISION: Final = "0001"
+"""The newest Alembic revision; test_schema.py compares it with the scripts in ``migrations``."""
+
+_VERSION_TABLE = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+_VERSION_TABLE += "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+
+
+def create(conn: Connection) -> None:
+    """Make all tables and views in an empty database and stamp it with the newest revision."""
+    metadata.create_all(conn, checkfirst=False)
+    conn.exec_driver_sql(_VERSION_TABLE)
+    conn.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+
+
+def revision(conn: Connection) -> str | None:
+    """The revision that a file is stamped with, None where it has none."""
+    try:
+        found = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except DatabaseError as error:
+        if "no such table" not in str(error):
+            raise
+        return None
+    finally:
+        conn.rollback()
+    return None if found is None else str(found)
+
+
+def check_current(conn: Connection, path: Path) -> None:
+    """
+    Refuse a file of another schema.
+
+    Raises:
+        StateFileError: The file is of a newer version, of an older one, or carries no version.
+    """
+    found = revision(conn)
+    if found == REVISION:
+        return
+    if found is None:
+        raise StateFileError(f"{path}: carries no schema version; damaged, restore it from a copy")
+    raise StateFileError(f"{path}: has schema {found}, this migratectl knows {REVISION}; use the version that wrote it")
+
+
+def script_location() -> Path:
+    """The Alembic environment: inside the installed package, or beside it in a source tree."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def ddl(conn: Connection) -> str:
+    """The schema of an open database as SQL text, as ``schema.sql`` holds it: tables, indexes, views."""
+    rows = conn.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        " AND name <> 'alembic_version' ORDER BY type = 'view', type = 'index', tbl_name, name"
+    )
+    statements = ["\n".join(line.rstrip() for line in sql.strip().splitlines()) for (sql,) in rows]
+    return "".join(f"{statement};\n\n" for statement in statements).rstrip("\n") + "\n"

@@ -1,0 +1,165 @@
+"""Tasks, their address spaces, cpusets and policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.nodemask import Nodemask
+from migratectl.policy import Policy
+from migratectl.storage.work import write
+from migratectl.uapi import Mode, ModeFlag
+
+
+@dataclass(frozen=True, slots=True)
+class Cpuset:
+    """A cpuset; ``mems`` and ``cpus`` as written."""
+
+    id: int
+    name: str
+    cpus: Nodemask
+    mems: Nodemask
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task; ``mm`` is None for a kernel thread, ``caps`` a bit a capability."""
+
+    pid: int
+    name: str
+    uid: int
+    cpu: int
+    cpuset: Cpuset
+    mm: int | None
+    caps: int
+    dumpable: bool
+    policy: Policy | None
+    il_next: int | None
+
+
+_SELECT: Final = (
+    "SELECT t.pid, t.name, t.uid, t.cpu, c.id, c.name, c.cpus, c.mems, t.mm, t.caps, t.dumpable, t.policy, p.mode,"
+    " p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
+    " LEFT JOIN policies p ON p.id = t.policy"
+)
+
+
+def _task(row: Any) -> Task:
+    cpuset = Cpuset(row[4], row[5], Nodemask.parse(row[6]), Nodemask.parse(row[7]))
+    policy = None if row[11] is None else make_policy(*row[12:16])
+    return Task(row[0], row[1], row[2], row[3], cpuset, row[8], row[9], bool(row[10]), policy, row[16])
+
+
+def make_policy(mode: str, nodes: str, flags: str, mems: str) -> Policy:
+    """A policy from the texts of its row."""
+    words = tuple(ModeFlag(word) for word in flags.split()) if flags else ()
+    return Policy(Mode(mode), Nodemask.parse(nodes), words, Nodemask.parse(mems))
+
+
+def find(conn: Connection, pid: int) -> Task | None:
+    """The task with that pid."""
+    row = conn.exec_driver_sql(f"{_SELECT} WHERE t.pid = ?", (pid,)).one_or_none()
+    return None if row is None else _task(row)
+
+
+def load(conn: Connection) -> list[Task]:
+    """All tasks, by pid."""
+    return [_task(row) for row in conn.exec_driver_sql(f"{_SELECT} ORDER BY t.pid")]
+
+
+def count(conn: Connection) -> int:
+    """Number of tasks."""
+    return int(conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one())
+
+
+def pids_of(conn: Connection, mm: int) -> list[int]:
+    """The tasks that share an address space, by pid."""
+    return [pid for (pid,) in conn.exec_driver_sql("SELECT pid FROM tasks WHERE mm = ? ORDER BY pid", (mm,))]
+
+
+def insert(conn: Connection, task: Task) -> None:
+    """Add a task without policy."""
+    write(
+        conn,
+        "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, dumpable) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (task.pid, task.name, task.uid, task.cpu, task.cpuset.id, task.mm, task.caps, int(task.dumpable)),
+    )
+
+
+def update(conn: Connection, pid: int, column: str, value: int | str) -> None:
+    """Set one of ``name``, ``uid``, ``cpu``, ``caps`` of a task, where it differs."""
+    if column not in ("name", "uid", "cpu", "caps"):
+        raise ValueError(column)
+    write(conn, f"UPDATE tasks SET {column} = ? WHERE pid = ? AND {column} <> ?", (value, pid, value))
+
+
+def set_policy(conn: Connection, pid: int, policy: Policy | None, il_next: int | None) -> None:
+    """Set or clear the policy of a task."""
+    policy_id = None if policy is None else intern_policy(conn, policy)
+    write(
+        conn,
+        "UPDATE tasks SET policy = ?, il_next = ? WHERE pid = ? AND (policy IS NOT ? OR il_next IS NOT ?)",
+        (policy_id, il_next, pid, policy_id, il_next),
+    )
+
+
+def intern_policy(conn: Connection, policy: Policy) -> int:
+    """The row id of a policy; equal policies share a row."""
+    values = (policy.mode.value, str(policy.nodes), " ".join(policy.flags), str(policy.mems))
+    query = "SELECT id FROM policies WHERE mode = ? AND nodes = ? AND flags = ? AND mems = ?"
+    found = conn.exec_driver_sql(query, values).scalar()
+    if found is None:
+        write(conn, "INSERT INTO policies(mode, nodes, flags, mems) VALUES (?, ?, ?, ?)", values)
+        found = conn.exec_driver_sql(query, values).scalar_one()
+    return int(found)
+
+
+def policies(conn: Connection) -> dict[int, Policy]:
+    """All policies by row id."""
+    return {
+        row[0]: make_policy(*row[1:])
+        for row in conn.exec_driver_sql("SELECT id, mode, nodes, flags, mems FROM policies ORDER BY id")
+    }
+
+
+def delete(conn: Connection, pid: int) -> None:
+    """Remove a task; its holds must be gone."""
+    write(conn, "DELETE FROM tasks WHERE pid = ?", (pid,))
+
+
+def new_mm(conn: Connection, pid: int) -> int:
+    """A new, empty address space with an anonymous family of its own, named after *pid*."""
+    write(conn, "INSERT INTO mappings(kind, name, method) VALUES ('anon', ?, 'page')", (f"anon:{pid}",))
+    write(conn, "INSERT INTO mms(anon) SELECT max(id) FROM mappings")
+    return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
+
+
+def delete_mm(conn: Connection, mm: int) -> None:
+    """Remove an address space; its areas and ptes must be gone."""
+    write(conn, "DELETE FROM labels WHERE mm = ?", (mm,))
+    write(conn, "DELETE FROM mms WHERE id = ?", (mm,))
+
+
+def anon_mapping(conn: Connection, mm: int) -> int:
+    """The mapping of an address space's anonymous family."""
+    return int(conn.exec_driver_sql("SELECT anon FROM mms WHERE id = ?", (mm,)).scalar_one())
+
+
+def family_size(conn: Connection, mm: int) -> int:
+    """How many address spaces share the anonymous family of *mm*, itself included."""
+    query = "SELECT count(*) FROM mms a JOIN mms b ON b.anon = a.anon WHERE a.id = ?"
+    return int(conn.exec_driver_sql(query, (mm,)).scalar_one())
+
+
+def find_cpuset(conn: Connection, name: str) -> Cpuset | None:
+    """The cpuset of that name; ``lo`` and ``/lo`` are the same."""
+    wanted = name if name.startswith("/") else f"/{name}"
+    row = conn.exec_driver_sql("SELECT id, name, cpus, mems FROM cpusets WHERE name = ?", (wanted,)).one_or_none()
+    return None if row is None else Cpuset(row[0], row[1], Nodemask.parse(row[2]), Nodemask.parse(row[3]))
+
+
+def insert_cpuset(conn: Connection, name: str, cpus: Nodemask, mems: Nodemask) -> None:
+    """Add a cpuset."""
+    write(conn, "INSERT INTO cpusets(name, cpus, mems) VALUES (?, ?, ?)", (name, str(cpus), str(mems)))

@@ -1,0 +1,165 @@
+"""Areas of address spaces, labels of ranges, mappings. Addresses in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.storage.work import write, write_many
+from migratectl.uapi import VM
+
+
+@dataclass(frozen=True, slots=True)
+class Vma:
+    """
+    An area [start, end) of an address space; page index = address + ``delta``.
+
+    ``kind`` and ``name`` are its mapping's; ``policy`` is a row id or None; ``order`` its page order (0: base pages).
+    """
+
+    mm: int
+    start: int
+    end: int
+    mapping: int
+    delta: int
+    flags: VM
+    policy: int | None
+    order: int
+    kind: str
+    name: str
+
+    @property
+    def private_anonymous(self) -> bool:
+        """Whether its absent pages are zero-filled on demand."""
+        return self.kind == "anon"
+
+    def continues(self, other: Vma) -> bool:
+        """Whether *other*, which starts where this ends, is the same area but for the border."""
+        return (
+            self.end == other.start
+            and (self.mapping, self.delta, self.flags, self.policy, self.order)
+            == (other.mapping, other.delta, other.flags, other.policy, other.order)
+        )
+
+
+_SELECT: Final = (
+    'SELECT v.mm, v.start, v."end", v.mapping, v.delta, v.flags, v.policy, v."order", m.kind, m.name'
+    " FROM vmas v JOIN mappings m ON m.id = v.mapping"
+)
+
+
+def _vma(row: Any) -> Vma:
+    return Vma(row[0], row[1], row[2], row[3], row[4], VM(row[5]), row[6], row[7], row[8], row[9])
+
+
+def load(conn: Connection, mm: int) -> list[Vma]:
+    """The areas of an address space, ascending."""
+    return [_vma(row) for row in conn.exec_driver_sql(f"{_SELECT} WHERE v.mm = ? ORDER BY v.start", (mm,))]
+
+
+def overlapping(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
+    """The areas that share a page with [start, end), ascending."""
+    query = (
+        f"{_SELECT} WHERE v.mm = ? AND v.start < ? AND v.start >="
+        ' coalesce((SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?), 0) AND v."end" > ? ORDER BY v.start'
+    )
+    return [_vma(row) for row in conn.exec_driver_sql(query, (mm, end, mm, start, start))]
+
+
+def insert(conn: Connection, vma: Vma) -> None:
+    """Add an area."""
+    insert_many(conn, [vma])
+
+
+def insert_many(conn: Connection, vmas: Sequence[Vma]) -> None:
+    """Add areas."""
+    write_many(
+        conn,
+        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order") VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+        [(v.mm, v.start, v.end, v.mapping, v.delta, int(v.flags), v.policy, v.order) for v in vmas],
+    )
+
+
+def delete(conn: Connection, vma: Vma) -> None:
+    """Remove an area; the ptes in it must be gone, or another area covers them by the end of the transaction."""
+    write(conn, "DELETE FROM vmas WHERE mm = ? AND start = ?", (vma.mm, vma.start))
+
+
+def split(conn: Connection, vma: Vma, at: int) -> tuple[Vma, Vma]:
+    """Cut an area in two at page *at*; the ptes across it must have been cut before."""
+    low, high = replace(vma, end=at), replace(vma, start=at)
+    write(conn, 'UPDATE vmas SET "end" = ? WHERE mm = ? AND start = ?', (at, vma.mm, vma.start))
+    insert(conn, high)
+    return low, high
+
+
+def set_flags(conn: Connection, vma: Vma, flags: VM) -> Vma:
+    """Give an area other flags."""
+    write(conn, "UPDATE vmas SET flags = ? WHERE mm = ? AND start = ?", (int(flags), vma.mm, vma.start))
+    return replace(vma, flags=flags)
+
+
+def merge(conn: Connection, mm: int, start: int, end: int) -> bool:
+    """Join equal neighbours at the borders of and inside [start, end]. Whether any were joined."""
+    joined = False
+    left: Vma | None = None
+    for vma in overlapping(conn, mm, max(start - 1, 0), end + 1):
+        if left is not None and left.continues(vma):
+            delete(conn, vma)
+            write(conn, 'UPDATE vmas SET "end" = ? WHERE mm = ? AND start = ?', (vma.end, mm, left.start))
+            left, joined = replace(left, end=vma.end), True
+        else:
+            left = vma
+    return joined
+
+
+def find_label(conn: Connection, mm: int, name: str) -> tuple[int, int] | None:
+    """The range [start, end) that a label names."""
+    row = conn.exec_driver_sql('SELECT start, "end" FROM labels WHERE mm = ? AND name = ?', (mm, name)).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def labels(conn: Connection, mm: int) -> list[tuple[str, int, int]]:
+    """All labels of an address space as (name, start, end), by start."""
+    query = 'SELECT name, start, "end" FROM labels WHERE mm = ? ORDER BY start, name'
+    return [(name, start, end) for name, start, end in conn.exec_driver_sql(query, (mm,))]
+
+
+def add_label(conn: Connection, mm: int, name: str, start: int, end: int) -> None:
+    """Name a range."""
+    write(conn, 'INSERT INTO labels(mm, name, start, "end") VALUES (?, ?, ?, ?)', (mm, name, start, end))
+
+
+def trim_labels(conn: Connection, mm: int, start: int, end: int) -> None:
+    """After [start, end) was unmapped: a label reaches from its lowest to its highest mapped page, or goes."""
+    for name, low, high in labels(conn, mm):
+        if high <= start or low >= end:
+            continue
+        areas = overlapping(conn, mm, low, high)
+        write(conn, "DELETE FROM labels WHERE mm = ? AND name = ?", (mm, name))
+        if areas:
+            add_label(conn, mm, name, max(low, areas[0].start), min(high, areas[-1].end))
+
+
+def new_mapping(conn: Connection, kind: str, name: str, *, method: str = "none", fs: str | None = None) -> int:
+    """A new mapping's row id."""
+    write(
+        conn, "INSERT INTO mappings(kind, name, method, fs) VALUES (?, ?, ?, ?)", (kind, name, method, fs)
+    )
+    return int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one())
+
+
+def find_mapping(conn: Connection, kind: str, name: str) -> int | None:
+    """The mapping of that kind and name."""
+    query = "SELECT id FROM mappings WHERE kind = ? AND name = ? ORDER BY id LIMIT 1"
+    found = conn.exec_driver_sql(query, (kind, name)).scalar()
+    return None if found is None else int(found)
+
+
+def zero_mapping(conn: Connection) -> int:
+    """The mapping whose pages are the zero page; made at first use."""
+    found = find_mapping(conn, "zero", "zero")
+    return new_mapping(conn, "zero", "zero") if found is None else found

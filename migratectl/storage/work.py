@@ -1,0 +1,67 @@
+"""
+The temporary tables of the set statements, made once a connection, and the one way to write.
+
+``part``: pieces to cut off page runs (see pages.py); ``rest``: what stays of those runs; ``iso``: the page list of
+one migrate_to_node(); ``picked``: the page rows that a statement is about; ``travelled``: what a command has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+WORK_TABLES: Final = (
+    "CREATE TEMP TABLE part (seq INTEGER PRIMARY KEY, page INTEGER, k INTEGER, stride INTEGER, count INTEGER)",
+    "CREATE TEMP TABLE rest (page INTEGER PRIMARY KEY, stride INTEGER, count INTEGER)",
+    "CREATE TEMP TABLE iso (page INTEGER PRIMARY KEY, addr INTEGER, step INTEGER, count INTEGER, state INTEGER,"
+    " course INTEGER)",
+    "CREATE TEMP TABLE picked (page INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE travelled (page INTEGER PRIMARY KEY)",
+)
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+def write(conn: Connection, statement: str, parameters: Parameters = ()) -> int:
+    """
+    Execute a statement that changes the state and remember that it did.
+
+    Args:
+        conn: The connection of the transaction.
+        statement: SQL with bound parameters.
+        parameters: Their values.
+
+    Returns:
+        Rows changed.
+    """
+    rows = conn.exec_driver_sql(statement, parameters).rowcount  # type: ignore[arg-type]
+    conn.info["changed"] += max(rows, 0)
+    return rows
+
+
+def write_many(conn: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Execute a statement that changes the state once for each of *rows*."""
+    values = [tuple(row) for row in rows]
+    if values:
+        conn.exec_driver_sql(statement, values)
+        conn.info["changed"] += len(values)
+
+
+def changed(conn: Connection) -> bool:
+    """Whether this transaction changed the state so far."""
+    return bool(conn.info["changed"])
+
+
+def note_change(conn: Connection) -> None:
+    """Remember a change that did not go through write()."""
+    conn.info["changed"] += 1
+
+
+def pick(conn: Connection, pages: Iterable[int]) -> None:
+    """Fill ``picked`` with page row ids."""
+    conn.exec_driver_sql("DELETE FROM picked")
+    rows = [(page,) for page in set(pages)]
+    if rows:
+        conn.exec_driver_sql("INSERT INTO picked(page) VALUES (?)", rows)

@@ -1,0 +1,90 @@
+"""What all tests share: the command line, in-process, on a state file of its own; the data of real machines."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from migratectl.cli import run
+
+SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one command line did: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document of standard output."""
+        assert self.out.count("\n") == 1, f"not one line: {self.out!r}"
+        return json.loads(self.out)
+
+
+class Runner(Protocol):
+    """Runs a command line; words may be numbers."""
+
+    def __call__(self, *words: object, stdin: str = "") -> Outcome: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let golden transcripts be rewritten."""
+    parser.addoption("--golden-update", action="store_true", help="rewrite the transcripts of tests/golden")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the user changes what a test sees."""
+    own = ["MIGRATECTL_STATE", "MIGRATECTL_JSON", "MIGRATECTL_DEBUG"]
+    for name in [*own, "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "XDG_STATE_HOME"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Path of a state file that is not there yet."""
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def tool(state: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """The command line, on the state file of the test."""
+    monkeypatch.setenv("MIGRATECTL_STATE", str(state))
+
+    def runner(*words: object, stdin: str = "") -> Outcome:
+        out, err = io.StringIO(), io.StringIO()
+        code = run([str(word) for word in words], out, err, io.StringIO(stdin))
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return runner
+
+
+@pytest.fixture
+def machine(tool: Runner) -> Runner:
+    """The command line on two nodes of 1000 pages, with task 100 on node 0 and its 16 written pages labelled heap."""
+    for words in (
+        "init --nodes 2 --memory 1000p --swap 1000p",
+        "task create --pid 100 --name db --node 0",
+        "mmap 100 16p --label heap",
+        "fault 100 heap --write",
+    ):
+        outcome = tool(*words.split())
+        assert outcome.code == 0, outcome.err
+    return tool
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of trees and texts of real machines."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no ../shared/data beside the repository")
+    return SHARED_DATA

@@ -1,0 +1,74 @@
+"""The layers: imports point down only, and what may be imported where is kept."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "migratectl"
+
+LEAVES = {path.stem for path in PACKAGE.glob("*.py")} - {"__main__"}
+BELOW = {
+    "cli": {"render", "operations", "linux", "kernel", "storage"},
+    "render": {"operations", "linux", "kernel", "storage"},
+    "operations": {"linux", "kernel", "storage"},
+    "linux": {"kernel", "storage"},
+    "kernel": set(),
+    "storage": set(),
+    "__main__": {"cli"},
+} | {leaf: set() for leaf in LEAVES}
+HOMES = {"click": {"cli"}, "rich": {"render"}, "sqlalchemy": {"storage", "operations", "cli"}, "alembic": {"storage"}}
+NO_DATABASE = {"kernel": {"sqlalchemy", "sqlite3", "alembic"}, "linux": {"sqlalchemy", "sqlite3", "alembic"}}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not {"migrations", "_migrations"} & set(path.parts))
+
+
+def layer(path: Path) -> str:
+    """The layer of a module: its folder in the package, or itself for a leaf."""
+    inside = path.relative_to(PACKAGE)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of what a module imports, anywhere in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_layer(name: str) -> str | None:
+    """The layer that an imported name of the package belongs to; None for others and for the package itself."""
+    parts = name.split(".")
+    if parts[0] != "migratectl" or len(parts) == 1:
+        return None
+    known = parts[1] in BELOW
+    return parts[1] if known else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    """A module imports its own layer, lower ones and leaves."""
+    mine = layer(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    allowed = BELOW[mine] | LEAVES | {mine}
+    seen = set(imports(tree))
+    upward = {name for name in seen if own_layer(name) not in allowed | {None}}
+    assert not upward, f"{mine} must not import {sorted(upward)}"
+    for library, homes in HOMES.items():
+        if mine not in homes:
+            assert library not in {name.split(".")[0] for name in seen}, f"{library} belongs to {sorted(homes)}"
+    assert not NO_DATABASE.get(mine, set()) & {name.split(".")[0] for name in seen}
+
+
+def test_the_arrows_are_tested() -> None:
+    """An arrow that points up is found, whether a module or a name is imported."""
+    tree = ast.parse("from migratectl import cli\nimport migratectl.storage.engine\n")
+    assert {own_layer(name) for name in imports(tree)} == {None, "cli", "storage"}
+    assert "cli" not in BELOW["kernel"] | LEAVES
