@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 
 class Nodemask:
@@ -100,6 +101,10 @@ class Nodemask:
 
     def __repr__(self) -> str:
         return f"Nodemask.parse({str(self)!r})"
+
+
+NO_NODES: Final = Nodemask()
+"""The empty set."""
 
 
 def _is_number(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratectl.nodemask import Nodemask
+from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.uapi import Mode, ModeFlag
 
 
@@ -23,4 +23,4 @@ class Policy:
     mode: Mode
     nodes: Nodemask
     flags: tuple[ModeFlag, ...] = ()
-    mems: Nodemask = Nodemask()
+    mems: Nodemask = NO_NODES

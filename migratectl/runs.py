@@ -15,20 +15,20 @@ from typing import NamedTuple
 
 
 class Run(NamedTuple):
-    """``count`` page numbers ``start + k*step``."""
+    """``nr_pages`` page numbers ``start + k*step``."""
 
     start: int
     step: int
-    count: int
+    nr_pages: int
 
     @property
     def last(self) -> int:
         """The highest page number of the run."""
-        return self.start + (self.count - 1) * self.step
+        return self.start + (self.nr_pages - 1) * self.step
 
     def below(self, limit: int) -> int:
         """How many of its pages lie below *limit*."""
-        return min(max(-((self.start - limit) // self.step), 0), self.count)
+        return min(max(-((self.start - limit) // self.step), 0), self.nr_pages)
 
     def between(self, low: int, high: int) -> Run | None:
         """The part of the run in [low, high), None where that is empty."""
@@ -44,8 +44,8 @@ class Run(NamedTuple):
         """
         classes = nr // math.gcd(self.step, nr)
         return [
-            make_run(self.start + r * self.step, self.step * classes, -((r - self.count) // classes))
-            for r in range(min(classes, self.count))
+            make_run(self.start + r * self.step, self.step * classes, -((r - self.nr_pages) // classes))
+            for r in range(min(classes, self.nr_pages))
         ]
 
 
@@ -70,8 +70,8 @@ class RunIndex:
         dense.sort()
         self.dense = dense
         self.starts = [run.start for run in dense]
-        self.sums = [0, *itertools.accumulate(run.count for run in dense)]
-        self.total = self.sums[-1] + sum(run.count for run in self.strided)
+        self.sums = [0, *itertools.accumulate(run.nr_pages for run in dense)]
+        self.total = self.sums[-1] + sum(run.nr_pages for run in self.strided)
         edges = [run.start for run in self.strided] + self.starts[:1]
         self.low = min(edges, default=0)
         self.high = max([run.last + 1 for run in self.strided] + [run.last + 1 for run in dense[-1:]], default=0)
@@ -82,7 +82,7 @@ class RunIndex:
         found = self.sums[k]
         if k:
             before = self.dense[k - 1]
-            found += before.below(limit) - before.count
+            found += before.below(limit) - before.nr_pages
         return found + sum(run.below(limit) for run in self.strided)
 
     def address(self, ordinal: int) -> int:

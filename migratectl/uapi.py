@@ -15,8 +15,6 @@ MAX_NUMNODES: Final = 1024
 NEVER: Final = 14
 """Release pass of a hold that no migration outlasts; larger than the last pass of every profile."""
 
-ADDRESS_BITS: Final = 64
-
 
 class PG(enum.IntFlag):
     """Page flags that a page run carries; the others of semantics.md 1.2 are columns or derived."""
@@ -83,11 +81,13 @@ class Profile(enum.StrEnum):
 
 
 CAPABILITIES: Final = (
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service"
-    " net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct"
-    " sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap"
-    " mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
-).split()
+    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+    "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+    "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+    "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+    "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+    "checkpoint_restore",
+)  # fmt: skip
 """Names of the capabilities in the order of their numbers, as capabilities(7) lists them."""
 
 ALL_CAPABILITIES: Final = (1 << len(CAPABILITIES)) - 1

@@ -1,4 +1,4 @@
-"""The layers below, loaded when a command first needs one: help and completion do without SQLAlchemy."""
+"""The layers below, loaded when a command first needs one: help and completion do without them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from migratectl import render
     from migratectl.operations import (
         caller,
         check,
@@ -43,19 +44,19 @@ __all__ = [
     "mm",
     "move_pages",
     "numa_maps",
+    "render",
     "show",
     "state_hash",
     "swap",
     "tasks",
 ]
 
-_STORAGE = ("engine", "facts", "journal")
+_HOMES = dict.fromkeys(("engine", "facts", "journal"), "migratectl.storage") | {"render": "migratectl"}
 
 
 def __getattr__(name: str) -> ModuleType:
     if name not in __all__:
         raise AttributeError(name)
-    layer = "storage" if name in _STORAGE else "operations"
-    module = importlib.import_module(f"migratectl.{layer}.{name}")
+    module = importlib.import_module(f"{_HOMES.get(name, 'migratectl.operations')}.{name}")
     globals()[name] = module
     return module

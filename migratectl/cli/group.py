@@ -6,16 +6,17 @@ import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from migratectl.cli.params import PID, SECONDS, UID
 from migratectl.cli.session import Session
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 
 _FLAGS = frozenset({"--json", "--dry-run", "--quiet", "--verbose"})
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "terminal_width": 80, "max_content_width": 80}
@@ -101,6 +102,8 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the names of the commands, and the options of the group."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion loads it, as in click
+
         names = [
             CompletionItem(name, help=entry.help)
             for name, entry in self.registry.items()
@@ -108,7 +111,7 @@ class LazyGroup(click.Group):
         ]
         return names if names or not incomplete.startswith("-") else click.Command.shell_complete(self, ctx, incomplete)
 
-    def call(self, name: str, words: list[str], session: Session) -> Any:
+    def call(self, name: str, words: list[str], session: Session, parent: click.Context | None = None) -> Any:
         """
         Run what the words say.
 
@@ -118,17 +121,20 @@ class LazyGroup(click.Group):
             name: The program's name.
             words: The words after it.
             session: What the command works on.
+            parent: Of the group that this one is in.
 
         Returns:
             What the command returned.
         """
         first = self.get_command(click.Context(self), words[0]) if words else None
         if first is None:
-            with self.make_context(name, words, obj=session) as context:
+            with self.make_context(name, words, parent=parent, obj=session) as context:
                 return self.invoke(context)
-        top = click.Context(self, info_name=name, obj=session)
-        with top, first.make_context(words[0], words[1:], parent=top) as context:
-            return first.invoke(context)
+        with click.Context(self, info_name=name, parent=parent, obj=session) as here:
+            if isinstance(first, LazyGroup):
+                return first.call(words[0], words[1:], session, here)
+            with first.make_context(words[0], words[1:], parent=here) as context:
+                return first.invoke(context)
 
     def _load(self, name: str, entry: Entry) -> click.Command:
         if entry.group is not None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TextIO
 
 import click
 
-from migratectl import render
 from migratectl.cli import deferred
 from migratectl.errors import KernelError, MigratectlError, StateFileError
 from migratectl.uapi import errno_number
@@ -217,7 +215,7 @@ class Session:
             document: The whole document; gets the keys of a batch or a dry run.
         """
         if document.get("errno") is not None:
-            document.setdefault("message", render.failure(document))
+            document.setdefault("message", deferred.render.failure(document))
         if self.options.dry_run or (self.batch is not None and self.batch.dry_run):
             document["dry_run"] = True
         self._write(document, exit_code(document))
@@ -243,7 +241,8 @@ class Session:
             The exit code.
         """
         if error is not None and os.environ.get("MIGRATECTL_DEBUG", "") not in ("", "0"):
-            self.stderr.write("".join(traceback.format_exception(error)))
+            with redirect_stderr(self.stderr):
+                sys.__excepthook__(type(error), error, error.__traceback__)
         message = " ".join(message.split())
         if self.options.json and not self.answered:
             self._write(self._refusal(message, code, error), code)
@@ -303,9 +302,9 @@ class Session:
         if self.options.json:
             if self.line is not None:
                 document = document | {"line": self.line, "argv": list(self.argv), "exit": code}
-            text = render.to_json(document)
+            text = deferred.render.to_json(document)
         else:
-            text = render.to_text(document, self.stdout, self.options.color)
+            text = deferred.render.to_text(document, self.stdout, self.options.color)
         try:
             self.stdout.write(text)
             self.stdout.flush()

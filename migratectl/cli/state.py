@@ -249,13 +249,14 @@ def _opened(file: str) -> Any:
 
 def _tell(teller: Session, words: tuple[str, ...]) -> Document:
     """Run one command of the story as a transcript shows it; its document, where JSON is wanted."""
+    teller = replace(teller, options=replace(teller.options), argv=words, answered=False)
     if teller.options.json:
         text = StringIO()
-        code = call(replace(teller, argv=words, stdout=text, stderr=StringIO(), answered=False))
+        code = call(replace(teller, stdout=text, stderr=StringIO()))
         document: Document = json.loads(text.getvalue())
         return document | {"argv": list(words), "exit": code}
     teller.stdout.write(f"$ migratectl {shlex.join(words)}\n")
-    code = call(replace(teller, argv=words, stderr=teller.stdout, answered=False))
+    code = call(replace(teller, stderr=teller.stdout))
     if code != DONE:
         teller.stdout.write(f"[{code}]\n")
     return {"argv": list(words), "exit": code}

@@ -6,6 +6,7 @@ Models handle_pte_fault() of mm/memory.c over ranges instead of addresses; seman
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -39,9 +40,9 @@ def _between(group: Sequence[Run], start: int, end: int) -> list[Run]:
     """Free addresses of [start, end) among strided runs whose spans overlap."""
     borders = sorted({start, end, *(b for run in group for b in (run.start, run.last + 1) if start < b < end)})
     holes: list[Run] = []
-    for low, high in zip(borders, borders[1:], strict=False):
+    for low, high in itertools.pairwise(borders):
         inside = [part for run in group if (part := run.between(low, high))]
-        if any(part.step == 1 and part.count == high - low for part in inside):
+        if any(part.step == 1 and part.nr_pages == high - low for part in inside):
             continue
         period = math.lcm(*(run.step for run in group if run.start < high and run.last >= low)) if inside else 1
         taken = {

@@ -17,7 +17,8 @@ LAST_PASS: Final = {False: 10, True: 9}
 """Number of the last scan, by whether the profile is ``modern``."""
 
 FIRST_BLOCKING_PASS: Final = 3
-FIRST_EVICTING_PASS: Final = 5
+UNSEEN: Final = "unseen"
+"""Answer of skip_reason() for what is not even listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,15 @@ def skip_reason(state: PageState, flags: MF, *, modern: bool) -> str | None:
         modern: Locked areas are looked into.
 
     Returns:
-        A word of cli.md's ``skips[].reason``.
+        A word of cli.md's ``skips[].reason``; UNSEEN for a zero page of an area that is not looked into.
 
     Source:
         check_range(), migrate_page_add() and isolate_lru_page() (semantics.md 2.1, B5, B20, B30).
     """
+    closed = bool(state.area) and not (modern and state.area == "vma-locked")
     if state.kind == "zero":
-        return "reserved-page"
-    if state.area and not (modern and state.area == "vma-locked"):
+        return UNSEEN if closed else "reserved-page"
+    if closed:
         return state.area
     if not flags & MF.MOVE_ALL and state.mapcount != 1:
         return "shared"

@@ -7,11 +7,11 @@ reclaim; a node is full when nothing is free on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from migratectl.runs import Run, RunIndex
 from migratectl.nodemask import Nodemask
+from migratectl.runs import RunIndex
 
 Zonelist = tuple[int, ...]
 """Node ids in the order in which an allocation tries them."""
@@ -193,7 +193,8 @@ class Placement:
 
 def place_targets(
     *,
-    source: int,
+    sources: Collection[int],
+    freed: Callable[[int, int], Mapping[int, int]],
     zonelist: Zonelist,
     first: int,
     free: Mapping[int, int],
@@ -206,7 +207,8 @@ def place_targets(
     Simulate the refill rounds of migrate_pages_to() with integers.
 
     Args:
-        source: The node that all pages of the list lie on; what was moved is freed there after each round.
+        sources: The nodes that pages of the list lie on.
+        freed: Pages by node that the movers from one ordinal to another leave behind; freed after each round.
         zonelist: Nodes that may give targets, in order; *first* is the head of the list before cpusets cut it.
         first: The node that hits and misses are counted against.
         free: Free pages by node.
@@ -228,10 +230,12 @@ def place_targets(
     segments: list[tuple[int, int]] = []
     moved = 0
     while (remaining := listed - moved - failed_before(moved)) > 0:
-        rounds = _equal_rounds(left, zonelist, source, movers - moved, chunk)
+        rounds = _equal_rounds(left, zonelist, sources, movers - moved, chunk)
         nr = rounds * chunk if rounds else min(chunk, remaining)
         taken = _take(left, zonelist, nr)
-        if taken is None:
+        if sum(count for _, count in taken) < nr:  # what was taken of this round counts, and is given back
+            for nid, count in taken:
+                allocations.add(first, nid, count)
             return Placement(tuple(segments), moved, allocations, out_of_memory=True)
         used = min(nr, movers - moved)
         at = moved
@@ -242,37 +246,34 @@ def place_targets(
             unused = max(at + count - (moved + used), 0)
             left[nid] += min(unused, count)
             at += count
+        for nid, count in freed(moved, moved + used).items() if used else ():
+            if nid in left:
+                left[nid] += count
         moved += used
-        if source in left:
-            left[source] += used
         if used < nr:
             break
     return Placement(tuple(segments), moved, allocations, out_of_memory=False)
 
 
-def _equal_rounds(left: Mapping[int, int], zonelist: Zonelist, source: int, movers: int, chunk: int) -> int:
+def _equal_rounds(
+    left: Mapping[int, int], zonelist: Zonelist, sources: Collection[int], movers: int, chunk: int
+) -> int:
     """How many whole rounds in a row take all their targets from one node without any node running out."""
     giver = next((nid for nid in zonelist if left[nid] > 0), None)
-    if giver is None or (source in zonelist and zonelist.index(source) < zonelist.index(giver)):
+    if giver is None or any(nid in sources for nid in zonelist[: zonelist.index(giver)]):
         return 0
-    whole = movers // chunk
-    if giver == source:
-        return whole if left[giver] >= chunk else 0
-    return min(whole, left[giver] // chunk)
+    return 0 if giver in sources else min(movers // chunk, left[giver] // chunk)
 
 
-def _take(left: dict[int, int], zonelist: Zonelist, nr: int) -> list[tuple[int, int]] | None:
-    """Take *nr* pages along the list: (node, pages) in order. None, and nothing taken, where there are too few."""
+def _take(left: dict[int, int], zonelist: Zonelist, nr: int) -> list[tuple[int, int]]:
+    """Take *nr* pages along the list, or all there are: (node, pages) in order."""
     taken: list[tuple[int, int]] = []
     for nid in zonelist:
         count = min(left[nid], nr)
         if count:
             taken.append((nid, count))
+            left[nid] -= count
             nr -= count
         if not nr:
             break
-    if nr:
-        return None
-    for nid, count in taken:
-        left[nid] -= count
     return taken

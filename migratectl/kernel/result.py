@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from migratectl.runs import Run, maximal_runs
@@ -62,7 +62,7 @@ class MigrateResult:
     @property
     def failed(self) -> int:
         """Pages that were to move and stayed."""
-        return sum(run.count for runs in self.failures.values() for run in runs)
+        return sum(run.nr_pages for runs in self.failures.values() for run in runs)
 
     def fail(self, why: Stayed, runs: Iterable[Run]) -> None:
         """Count pages that stayed."""
@@ -83,7 +83,7 @@ class MigrateResult:
             "moved_twice": self.moved_twice,
             "swapped": self.swapped,
             "failed": nr_failed,
-            "skipped": sum(run.count for runs in self.skips.values() for run in runs),
+            "skipped": sum(run.nr_pages for runs in self.skips.values() for run in runs),
             "nodes": self._nodes(),
             "moves": [{"from": s, "to": d, "pages": nr} for (s, d), nr in sorted(self.moves.items())],
             "failures": _entries(self.failures, page_size, tried=True),
@@ -113,7 +113,7 @@ class MigrateResult:
             row(nid)["after"] -= nr
         for why, runs in self.failures.items():
             if why.node is not None:
-                row(why.node)["failed"] += sum(run.count for run in runs)
+                row(why.node)["failed"] += sum(run.nr_pages for run in runs)
         return [rows[nid] for nid in sorted(rows)]
 
 
@@ -125,19 +125,34 @@ def _extend(found: dict[Stayed, list[Run]], why: Stayed, runs: Iterable[Run]) ->
 
 def _entries(stayed: Mapping[Stayed, list[Run]], page_size: int, *, tried: bool) -> list[dict[str, Any]]:
     """One entry a maximal run, by pid, node, address."""
-    entries = []
+    together: dict[Stayed, dict[int | None, list[Run]]] = {}
     for why, runs in stayed.items():
-        for run in maximal_runs(runs):
+        together.setdefault(replace(why, nr_pass=None), {})[why.nr_pass] = runs
+    entries = []
+    for why, by_pass in together.items():
+        for run in maximal_runs(run for runs in by_pass.values() for run in runs):
             entry: dict[str, Any] = {
                 "pid": why.pid,
                 "addr": hex(run.start * page_size),
-                "pages": run.count,
+                "pages": run.nr_pages,
                 "node": why.node,
                 "reason": why.reason,
             }
             if tried:
-                entry |= {"errno": why.errno, "pass": why.nr_pass}
+                entry |= {"errno": why.errno, "pass": _last_pass(run, by_pass)}
             if run.step > 1:
                 entry["step"] = run.step
             entries.append((why.pid, -1 if why.node is None else why.node, run.start, entry))
     return [entry for *_, entry in sorted(entries, key=lambda item: item[:3])]
+
+
+def _last_pass(run: Run, by_pass: Mapping[int | None, list[Run]]) -> int | None:
+    """The highest pass that saw a page of *run*."""
+    if len(by_pass) == 1:
+        return next(iter(by_pass))
+    seen = [
+        nr_pass
+        for nr_pass, runs in by_pass.items()
+        if nr_pass is not None and any(part.start <= run.last and part.last >= run.start for part in runs)
+    ]
+    return max(seen, default=None)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
-from migratectl.uapi import ADDRESS_BITS, VM
+from migratectl.spans import ADDRESS_END
+from migratectl.uapi import VM
 
 _LINE: Final = re.compile(
     r"([0-9a-f]{1,16})-([0-9a-f]{1,17}) ([r-][w-][x-])([sp]) ([0-9a-f]{1,16})"
     r" [0-9a-f]{1,8}:[0-9a-f]{1,8} ([0-9]{1,20})(?: +(.*))? *"
 )
+_SHARED: Final = int(VM.SHARED)
 _PROTECTION: Final = {"r": VM.READ, "w": VM.WRITE, "x": VM.EXEC}
 
 
-@dataclass(frozen=True, slots=True)
-class MapsLine:
+class MapsLine(NamedTuple):
     """
     One area of an address space.
 
@@ -42,7 +43,7 @@ class MapsLine:
     @property
     def shared(self) -> bool:
         """Whether writes go to the object rather than to a private copy."""
-        return bool(self.vm & VM.SHARED)
+        return bool(int(self.vm) & _SHARED)
 
     @property
     def file(self) -> str | None:
@@ -83,13 +84,18 @@ def _parse_line(line: str, number: int, where: str) -> MapsLine:
     if not match:
         raise InputFileError(f"{where}: {line[:60]!r} is no line of /proc/PID/maps")
     start, end = int(match[1], 16), int(match[2], 16)
-    if not start < end <= 1 << ADDRESS_BITS:
+    if not start < end <= ADDRESS_END:
         raise InputFileError(f"{where}: the area {match[1]}-{match[2]} has no end above its start")
     path = (match[7] or "").rstrip(" ").replace("\\012", "\n")
     return MapsLine(number, start, end, _flags(match[3], match[4], path), int(match[5], 16), int(match[6]), path)
 
 
 def _flags(protection: str, sharing: str, path: str) -> VM:
+    return _known_flags(protection, sharing, path if path.startswith("[") else "")
+
+
+@lru_cache
+def _known_flags(protection: str, sharing: str, path: str) -> VM:
     flags = VM(0)
     for letter in protection.replace("-", ""):
         flags |= _PROTECTION[letter]

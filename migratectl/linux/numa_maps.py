@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from migratectl.errors import InputFileError
 from migratectl.nodemask import Nodemask
+from migratectl.policy import Policy
 from migratectl.uapi import MAX_NUMNODES, Mode, ModeFlag
 
 Era = Literal["2.6.16", "modern"]
@@ -54,21 +56,6 @@ _KERNEL_LINE: Final = re.compile(
 )
 _COUNTS: Final = frozenset(_ORDER)
 _OLD_WORDS: Final = ("MaxRef=", "Pages=", "Mapped=", "maxref=", "pages=")
-
-
-class Policy(NamedTuple):
-    """
-    A memory policy as a line shows it.
-
-    Args:
-        mode: Its mode.
-        nodes: Its nodes; empty for default and local.
-        flags: Its mode flags in the order of the text.
-    """
-
-    mode: Mode
-    nodes: Nodemask
-    flags: tuple[ModeFlag, ...] = ()
 
 
 class NumaMapsLine(NamedTuple):
@@ -114,7 +101,10 @@ class NumaMapsLine(NamedTuple):
     @property
     def pages(self) -> int:
         """Present pages: the sum of the counts by node."""
-        return sum(count for _, count in self.nodes)
+        total = 0
+        for _, count in self.nodes:  # a generator would cost as much as the rest of the line
+            total += count
+        return total
 
     @property
     def mapped(self) -> int | None:
@@ -232,7 +222,7 @@ def unescape_path(text: str) -> str:
 
 def _format_line(line: NumaMapsLine, era: Era) -> str:
     words = [f"{line.address:08x}", format_policy(line.policy, era)]
-    if line.file is not None:
+    if line.file:  # the pages of no file, such as the vdso, have none to name
         words.append(f"file={escape_path(line.file)}")
     words += [word for word in ("heap", "stack", "huge") if getattr(line, word)]
     if line.nodes:
@@ -275,21 +265,9 @@ def _from_match(match: re.Match[str], source: str, number: int, policies: dict[s
     )
     if written or policy not in policies:
         return None
-    nodes, counts = [], []
-    for word in rest.split():
-        node, _, count = word[1:].partition("=")
-        nodes.append(int(node))
-        counts.append(int(count))
-    pages = sum(counts)
+    nodes, pages = _NO_NODES if not rest else _read_nodes(rest)
     shown = [int(count) for count in (anon, dirty, cached, active) if count]
-    if (
-        (shown and max(shown) > pages)
-        or (mapped and int(mapped) != pages)
-        or 0 in counts
-        or (mapmax and not int(mapmax))
-    ):
-        return None
-    if nodes and (nodes[-1] >= MAX_NUMNODES or (len(nodes) > 1 and nodes != sorted(set(nodes)))):
+    if pages < 0 or (shown and max(shown) > pages) or (mapped and int(mapped) != pages) or (mapmax and not int(mapmax)):
         return None
     return NumaMapsLine(
         source,
@@ -306,9 +284,32 @@ def _from_match(match: re.Match[str], source: str, number: int, policies: dict[s
         int(cached) if cached else 0,
         int(active) if active else None,
         0,
-        tuple(zip(nodes, counts, strict=True)),
-        _parse_page_size(f"kernelpagesize_kB={size}", size) if size else None,
+        nodes,
+        _read_page_size(size) if size else None,
     )
+
+
+_NO_NODES: Final[tuple[tuple[tuple[int, int], ...], int]] = (), 0
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_nodes(text: str) -> tuple[tuple[tuple[int, int], ...], int]:
+    """The counts by node and their sum; the sum is -1 where word by word has to say what is wrong, or zeros go."""
+    found = []
+    above = pages = -1
+    for word in text.split():
+        node, _, count = word[1:].partition("=")
+        nid, nr = int(node), int(count)
+        if nid <= above or nid >= MAX_NUMNODES or not nr:
+            return (), -1
+        found.append((nid, nr))
+        above, pages = nid, pages + nr
+    return tuple(found), pages + 1
+
+
+@lru_cache
+def _read_page_size(size: str) -> int:
+    return _parse_page_size(f"kernelpagesize_kB={size}", size)
 
 
 def _from_words(line: str, source: str, number: int, policies: dict[str, Policy]) -> NumaMapsLine:

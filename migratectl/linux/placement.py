@@ -32,9 +32,11 @@ from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
 from migratectl.linux.maps import MapsLine
-from migratectl.linux.numa_maps import NumaMapsLine, Policy
+from migratectl.linux.numa_maps import NumaMapsLine
 from migratectl.nodemask import Nodemask
-from migratectl.uapi import ADDRESS_BITS, VM, Mode
+from migratectl.policy import Policy
+from migratectl.spans import ADDRESS_END
+from migratectl.uapi import VM, Mode
 
 HUGE_PAGE: Final = 2 << 20
 """Bytes of a huge page where nothing tells its size."""
@@ -47,15 +49,14 @@ MAX_NAMED: Final = 5
 _SHARED_MEMORY: Final = ("/dev/zero (deleted)", "/SYSV", "/memfd:", "/dev/shm/")
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
+class PlannedRun(NamedTuple):
     """
     Present pages of one area that are alike.
 
     Args:
         first: Address of the first page, in pages.
         step: Distance of two neighbours; 1 when they lie together.
-        count: How many.
+        nr_pages: How many.
         node: Where they are.
         anon: They are anonymous, else of the file.
         dirty: They are dirty.
@@ -67,7 +68,7 @@ class PlannedRun:
 
     first: int
     step: int
-    count: int
+    nr_pages: int
     node: int
     anon: bool
     dirty: bool
@@ -162,7 +163,7 @@ def plan_task(
     kept = _in_order(_without_repeats(lines, notes), notes, strict)
     ends = {area.start: area for area in maps or ()}
     drafts = _fitting([_draft(line, page_size, ends) for line in kept], notes, strict)
-    limit = (1 << ADDRESS_BITS) // page_size
+    limit = ADDRESS_END // page_size
     nexts = [*(draft.start for draft in drafts[1:]), limit]
     drafts = [_fit_unit(draft, above, page_size) for draft, above in zip(drafts, nexts, strict=True)]
     origins: dict[str, int] = {}
@@ -214,7 +215,7 @@ def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> _Dr
         raise InputFileError(f"{line.where}: the address is no multiple of its page size of {line.kernel_page_kib} KiB")
     start, pages = line.address // page_size, line.pages
     least = unit * max(1, pages)
-    if start + least > (1 << ADDRESS_BITS) // page_size:
+    if start + least > ADDRESS_END // page_size:
         raise InputFileError(f"{line.where}: its {pages} pages go beyond the end of the address space")
     guessed = line.huge and line.kernel_page_kib is None
     return _Draft(line, start, pages, unit, least, ends.get(line.address), guessed)
@@ -298,7 +299,9 @@ def _plan_area(draft: _Draft, above: int, page_size: int, origins: dict[str, int
         offset = area.offset // page_size if area else draft.start - origins.setdefault(file, draft.start)
     room = _room(draft, above, page_size)
     spans = _spans(draft, room, offset - draft.start if file is not None else 0)
-    end = draft.start + (room if area else max(draft.least, *(span.end - draft.start for span in spans), 0))
+    end = draft.start + (room if area else draft.least)
+    if area is None and line.policy.mode is Mode.INTERLEAVE:
+        end = max(end, *(span.end for span in spans), 0)
     shared = area.shared if area else _is_shared(line)
     return PlannedArea(
         draft.start,
@@ -347,7 +350,7 @@ class _Span(NamedTuple):
 
 def _spans(draft: _Draft, room: int, delta: int) -> list[_Span]:
     """Where the pages of each node lie; *delta* leads from an address to the position that interleaving counts."""
-    if draft.unit == 1 and _is_even(draft):
+    if draft.line.policy.mode is Mode.INTERLEAVE and draft.unit == 1 and _is_even(draft):
         spans = _strided(draft, delta)
         if all(span.end <= draft.start + room for span in spans):
             return spans
@@ -359,10 +362,8 @@ def _spans(draft: _Draft, room: int, delta: int) -> list[_Span]:
 
 
 def _is_even(draft: _Draft) -> bool:
-    """Whether the line is interleaved and its counts show it."""
+    """Whether the counts of an interleaved line show it."""
     policy, pages = draft.line.policy, draft.pages
-    if policy.mode is not Mode.INTERLEAVE:
-        return False
     members, counts = _members(policy.nodes), dict(draft.line.nodes)
     slack = max(len(members), pages // 100)
     return (
@@ -391,6 +392,9 @@ def _mark(spans: list[_Span], draft: _Draft) -> tuple[PlannedRun, ...]:
     """The spans cut where a property begins or ends, counted in the order of the spans."""
     if not spans:
         return ()
+    alike = _alike(draft)
+    if alike is not None:
+        return tuple([PlannedRun(first, step, count, node, *alike) for first, step, count, node in spans])
     kinds = _Kinds.of(draft)
     runs: list[PlannedRun] = []
     at = 0
@@ -403,6 +407,17 @@ def _mark(spans: list[_Span], draft: _Draft) -> tuple[PlannedRun, ...]:
                 low = border
         at = high
     return tuple(runs)
+
+
+def _alike(draft: _Draft) -> tuple[bool, bool, bool, bool, bool, int] | None:
+    """The properties of all pages of an area whose line, as most do, counts all of them or none; else None."""
+    line, pages = draft.line, draft.pages
+    active = pages if line.active is None and not line.huge else line.active or 0
+    for count in (line.anon, line.dirty, active, line.swapcache, line.writeback):
+        if count not in (0, pages):
+            return None
+    kinds = line.anon > 0, line.dirty > 0, active > 0, line.swapcache > 0, line.writeback > 0
+    return *kinds, line.mapmax - 1
 
 
 class _Kinds(NamedTuple):
@@ -451,11 +466,12 @@ def _vm_flags(line: NumaMapsLine, area: MapsLine | None, shared: bool) -> VM:
     """Flags of the area; without maps what its pages show: a file that nobody wrote to is read-only."""
     read_only = line.file is not None and bool(line.nodes) and not line.anon and not line.dirty
     known = area.vm if area else VM.READ if read_only else READ_WRITE
-    return _with_flags(known, shared, line.heap, line.stack, line.huge)
+    return _with_flags(int(known), shared, line.heap, line.stack, line.huge)
 
 
 @lru_cache
-def _with_flags(flags: VM, shared: bool, heap: bool, stack: bool, huge: bool) -> VM:
+def _with_flags(known: int, shared: bool, heap: bool, stack: bool, huge: bool) -> VM:
+    flags = VM(known)
     for flag, present in ((VM.SHARED, shared), (VM.HEAP, heap), (VM.STACK, stack), (VM.HUGETLB, huge)):
         if present:
             flags |= flag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from migratectl.errors import InputFileError
@@ -28,6 +28,7 @@ _NODE_LINE: Final = re.compile(r"Node +([0-9]{1,9}) +(MemTotal|MemFree): +(\S+) 
 _PROC_LINE: Final = re.compile(r"(MemTotal|MemFree|SwapTotal): +(\S+) kB")
 _WANTED: Final = re.compile(r"\b(?:MemTotal|MemFree|SwapTotal)\b")
 _MASK: Final = re.compile(r"[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})*|[0-9a-fA-F]+")
+_COUNTER: Final = re.compile(r"([a-z_]+)[ \t]+([0-9]{1,18})")
 _LIST: Final = re.compile(r"(?:[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*)?")
 _IA64: Final = re.compile(r"(?<![a-z])ia-?64(?![0-9])", re.IGNORECASE)
 
@@ -42,12 +43,14 @@ class NodeInfo:
         cpus: Its online CPUs; may be empty.
         total_kib: Memory in KiB; 0 for a node without memory.
         free_kib: Free part of it in KiB.
+        counters: Its numastat by name; empty where the tree does not tell.
     """
 
     nid: int
     cpus: Nodemask
     total_kib: int
     free_kib: int
+    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ def _read_node(tree: Tree, nid: int, notes: list[str]) -> NodeInfo:
     free = memory.get("MemFree", total)
     if free > total:
         raise InputFileError(f"{where}: MemFree ({free} kB) is more than MemTotal ({total} kB)")
-    return NodeInfo(nid, _node_cpus(tree, nid, notes), total, free)
+    return NodeInfo(nid, _node_cpus(tree, nid, notes), total, free, _numastat(tree, nid))
 
 
 def _only_node(tree: Tree, memory: Mapping[str, int], notes: list[str]) -> NodeInfo:
@@ -194,6 +197,20 @@ def _parse_kib(text: str, where: str) -> int:
     return int(text)
 
 
+def _numastat(tree: Tree, nid: int) -> dict[str, int]:
+    """The counters of a node's numastat."""
+    name = f"{NODE_FOLDER}/node{nid}/numastat"
+    counters: dict[str, int] = {}
+    for number, line in enumerate((tree.read(name) or "").split("\n"), 1):
+        if not line.strip():
+            continue
+        match = _COUNTER.fullmatch(line.strip())
+        if not match:
+            raise InputFileError(f"{tree.where(name)}: line {number}: {line[:60]!r} is not 'NAME NUMBER'")
+        counters[match[1]] = int(match[2])
+    return counters
+
+
 # ---- CPUs
 
 
@@ -223,7 +240,7 @@ def _online_cpus_only(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -
         offline = node.cpus - online
         if offline:
             notes.append(f"{tree.where(name)}: CPU {offline} of node {node.nid} is offline and left out")
-        kept.append(NodeInfo(node.nid, node.cpus & online, node.total_kib, node.free_kib))
+        kept.append(replace(node, cpus=node.cpus & online))
     return tuple(kept)
 
 
@@ -233,7 +250,7 @@ def _each_cpu_once(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -> t
     kept = []
     for node in nodes:
         twice |= taken & node.cpus
-        kept.append(NodeInfo(node.nid, node.cpus - taken, node.total_kib, node.free_kib))
+        kept.append(replace(node, cpus=node.cpus - taken))
         taken |= node.cpus
     if twice:
         notes.append(f"{tree.where(NODE_FOLDER)}: several nodes claim CPU {twice}: each is given to its lowest node")
@@ -241,7 +258,7 @@ def _each_cpu_once(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -> t
         cpus, from_what = _all_cpus(tree)
         first = kept[0]
         notes.append(f"{tree.where(NODE_FOLDER)}: no node has a CPU: node {first.nid} gets {cpus} ({from_what})")
-        kept[0] = NodeInfo(first.nid, cpus, first.total_kib, first.free_kib)
+        kept[0] = replace(first, cpus=cpus)
     return tuple(kept)
 
 

@@ -105,7 +105,7 @@ class _Toucher:
         return policy_zonelists(policy, self.local, self.machine.fallback, allowed, modern=self.machine.modern)
 
 
-def fault(conn: Connection, pid: int, span: Span, write: bool) -> dict[str, Any]:  # noqa: FBT001
+def fault(conn: Connection, pid: int, span: Span, write: bool) -> dict[str, Any]:
     """
     Touch every page of a range in address order.
 
@@ -218,7 +218,7 @@ def _read_faults(toucher: _Toucher, start: int, end: int) -> None:
         mapping = vmas.zero_mapping(toucher.conn)
         laid = [Laid(run, None) for run in holes]
         pages.lay(toucher.conn, toucher.mm, mapping, 0, laid, flags=0, bits=_READ)
-        toucher.faults.zero += sum(run.count for run in holes)
+        toucher.faults.zero += sum(run.nr_pages for run in holes)
 
 
 def _write_faults(toucher: _Toucher, vma: Vma, start: int, end: int) -> int:
@@ -243,18 +243,16 @@ def _write_faults(toucher: _Toucher, vma: Vma, start: int, end: int) -> int:
             copied = (row.origin, row.origin_first + run.start - row.addr) if row.kind != "zero" else None
             laid.append(Laid(run, nid, copied))
             if row.kind == "zero":
-                toucher.faults.anonymous += run.count
+                toucher.faults.anonymous += run.nr_pages
             else:
-                toucher.faults.cow += run.count
-    toucher.faults.anonymous += sum(run.between(start, reached).count for run in holes if run.between(start, reached))  # type: ignore[union-attr]
+                toucher.faults.cow += run.nr_pages
+    toucher.faults.anonymous += sum(run.below(reached) for run in holes)
     toucher.freed.append(pages.drop_ptes(conn, mm, [row.addr for row in replaced]))
     pages.lay(conn, mm, toucher.anon, vma.delta, laid, flags=_FRESH, bits=_WRITTEN)
     return reached
 
 
-def _allocate(
-    toucher: _Toucher, wanted: list[Run], delta: int, choice: Choice
-) -> tuple[list[Stage], int | None]:
+def _allocate(toucher: _Toucher, wanted: list[Run], delta: int, choice: Choice) -> tuple[list[Stage], int | None]:
     """Place faults on nodes and count them; the stages, and the first page without memory."""
     demand = demand_by_class(wanted, delta, choice)
     stages, stop = place_faults(demand, choice.zonelists, toucher.free)
@@ -265,9 +263,7 @@ def _allocate(
     return stages, stop
 
 
-def _count(
-    toucher: _Toucher, index: RunIndex, stage: Stage, nid: int, first: int, *, interleave: bool
-) -> None:
+def _count(toucher: _Toucher, index: RunIndex, stage: Stage, nid: int, first: int, *, interleave: bool) -> None:
     nr = index.below(stage.end) - index.below(stage.start)
     toucher.allocations.add(first, nid, nr, interleave=interleave)
     toucher.free[nid] -= nr

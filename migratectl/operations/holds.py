@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
-from migratectl.errors import BadAddress, Busy, InvalidArgument
+from migratectl.errors import BadAddress, Busy, InvalidArgument, OutOfMemory
+from migratectl.kernel.memory import absent
 from migratectl.kernel.migrate import LAST_PASS
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine, resolve_span
@@ -14,8 +15,6 @@ from migratectl.spans import Span
 from migratectl.storage import coalesce, holds, pages, vmas
 from migratectl.storage.pages import MappedRun
 from migratectl.uapi import NEVER
-
-_EXCLUSIVE: Final = ("lock", "writeback", "park")
 
 
 def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int) -> dict[str, Any]:
@@ -51,40 +50,53 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
         _fault_in(conn, machine, pid, start, end)
     for at in (start, end):
         pages.cut_address(conn, mm, at)
-    rows = _present(conn, mm, start, end, page_size, subject)
-    for row in rows:
-        _check_hold(conn, kind, row, page_size, subject)
+    rows = _present(conn, mm, start, end)
+    _refuse_first(kind, rows, start, end, page_size, subject)
     held = list(dict.fromkeys(row.page for row in rows))
     release = NEVER if passes is None or passes > LAST_PASS[False] else passes
     holds.add(conn, held, pid, kind, release, count)
     coalesce.coalesce(conn, held)
-    return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.count for row in rows), "hold": kind}
+    return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.nr_pages for row in rows), "hold": kind}
 
 
 def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> None:
     faults = populate(conn, machine, pid, start, end)
     if faults.errno == "ENOMEM":
         at = hex((faults.at or 0) * machine.facts.page_size)
-        raise Busy(f"pid {pid}", f"no memory to fault {at} in; free some first")
+        raise OutOfMemory(f"pid {pid}", f"no memory to fault {at} in; nothing was pinned, free some first")
 
 
-def _present(conn: Connection, mm: int, start: int, end: int, page_size: int, subject: str) -> list[MappedRun]:
-    """The runs of a range all of whose pages are present, zero pages included."""
+def _present(conn: Connection, mm: int, start: int, end: int) -> list[MappedRun]:
+    """The present runs of a range, zero pages included; the ptes must have been cut at its ends."""
     rows: list[MappedRun] = []
     for vma in vmas.overlapping(conn, mm, start, end):
         rows += pages.mapped(conn, mm, (vma.start, vma.end), start, end)
-    if any(not row.present for row in rows) or sum(row.count for row in rows) != end - start:
-        raise BadAddress(subject, f"not every page of {start * page_size:#x}-{end * page_size:#x} is present; fault it in")
-    return rows
+    return [row for row in rows if row.present]
 
 
-def _check_hold(conn: Connection, kind: str, row: MappedRun, page_size: int, subject: str) -> None:
-    at = hex(row.addr * page_size)
-    held = {"lock": row.lock is not None, "writeback": row.writeback is not None, "park": bool(row.parked), "pin": False}
-    if held[kind]:
-        raise Busy(subject, f"the page at {at} has a {kind} already; release it first")
-    if kind == "writeback" and row.kind == "anon" and row.area is None:
+def _refuse_first(kind: str, rows: list[MappedRun], start: int, end: int, page_size: int, subject: str) -> None:
+    """Refuse the hold for the first page in address order that cannot have it."""
+    missing = [hole.start for hole in absent(start, end, (row.run for row in rows))[:1]]
+    refused = [row for row in rows if _held(kind, row) or _unwritable(kind, row)]
+    first = min(refused, key=lambda row: row.addr, default=None)
+    if first is not None and not (missing and missing[0] < first.addr):
+        at = hex(first.addr * page_size)
+        if _held(kind, first):
+            raise Busy(subject, f"the page at {at} has a {kind} already; release it first")
         raise InvalidArgument(subject, f"the anonymous page at {at} is not in the swap cache: nothing to write it to")
+    if missing:
+        raise BadAddress(subject, f"no page is present at {missing[0] * page_size:#x}; fault it in")
+
+
+def _held(kind: str, row: MappedRun) -> bool:
+    return {"lock": row.lock is not None, "writeback": row.writeback is not None, "park": bool(row.parked)}.get(
+        kind, False
+    )
+
+
+def _unwritable(kind: str, row: MappedRun) -> bool:
+    """Writeback of an anonymous page outside the swap cache (INV-15)."""
+    return kind == "writeback" and row.kind != "file" and row.area is None
 
 
 def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[str, Any]:

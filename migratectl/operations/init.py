@@ -46,7 +46,7 @@ class Init:
     cpus: tuple[int, ...]
     distance: tuple[int, int] | tuple[tuple[int, ...], ...]
     page_size: Size
-    swap: Size | None | Literal["default"]
+    swap: Size | Literal["default"] | None
     profile: Profile
 
 
@@ -87,9 +87,7 @@ class NewNode:
     other: int
 
 
-def set_up(
-    conn: Connection, machine: Sequence[NewNode], distance: Mapping[tuple[int, int], int], known: Facts
-) -> None:
+def set_up(conn: Connection, machine: Sequence[NewNode], distance: Mapping[tuple[int, int], int], known: Facts) -> None:
     """Write facts, nodes with their fallback lists, distances and the root cpuset of a new state."""
     if not any(node.capacity for node in machine):
         raise InvalidArgument("--memory", "no node has memory; give one at least a page")
@@ -98,10 +96,7 @@ def set_up(
     counters = (0,) * len(nodes.COUNTERS)
     nodes.insert(
         conn,
-        [
-            Node(node.nid, True, node.cpus, lists[node.nid], node.capacity, node.other, 0, counters)
-            for node in machine
-        ],
+        [Node(node.nid, True, node.cpus, lists[node.nid], node.capacity, node.other, 0, counters) for node in machine],
         distance,
     )
     everything = Nodemask(node.nid for node in machine)
@@ -125,7 +120,7 @@ def zonelists(
     return build_zonelists([node.nid for node in members], distance, with_cpus, givers)
 
 
-def add_swap(conn: Connection, swap: Size | None | Literal["default"], known: Facts) -> None:
+def add_swap(conn: Connection, swap: Size | Literal["default"] | None, known: Facts) -> None:
     """The area ``swap0`` of a new state, where it has one."""
     if swap == "default":
         swap = None if known.modern else _DEFAULT_SWAP

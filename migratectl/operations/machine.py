@@ -132,10 +132,8 @@ def _within_label(conn: Connection, mm: int, span: Span, page_size: int, subject
     if offset % page_size:
         raise InvalidArgument(subject, f"offset {offset} is not aligned to pages of {page_size} bytes")
     start = found[0] + offset // page_size
-    if span.length is None:
-        end = found[1]
-    else:
-        end = start - (-span.length.to_bytes(page_size) // page_size)
+    length = None if span.length is None else span.length.to_bytes(page_size)
+    end = found[1] if length is None else start - (-length // page_size)
     if end > found[1] or start > end:
         raise BadAddress(subject, f"{span} reaches beyond '{span.label}', which has {found[1] - found[0]} pages")
     return start, end

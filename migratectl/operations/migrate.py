@@ -9,13 +9,13 @@ only where something runs out: memory and swap slots are then given out by pure 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sqlalchemy import Connection
 
 from migratectl import uapi
-from migratectl.kernel.migrate import LAST_PASS, Course, PageState, attempt, attempt_modern, course, skip_reason
+from migratectl.kernel.migrate import LAST_PASS, UNSEEN, Course, PageState, attempt, attempt_modern, course, skip_reason
 from migratectl.kernel.page_alloc import Allocations, Placement, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan, plan_slots, slot_events
@@ -32,12 +32,13 @@ Position = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The pages of a list that have one state: the rules' view of it, its course, how many."""
+    """The pages of a list that have one state and lie on one node: the rules' view, their course, how many."""
 
     number: int
     state: PageState
     course: Course
     pages: int
+    source: int
     slotless: bool = False
 
     @property
@@ -88,6 +89,21 @@ class Migration:
         self.free[nid] -= nr
         self.used[nid] = self.used.get(nid, 0) + nr
 
+    def skip(self, row: StateRow, reason: str) -> None:
+        """Note the pages of a state as no candidates."""
+        node = row.node if row.kind != "zero" else None
+        self.result.skip(Stayed(self.pid, node, reason), pagelist.runs(self.conn, Selection((row.state,))))
+
+    def skip_listed(self, rows: Iterable[StateRow]) -> str | None:
+        """Note the pages of the gathered list that are no candidates; the reason of the first."""
+        found = None
+        for row in rows:
+            reason = skip_reason(_state(row), self.flags, modern=self.modern)
+            if reason is not None:
+                self.skip(row, reason)
+                found = found or reason
+        return found
+
     def finish(self) -> MigrateResult:
         """Write the counters, join runs that became equal, and hand out the result."""
         nodes.add_used(self.conn, self.used)
@@ -117,61 +133,66 @@ def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
         zero=not migration.zero_seen,
     )
     migration.zero_seen = True
-    migrate_list(migration, rows, source, dest)
+    migrate_list(migration, rows, dest)
 
 
-def migrate_list(migration: Migration, rows: Iterable[StateRow], source: int, dest: int) -> None:
-    """Move the gathered list, all of whose pages lie on *source*, to *dest*."""
-    migration.result.nids |= {source, dest}
-    groups = _decide(migration, rows, source)
+def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> None:
+    """Move the gathered list to *dest*; its states are *rows*."""
+    migration.result.nids.add(dest)
+    groups = _decide(migration, rows)
     if not groups:
         return
     if pagelist.rows_listed(migration.conn) <= coalesce.LIMIT:
         migration.touched.update(pagelist.page_rows(migration.conn))
     if migration.modern:
-        _run_modern(migration, groups, source, dest)
+        _run_modern(migration, groups, dest)
     else:
-        _run_rounds(migration, groups, source, dest)
+        _run_rounds(migration, groups, dest)
     if pagelist.rows_listed(migration.conn) <= coalesce.LIMIT:
         migration.touched.update(pagelist.page_rows(migration.conn))
 
 
-def _decide(migration: Migration, rows: Iterable[StateRow], source: int) -> list[Group]:
+def _decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
     """Sort out what is skipped; the others with their courses."""
     groups = []
     for row in rows:
-        state = PageState(
-            kind=row.kind,
-            method=row.method,
-            mapcount=row.mapcount,
-            swapcache=row.swapcache,
-            lock=row.lock,
-            writeback=row.writeback,
-            pin=row.pin,
-            area=row.area,
-            mlocked=row.mlocked,
-            parked=row.parked,
-        )
+        state = _state(row)
         reason = skip_reason(state, migration.flags, modern=migration.modern)
-        if reason is None:
-            groups.append(Group(row.state, state, course(state, modern=migration.modern), row.pages))
+        if reason == UNSEEN:
             continue
-        node = source if row.kind != "zero" else None
-        runs = pagelist.runs(migration.conn, Selection((row.state,)))
-        migration.result.skip(Stayed(migration.pid, node, reason), runs)
+        if reason is None:
+            groups.append(Group(row.state, state, course(state, modern=migration.modern), row.pages, row.node))
+        else:
+            migration.skip(row, reason)
     return groups
+
+
+def _state(row: StateRow) -> PageState:
+    return PageState(
+        kind=row.kind,
+        method=row.method,
+        mapcount=row.mapcount,
+        swapcache=row.swapcache,
+        lock=row.lock,
+        writeback=row.writeback,
+        pin=row.pin,
+        area=row.area,
+        mlocked=row.mlocked,
+        parked=row.parked,
+    )
 
 
 # ---- V9: rounds of targets, eleven passes, swap entries ------------------------------------------------------------
 
 
-def _run_rounds(migration: Migration, groups: list[Group], source: int, dest: int) -> None:
+def _run_rounds(migration: Migration, groups: list[Group], dest: int) -> None:
     """migrate_pages_to() with node targets: semantics.md 3.1."""
     groups, plan = _slots(migration, groups)
     line = _Line(migration.conn, groups)
     zonelist = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
     placed = place_targets(
-        source=source,
+        sources=line.sources,
+        freed=line.freed,
         zonelist=zonelist,
         first=dest,
         free=migration.free,
@@ -185,8 +206,8 @@ def _run_rounds(migration: Migration, groups: list[Group], source: int, dest: in
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
     reached = _Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
     _keep_slots(migration, groups, plan, reached)
-    _move(migration, groups, line, placed, source)
-    _stay(migration, groups, source, reached)
+    _move(migration, line, placed)
+    _stay(migration, groups, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     if placed.out_of_memory:
         migration.result.err = "ENOMEM"
@@ -226,15 +247,31 @@ class _Line:
         self.moving = _by_pass(group for group in groups if group.course.moves)
         self.failing = _by_pass(group for group in groups if not group.course.moves and not group.course.stuck)
         self.movers = sum(group.pages for members in self.moving.values() for group in members)
-        self._indexes: dict[tuple[str, int], RunIndex] = {}
+        self.sources = {group.source for group in groups}
+        self._indexes: dict[tuple[str, int, int | None], RunIndex] = {}
 
-    def index(self, which: Literal["moving", "failing"], nr_pass: int) -> RunIndex:
-        """The pages of one pass in address order."""
-        key = which, nr_pass
+    def index(self, which: Literal["moving", "failing"], nr_pass: int, source: int | None = None) -> RunIndex:
+        """The pages of one pass in address order; with *source* only those of that node."""
+        key = which, nr_pass, source
         if key not in self._indexes:
             members = (self.moving if which == "moving" else self.failing).get(nr_pass, [])
-            self._indexes[key] = RunIndex(run for g in members for run in pagelist.runs(self.conn, g.chosen()))
+            chosen = [group.chosen() for group in members if source in (None, group.source)]
+            self._indexes[key] = RunIndex(run for part in chosen for run in pagelist.runs(self.conn, part))
         return self._indexes[key]
+
+    def freed(self, start: int, end: int) -> dict[int, int]:
+        """Pages by node that the movers of these ordinals leave behind."""
+        if len(self.sources) == 1:
+            return dict.fromkeys(self.sources, end - start)
+        return {nid: self._left_behind(end, nid) - self._left_behind(start, nid) for nid in self.sources}
+
+    def _left_behind(self, moved: int, source: int) -> int:
+        position = self.position(moved - 1)
+        if position is None:
+            return 0
+        last_pass, address = position
+        earlier = sum(self.index("moving", nr_pass, source).total for nr_pass in self.moving if nr_pass < last_pass)
+        return earlier + self.index("moving", last_pass, source).below(address + 1)
 
     def position(self, ordinal: int) -> Position | None:
         """Pass and address of a mover; None for -1, the one before the first."""
@@ -311,9 +348,9 @@ def _without_slots(migration: Migration, groups: Sequence[Group], plan: SlotPlan
                 pagelist.mark_slotless(migration.conn, chosen)
         if nr:
             failing = course(group.state, modern=False, slot=False)
-            found.append(Group(group.number, group.state, failing, nr, slotless=True))
+            found.append(replace(group, course=failing, pages=nr, slotless=True))
         if group.pages > nr:
-            found.append(Group(group.number, group.state, group.course, group.pages - nr))
+            found.append(replace(group, pages=group.pages - nr))
     return found
 
 
@@ -374,7 +411,7 @@ def _kept_stretches(
             start = k
 
 
-def _move(migration: Migration, groups: Sequence[Group], line: _Line, placed: Placement, source: int) -> None:
+def _move(migration: Migration, line: _Line, placed: Placement) -> None:
     """Apply the placement: cut the movers where the giving node changes, then one update a stretch and pass."""
     ends = [*(start for start, _ in placed.segments[1:]), placed.moved]
     before = 0
@@ -388,7 +425,9 @@ def _move(migration: Migration, groups: Sequence[Group], line: _Line, placed: Pl
                     index.address(low) if index and low else None,
                     index.address(high) if index and high < nr else None,
                 )
-                _move_stretch(migration, members, bounds, (source, nid), nr_pass)
+                for source in sorted({group.source for group in members}):
+                    mine = [group for group in members if group.source == source]
+                    _move_stretch(migration, mine, bounds, (source, nid), nr_pass)
         before += nr
 
 
@@ -405,8 +444,11 @@ def _move_stretch(
         if at is not None:
             pagelist.cut(conn, Selection(numbers), at)
     chosen = Selection(numbers, *bounds)
-    nr = pagelist.total(conn, chosen) if any(bound is not None for bound in bounds) else sum(g.pages for g in members)
-    again = pagelist.travelled(conn, chosen) if source in migration.landed else 0
+    whole = bounds == (None, None)
+    nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
+    if not nr:
+        return
+    again = pagelist.travel_again(conn, chosen) if source in migration.landed else 0
     if dest in migration.pending:
         migration.landed.add(dest)
         pagelist.travel(conn, chosen)
@@ -424,9 +466,7 @@ def _move_stretch(
     migration.take(source, -nr)
 
 
-def _cache_pages(
-    migration: Migration, members: Sequence[Group], bounds: tuple[int | None, int | None]
-) -> int:
+def _cache_pages(migration: Migration, members: Sequence[Group], bounds: tuple[int | None, int | None]) -> int:
     """Pages of files among the movers of a stretch: V9 leaves them without ptes."""
     cached = tuple(group.number for group in members if group.state.kind != "anon")
     return 0 if migration.modern or not cached else pagelist.total(migration.conn, Selection(cached, *bounds))
@@ -443,22 +483,20 @@ def _expire(migration: Migration, chosen: Selection, nr_pass: int) -> None:
     pagelist.expire_holds(
         migration.conn,
         chosen,
-        lock=waited if nr_pass >= 3 else nr_pass,  # noqa: PLR2004 -- FIRST_BLOCKING_PASS
+        lock=waited if nr_pass >= 3 else nr_pass,
         writeback=waited if nr_pass >= wait_writeback else nr_pass,
         pin=nr_pass,
     )
 
 
-def _stay(migration: Migration, groups: Sequence[Group], source: int, reached: _Reached) -> None:
+def _stay(migration: Migration, groups: Sequence[Group], reached: _Reached) -> None:
     """Note what stayed and why, as far as the scans got, and end the holds that they waited for."""
     for group in groups:
         for low, high, looked in reached.parts():
-            _stay_part(migration, group, source, (low, high, looked))
+            _stay_part(migration, group, (low, high, looked))
 
 
-def _stay_part(
-    migration: Migration, group: Group, source: int, part: tuple[int | None, int | None, int | None]
-) -> None:
+def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int | None, int | None]) -> None:
     low, high, looked = part
     end = group.course.end
     if group.course.moves and looked is not None and end is not None and looked >= end:
@@ -471,14 +509,14 @@ def _stay_part(
     if not runs:
         return
     if looked is None:
-        migration.result.fail(Stayed(migration.pid, source, "not-tried", "ENOMEM"), runs)
+        migration.result.fail(Stayed(migration.pid, group.source, "not-tried", "ENOMEM"), runs)
         return
     nr_pass = looked if end is None else min(looked, end)
     if migration.modern:
         last = attempt_modern(group.state, nr_pass)
     else:
         last = attempt(group.state, nr_pass, slot=not group.slotless)
-    migration.result.fail(Stayed(migration.pid, source, last.reason, last.errno, nr_pass), runs)
+    migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
     if _held(group.state):
         _expire(migration, chosen, nr_pass)
 
@@ -500,7 +538,7 @@ def _scans(migration: Migration, groups: Sequence[Group], reached: _Reached) -> 
 # ---- a 6.x kernel: one target a page, on the wanted node only ------------------------------------------------------
 
 
-def _run_modern(migration: Migration, groups: list[Group], source: int, dest: int) -> None:
+def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     """
     migrate_pages() of a 6.x kernel: each page gets its target when it is first looked at, on *dest* or not at all.
     """
@@ -517,8 +555,8 @@ def _run_modern(migration: Migration, groups: list[Group], source: int, dest: in
         moved = line.index("moving", 0).below(limit)
     reached = _Reached(cursor, nothing=room == 0, last_pass=LAST_PASS[True])
     placed = Placement(((0, dest),) if moved else (), moved, Allocations(), out_of_memory=room < listed)
-    _move(migration, groups, line, placed, source)
-    _stay(migration, groups, source, reached)
+    _move(migration, line, placed)
+    _stay(migration, groups, reached)
     scans = 1 if room and cursor is not None else _scans(migration, groups, reached)
     migration.result.passes = max(migration.result.passes, scans)
     if room < listed:

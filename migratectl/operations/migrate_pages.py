@@ -52,8 +52,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
     pairs = list(migration_pairs(from_nodes, targets, modern=machine.modern))
     for at, (nid, target) in enumerate(pairs):
         migration.pending = {later for later, _ in pairs[at + 1 :]}
-        if nid in machine.nodes:
-            migrate_to_node(migration, nid, target)
+        migrate_to_node(migration, nid, target)
         if migration.result.err:
             break
     return {"pid": pid, **migration.finish().document(machine.facts.page_size)}
@@ -66,10 +65,10 @@ def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodem
         raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
     if not may_move(who, task, modern=machine.modern):
         raise PermissionDenied(
-            subject, f"the caller (uid {who.uid}) is not the owner (uid {task.uid}) and lacks the capability; try --as 0"
+            subject, f"the caller (uid {who.uid}) is not the owner (uid {task.uid}) nor privileged; try --as 0"
         )
     allowed = allowed_nodes(machine, task)
-    if not dest <= (allowed if machine.modern else allowed | (dest - machine.online)) and not who.capable(SYS_NICE):
+    if not dest <= allowed and not who.capable(SYS_NICE):
         raise PermissionDenied(
             subject, f"node {dest - allowed} is outside the task's cpuset '{task.cpuset.name}' ({allowed})"
         )

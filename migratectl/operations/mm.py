@@ -224,7 +224,7 @@ def _lock(conn: Connection, pid: int, span: Span, *, locked: bool) -> dict[str, 
 
 def _rejoin(conn: Connection, mm: int, start: int, end: int) -> None:
     """Join the runs that an area border no longer keeps apart."""
-    touched = set()
+    touched: set[int] = set()
     for at in (start, end):
         for vma in vmas.overlapping(conn, mm, max(at - 1, 0), at + 1):
             rows = pages.mapped(conn, mm, (vma.start, vma.end), max(at - 1, vma.start), at + 1)
@@ -249,4 +249,3 @@ def _populate(conn: Connection, machine: Machine, pid: int, start: int, end: int
     if faults.errno:
         document |= faults.failure(f"pid {pid}", machine.facts.page_size)
     return document
-

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from migratectl.linux.numa_maps import NumaMapsLine, format_numa_maps, format_policy
+from migratectl.linux.numa_maps import Era, NumaMapsLine, format_numa_maps, format_policy
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, load_machine
 from migratectl.policy import Policy
@@ -36,7 +36,7 @@ def numa_maps(conn: Connection, pid: int) -> dict[str, Any]:
     task, mm = find_mm(conn, pid)
     counts, by_node = summary.area_counts(conn, mm), summary.area_nodes(conn, mm)
     known = tasks.policies(conn)
-    era = "modern" if machine.modern else "2.6.16"
+    era: Era = "modern" if machine.modern else "2.6.16"
     lines = []
     for vma in vmas.load(conn, mm):
         policy = known[vma.policy] if vma.policy is not None else task.policy or _DEFAULT
@@ -64,9 +64,7 @@ def numa_maps(conn: Connection, pid: int) -> dict[str, Any]:
     }
 
 
-def _line(
-    machine: Machine, vma: Vma, policy: Policy, found: AreaCounts, nodes: list[tuple[int, int]]
-) -> NumaMapsLine:
+def _line(machine: Machine, vma: Vma, policy: Policy, found: AreaCounts, nodes: list[tuple[int, int]]) -> NumaMapsLine:
     """One area; the counts of a huge area are in units of its pages."""
     page_size = machine.facts.page_size
     unit = 1 << vma.order

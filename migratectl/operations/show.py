@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, load_machine, node_rows, resolve_span
 from migratectl.operations.tasks import task_list
 from migratectl.policy import Policy
-from migratectl.runs import Run, clusters, maximal_runs, pages_in_order
+from migratectl.runs import Run, clusters, maximal_runs
 from migratectl.spans import Span
 from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.pages import MappedRun
@@ -51,9 +52,7 @@ def show_vmas(conn: Connection, pid: int | None) -> dict[str, Any]:
     rows = []
     for task in tasks.load(conn):
         if task.mm is not None and pid in (None, task.pid):
-            rows += [
-                {"pid": task.pid, **_vma_row(conn, machine, task.mm, vma)} for vma in vmas.load(conn, task.mm)
-            ]
+            rows += [{"pid": task.pid, **_vma_row(conn, machine, task.mm, vma)} for vma in vmas.load(conn, task.mm)]
     return {"pid": pid, "vmas": rows}
 
 
@@ -89,7 +88,7 @@ def policy_text(policy: Policy | None, *, modern: bool) -> str:
     return format_policy(policy or Policy(Mode.DEFAULT, Nodemask()), "modern" if modern else "2.6.16")
 
 
-def show_pages(conn: Connection, pid: int, span: Span | None, runs: bool) -> dict[str, Any]:  # noqa: FBT001
+def show_pages(conn: Connection, pid: int, span: Span | None, runs: bool) -> dict[str, Any]:
     """
     The pages of a task, area by area.
 
@@ -139,7 +138,7 @@ def _page_row(run: Run, seen: Look, page_size: int) -> dict[str, Any]:
     state, node, flags, mapcount = seen
     row: dict[str, Any] = {
         "addr": hex(run.start * page_size),
-        "pages": run.count,
+        "pages": run.nr_pages,
         "node": node,
         "state": state,
         "flags": list(flags),
@@ -190,23 +189,22 @@ def consecutive(looks: Sequence[tuple[Run, Look]], start: int, end: int) -> list
 
 def _pieces(looks: Sequence[tuple[Run, Look]]) -> Iterator[tuple[int, int, Look]]:
     """(start, pages, look) in address order; runs that lie between one another are read page by page."""
-    of_run = {run: seen for run, seen in looks}
+    of_run = dict(looks)
     for group in clusters(sorted(of_run)):
         if len(group) == 1 and group[0].step == 1:
-            yield group[0].start, group[0].count, of_run[group[0]]
+            yield group[0].start, group[0].nr_pages, of_run[group[0]]
         else:
             yield from _page_by_page(group, of_run)
 
 
 def _page_by_page(group: Sequence[Run], of_run: dict[Run, Look]) -> Iterator[tuple[int, int, Look]]:
-    tagged = [(run, of_run[run]) for run in group]
-    streams = [((page, number) for page in pages_in_order([run])) for number, (run, _) in enumerate(tagged)]
+    streams = [zip(range(run.start, run.last + 1, run.step), repeat(number)) for number, run in enumerate(group)]
     for page, number in heapq.merge(*streams):
-        yield page, 1, tagged[number][1]
+        yield page, 1, of_run[group[number]]
 
 
 def _append(rows: list[tuple[Run, Look]], start: int, count: int, seen: Look) -> None:
-    if rows and rows[-1][1] == seen and rows[-1][0].start + rows[-1][0].count == start:
-        rows[-1] = Run(rows[-1][0].start, 1, rows[-1][0].count + count), seen
+    if rows and rows[-1][1] == seen and rows[-1][0].start + rows[-1][0].nr_pages == start:
+        rows[-1] = Run(rows[-1][0].start, 1, rows[-1][0].nr_pages + count), seen
     else:
         rows.append((Run(start, 1, count), seen))

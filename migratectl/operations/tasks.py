@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
+from migratectl.spans import ADDRESS_END
 from migratectl.storage import coalesce, holds, pages, tasks, vmas
 from migratectl.storage.tasks import Cpuset, Task
-from migratectl.uapi import ADDRESS_BITS, ALL_CAPABILITIES, capability
+from migratectl.uapi import ALL_CAPABILITIES, capability
 
 MAX_PID: Final = 1 << 22
 MAX_UID: Final = (1 << 32) - 2
@@ -105,9 +106,7 @@ def _first_of(machine: Machine, cpuset: Cpuset) -> int:
     return 0 if 0 in cpuset.cpus or not cpuset.cpus else next(iter(cpuset.cpus))
 
 
-def _cpu(
-    machine: Machine, cpuset: Cpuset, node: int | None, cpu: int | None, subject: str, *, default: int
-) -> int:
+def _cpu(machine: Machine, cpuset: Cpuset, node: int | None, cpu: int | None, subject: str, *, default: int) -> int:
     """The CPU that options name: itself, or the lowest one of a node that the cpuset has."""
     if node is not None and cpu is not None:
         raise InvalidArgument(subject, "give a node or a CPU, not both")
@@ -189,7 +188,7 @@ def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
         freed.append(holds.end(conn, rows, pid, kind))
         touched.update(rows)
     if task.mm is not None and tasks.pids_of(conn, task.mm) == [pid]:
-        freed.append(pages.unmap(conn, task.mm, 0, 1 << ADDRESS_BITS - 1))
+        freed.append(pages.unmap(conn, task.mm, 0, ADDRESS_END // machine.facts.page_size))
         for vma in vmas.load(conn, task.mm):
             vmas.delete(conn, vma)
         tasks.delete(conn, pid)

@@ -40,8 +40,8 @@ RULES: Final = (
         "page row {0}: its lock, pin, writeback or parked columns differ from its holds",
         "SELECT p.id FROM pages p LEFT JOIN (SELECT page, max(CASE kind WHEN 'lock' THEN passes END) AS l,"
         " max(CASE kind WHEN 'pin' THEN passes END) AS n, max(CASE kind WHEN 'writeback' THEN passes END) AS w,"
-        " coalesce(sum(CASE kind WHEN 'pin' THEN count END), 0) AS c, max(kind = 'park') AS k FROM holds GROUP BY page) h"
-        " ON h.page = p.id WHERE p.lock IS NOT h.l OR p.pin IS NOT h.n OR p.writeback IS NOT h.w"
+        " coalesce(sum(CASE kind WHEN 'pin' THEN count END), 0) AS c, max(kind = 'park') AS k FROM holds"
+        " GROUP BY page) h ON h.page = p.id WHERE p.lock IS NOT h.l OR p.pin IS NOT h.n OR p.writeback IS NOT h.w"
         " OR p.pins <> coalesce(h.c, 0) OR p.parked <> coalesce(h.k, 0) ORDER BY p.id",
     ),
     Rule(
@@ -58,8 +58,8 @@ RULES: Final = (
     Rule(
         "INV-13",
         "address space {0}: the areas at pages {1} and {2} overlap",
-        'SELECT a.mm, a.start, b.start FROM vmas a JOIN vmas b ON b.mm = a.mm AND b.start > a.start AND b.start < a."end"'
-        " ORDER BY a.mm, a.start, b.start",
+        "SELECT a.mm, a.start, b.start FROM vmas a JOIN vmas b ON b.mm = a.mm AND b.start > a.start"
+        ' AND b.start < a."end" ORDER BY a.mm, a.start, b.start',
     ),
     Rule(
         "INV-13",
@@ -71,8 +71,8 @@ RULES: Final = (
     Rule(
         "INV-14",
         "address space {0}: the area at page {1} is raw or of device memory, yet maps page row {2}",
-        "SELECT v.mm, v.start, t.page FROM vmas v JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start AND t.addr < v.\"end\""
-        " WHERE v.flags & 160 ORDER BY v.mm, v.start, t.addr",
+        "SELECT v.mm, v.start, t.page FROM vmas v JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start"
+        ' AND t.addr < v."end" WHERE v.flags & 160 ORDER BY v.mm, v.start, t.addr',
     ),
     Rule(
         "INV-15",
@@ -88,7 +88,7 @@ RULES: Final = (
     ),
     Rule(
         "INV-16",
-        "address space {0}: the ptes at page {1} say present for a page that is swapped out, or swapped for one that is not",
+        "address space {0}: the ptes at page {1} say present or swapped, and the page is not",
         "SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page JOIN mappings m ON m.id = p.mapping"
         " WHERE (t.present AND p.node IS NULL AND m.kind <> 'zero') OR (NOT t.present AND p.area IS NULL)"
         " ORDER BY t.mm, t.addr",

@@ -28,8 +28,8 @@ _WINDOW: Final = 128
 _COLUMNS = ", ".join(f"p.{name}" for name in SHARED_COLUMNS)
 _ROWS = f"""SELECT p.id, p.first, p.count, p.step, p.origin_first - p.first, {_COLUMNS}
 FROM picked c CROSS JOIN pages p ON p.id = c.page"""
-_PTES = """SELECT t.page, t.mm, (SELECT max(v.start) FROM vmas v WHERE v.mm = t.mm AND v.start <= t.addr), t.addr - p.first,
- t.present, t.young, t.dirty, t.writable
+_PTES = """SELECT t.page, t.mm, (SELECT max(v.start) FROM vmas v WHERE v.mm = t.mm AND v.start <= t.addr),
+ t.addr - p.first, t.present, t.young, t.dirty, t.writable
 FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN ptes t ON t.page = c.page ORDER BY 1, 2, 3, 4"""
 _HOLDS = """SELECT h.page, h.pid, h.kind, h.passes, h.count
 FROM picked c CROSS JOIN holds h ON h.page = c.page ORDER BY 1, 2, 3, 4, 5"""
@@ -190,4 +190,4 @@ def _write(conn: Connection, rows: list[_Row]) -> None:
         write_many(conn, statement, gone)
     for row in rows:
         run = make_run(row.first, row.step, row.count)
-        write(conn, "UPDATE pages SET count = ?, step = ? WHERE id = ?", (run.count, run.step, row.id))
+        write(conn, "UPDATE pages SET count = ?, step = ? WHERE id = ?", (run.nr_pages, run.step, row.id))

@@ -18,12 +18,13 @@ from sqlalchemy import Connection
 PRIME: Final = (1 << 127) - 1
 BASE: Final = 0x5DEECE66D_1B873593_85EBCA6B % PRIME
 
-_PAGES: Final = """SELECT p.id, p.first, p.count, p.step, m.kind, CASE m.kind WHEN 'anon' THEN '' ELSE m.name END, p.node,
- s.name, p.flags, p.lock, p.pin, p.pins, p.writeback, p.parked, p.outside, o.kind, o.name, p.origin_first - p.first
+_PAGES: Final = """SELECT p.id, p.first, p.count, p.step, m.kind, CASE m.kind WHEN 'anon' THEN '' ELSE m.name END,
+ p.node, s.name, p.flags, p.lock, p.pin, p.pins, p.writeback, p.parked, p.outside, o.kind, o.name,
+ p.origin_first - p.first
 FROM pages p JOIN mappings m ON m.id = p.mapping JOIN mappings o ON o.id = p.origin
 LEFT JOIN swap_areas s ON s.id = p.area ORDER BY p.id"""
-_PTES: Final = """SELECT t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr - p.first, t.present, t.young,
- t.dirty, t.writable FROM ptes t JOIN pages p ON p.id = t.page ORDER BY 1, 2, 3"""
+_PTES: Final = """SELECT t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr - p.first, t.present,
+ t.young, t.dirty, t.writable FROM ptes t JOIN pages p ON p.id = t.page ORDER BY 1, 2, 3"""
 _HOLDS: Final = "SELECT page, pid, kind, passes, count FROM holds ORDER BY 1, 2, 3, 4, 5"
 _BUFFERS: Final = "SELECT page, ring, dirty, locked, busy FROM buffers ORDER BY 1"
 
@@ -41,8 +42,8 @@ _SMALL: Final = {
     " LEFT JOIN policies p ON p.id = v.policy",
     "labels": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = l.mm), l.name, l.start, l."end" FROM labels l',
     "mappings": "SELECT kind, name, fs, journal, method, ino, size FROM mappings WHERE kind IN ('file', 'shm')",
-    "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems FROM shared_policies s'
-    " JOIN mappings m ON m.id = s.mapping JOIN policies p ON p.id = s.policy",
+    "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems'
+    " FROM shared_policies s JOIN mappings m ON m.id = s.mapping JOIN policies p ON p.id = s.policy",
     "swap_areas": "SELECT name, slots FROM swap_areas",
 }
 """The small tables by natural keys, without counters that follow from the pages."""

@@ -70,7 +70,7 @@ class StateFile:
 
     def _open(self) -> Connection:
         if not self.path.is_file():
-            raise StateFileError(f"{self.path}: no state file; make one with 'migratectl init' or name another: -s FILE")
+            raise StateFileError(f"{self.path}: no state file; make one with 'migratectl init', or give -s FILE")
         if self.path.stat().st_size == 0:
             raise StateFileError(f"{self.path}: an empty file, not a state file; see 'migratectl init'")
         connection = _connect(self.path, self.timeout)

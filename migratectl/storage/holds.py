@@ -31,15 +31,14 @@ def held_by(conn: Connection, pid: int, kind: str) -> list[int]:
 
 def kinds_of(conn: Connection, pid: int) -> list[str]:
     """The kinds of hold that a task has."""
-    return [kind for (kind,) in conn.exec_driver_sql("SELECT DISTINCT kind FROM holds WHERE pid = ? ORDER BY 1", (pid,))]
+    query = "SELECT DISTINCT kind FROM holds WHERE pid = ? ORDER BY kind"
+    return [kind for (kind,) in conn.exec_driver_sql(query, (pid,))]
 
 
 def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Freed:
     """End the holds of a task on page rows; a page that nobody maps and nobody holds any more is freed."""
     ids = list(rows)
-    write_many(
-        conn, "DELETE FROM holds WHERE page = ? AND pid = ? AND kind = ?", [(page, pid, kind) for page in ids]
-    )
+    write_many(conn, "DELETE FROM holds WHERE page = ? AND pid = ? AND kind = ?", [(page, pid, kind) for page in ids])
     pick(conn, ids)
     pagelist.refresh_holds(conn)
     return pages.free_idle(conn)

@@ -11,7 +11,9 @@ from sqlalchemy import Connection
 
 from migratectl.storage import facts, work
 
-SUMMARY_KEYS: Final = ("committed", "moved", "moved_twice", "swapped", "failed", "skipped", "passes", "residue", "faults")
+SUMMARY_KEYS: Final = (
+    "committed", "moved", "moved_twice", "swapped", "failed", "skipped", "passes", "residue", "faults",
+)  # fmt: skip
 
 
 def record(conn: Connection, argv: Sequence[str], document: Mapping[str, Any]) -> None:

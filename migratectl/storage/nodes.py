@@ -34,16 +34,15 @@ class Node:
         return self.capacity - self.other - self.used if self.online else 0
 
 
-_SELECT = "SELECT id, online, cpus, zonelist, capacity, other, used, {} FROM nodes ORDER BY id".format(", ".join(COUNTERS))
+_NAMES = ", ".join(COUNTERS)
+_SELECT = f"SELECT id, online, cpus, zonelist, capacity, other, used, {_NAMES} FROM nodes ORDER BY id"
 _COUNT = "UPDATE nodes SET {} WHERE id = ?".format(", ".join(f"{name} = {name} + ?" for name in COUNTERS))
 
 
 def load(conn: Connection) -> dict[int, Node]:
     """All nodes by id, ascending."""
     return {
-        row[0]: Node(
-            row[0], bool(row[1]), Nodemask.parse(row[2]), _ids(row[3]), row[4], row[5], row[6], tuple(row[7:])
-        )
+        row[0]: Node(row[0], bool(row[1]), Nodemask.parse(row[2]), _ids(row[3]), row[4], row[5], row[6], tuple(row[7:]))
         for row in conn.exec_driver_sql(_SELECT)
     }
 

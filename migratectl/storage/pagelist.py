@@ -27,7 +27,7 @@ _AREA = """CASE WHEN v.flags & 64 THEN 4 WHEN v.flags & 128 THEN 3 WHEN v.flags 
  WHEN v.flags & 16 THEN 1 ELSE 0 END"""
 _STATE = """coalesce(p.lock + 1, 0) | (coalesce(p.pin + 1, 0) << 4) | (coalesce(p.writeback + 1, 0) << 8)
  | ((p.area IS NOT NULL) << 12) | (({mlocked}) << 13) | (p.parked << 14) | (({area}) << 15) | (({kind}) << 18)
- | (({method}) << 20) | (min({mapcount}, 1048575) << 24)"""
+ | (({method}) << 20) | (min({mapcount}, 1048575) << 24) | (coalesce(p.node, 0) << 44)"""
 _KIND = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'file' THEN 1 WHEN 'shm' THEN 2 ELSE 3 END"
 _METHOD = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
 _MAPCOUNT = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
@@ -56,6 +56,7 @@ class StateRow(NamedTuple):
     kind: str
     method: str
     mapcount: int
+    node: int
     pages: int
 
 
@@ -75,7 +76,8 @@ def _unpack(state: int, nr: int) -> StateRow:
         AREA_REASONS[state >> 15 & 7],
         KINDS[state >> 18 & 3],
         METHODS[state >> 20 & 3],
-        state >> 24,
+        state >> 24 & 0xFFFFF,
+        state >> 44,
         nr,
     )
 
@@ -207,7 +209,7 @@ FROM part c CROSS JOIN iso i ON i.page = c.page""",
         (offset,),
     )
     conn.exec_driver_sql(
-        "INSERT INTO travelled SELECT ? + seq FROM part WHERE page IN (SELECT page FROM travelled)", (offset,)
+        "INSERT INTO travelled SELECT ? + c.seq, t.again FROM part c CROSS JOIN travelled t ON t.page = c.page", (offset,)
     )
     conn.exec_driver_sql(
         """UPDATE iso SET step = CASE (SELECT r.count FROM rest r WHERE r.page = iso.page) WHEN 1 THEN 1 ELSE step END,
@@ -327,14 +329,18 @@ WHERE id IN (SELECT page FROM picked)""",
 def travel(conn: Connection, chosen: Selection) -> None:
     """Note that the chosen pages move."""
     where, values = chosen.where()
-    conn.exec_driver_sql(f"INSERT OR IGNORE INTO travelled SELECT page FROM iso WHERE {where}", values)
+    conn.exec_driver_sql(f"INSERT OR IGNORE INTO travelled(page) SELECT page FROM iso WHERE {where}", values)
 
 
-def travelled(conn: Connection, chosen: Selection) -> int:
-    """How many of the chosen pages have been noted by travel() in this command."""
+def travel_again(conn: Connection, chosen: Selection) -> int:
+    """How many of the chosen pages move for the second time in this command; a third time does not count."""
     where, values = chosen.where()
-    query = f"SELECT coalesce(sum(count), 0) FROM iso WHERE {where} AND page IN (SELECT page FROM travelled)"
-    return int(conn.exec_driver_sql(query, values).scalar_one())
+    once = f"SELECT i.page FROM iso i CROSS JOIN travelled t ON t.page = i.page WHERE {where} AND NOT t.again"
+    query = f"SELECT coalesce(sum(count), 0) FROM iso WHERE page IN ({once})"
+    nr = int(conn.exec_driver_sql(query, values).scalar_one())
+    if nr:
+        conn.exec_driver_sql(f"UPDATE travelled SET again = 1 WHERE page IN ({once})", values)
+    return nr
 
 
 def cached_runs(conn: Connection, chosen: Selection) -> list[tuple[int, Run]]:

@@ -97,7 +97,7 @@ def deal(conn: Connection, page: int, nr: int) -> list[int]:
     clear_parts(conn)
     count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
     classes = [(r, -((r - count) // nr)) for r in range(min(nr, count))]
-    if len(classes) < 2:  # noqa: PLR2004 -- one class is the run itself
+    if len(classes) < 2:
         return [page]
     conn.exec_driver_sql(
         "INSERT INTO part(page, k, stride, count) VALUES (?, ?, ?, ?)", [(page, r, nr, n) for r, n in classes[1:]]
@@ -137,7 +137,7 @@ class MappedRun(NamedTuple):
     page: int
     addr: int
     step: int
-    count: int
+    nr_pages: int
     kind: str
     node: int | None
     area: int | None
@@ -156,7 +156,7 @@ class MappedRun(NamedTuple):
     @property
     def run(self) -> Run:
         """Its addresses."""
-        return Run(self.addr, self.step, self.count)
+        return Run(self.addr, self.step, self.nr_pages)
 
     @property
     def mapcount(self) -> int:
@@ -243,7 +243,7 @@ def lay(
         "INSERT INTO pages(id, mapping, first, count, step, node, flags, origin, origin_first)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (row, mapping, p.run.start + delta, p.run.count, p.run.step, p.node, flags)
+            (row, mapping, p.run.start + delta, p.run.nr_pages, p.run.step, p.node, flags)
             + (p.origin or (mapping, p.run.start + delta))
             for row, p in zip(ids, pieces, strict=True)
         ],
@@ -274,7 +274,7 @@ class ProtectedRun(NamedTuple):
     page: int
     addr: int
     step: int
-    count: int
+    nr_pages: int
     kind: str
     present: int
     origin: int
@@ -283,7 +283,7 @@ class ProtectedRun(NamedTuple):
     @property
     def run(self) -> Run:
         """Its addresses."""
-        return Run(self.addr, self.step, self.count)
+        return Run(self.addr, self.step, self.nr_pages)
 
 
 _PROTECTED = """SELECT t.page, t.addr, p.step, p.count, m.kind, t.present, p.origin, p.origin_first
@@ -331,8 +331,9 @@ class Freed:
     areas: Mapping[int, int]
 
 
-_IDLE = """FROM pages WHERE id IN (SELECT page FROM picked) AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
- AND pins = 0 AND mapping IN (SELECT id FROM mappings WHERE kind IN ('anon', 'zero'))"""
+_IDLE = """FROM pages WHERE id IN (SELECT page FROM picked)
+ AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id) AND pins = 0
+ AND mapping IN (SELECT id FROM mappings WHERE kind IN ('anon', 'zero'))"""
 
 
 def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
@@ -392,14 +393,14 @@ def by_node(conn: Connection, mm: int) -> dict[int, int]:
     """Present pages of an address space on every node that has some."""
     query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {node: total for node, total in conn.exec_driver_sql(query, (mm,))}
+    return {row[0]: row[1] for row in conn.exec_driver_sql(query, (mm,))}
 
 
 def by_node_between(conn: Connection, mm: int, start: int, end: int) -> dict[int, int]:
     """Present pages of [start, end) by node; the ptes must have been cut there."""
     query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {node: total for node, total in conn.exec_driver_sql(query, (mm, start, end))}
+    return {row[0]: row[1] for row in conn.exec_driver_sql(query, (mm, start, end))}
 
 
 def query_plan(conn: Connection, statement: str, parameters: Sequence[Any] = ()) -> list[str]:

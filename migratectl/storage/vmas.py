@@ -38,10 +38,12 @@ class Vma:
 
     def continues(self, other: Vma) -> bool:
         """Whether *other*, which starts where this ends, is the same area but for the border."""
-        return (
-            self.end == other.start
-            and (self.mapping, self.delta, self.flags, self.policy, self.order)
-            == (other.mapping, other.delta, other.flags, other.policy, other.order)
+        return self.end == other.start and (self.mapping, self.delta, self.flags, self.policy, self.order) == (
+            other.mapping,
+            other.delta,
+            other.flags,
+            other.policy,
+            other.order,
         )
 
 
@@ -146,9 +148,7 @@ def trim_labels(conn: Connection, mm: int, start: int, end: int) -> None:
 
 def new_mapping(conn: Connection, kind: str, name: str, *, method: str = "none", fs: str | None = None) -> int:
     """A new mapping's row id."""
-    write(
-        conn, "INSERT INTO mappings(kind, name, method, fs) VALUES (?, ?, ?, ?)", (kind, name, method, fs)
-    )
+    write(conn, "INSERT INTO mappings(kind, name, method, fs) VALUES (?, ?, ?, ?)", (kind, name, method, fs))
     return int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one())
 
 

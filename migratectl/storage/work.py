@@ -18,7 +18,7 @@ WORK_TABLES: Final = (
     "CREATE TEMP TABLE iso (page INTEGER PRIMARY KEY, addr INTEGER, step INTEGER, count INTEGER, state INTEGER,"
     " course INTEGER)",
     "CREATE TEMP TABLE picked (page INTEGER PRIMARY KEY)",
-    "CREATE TEMP TABLE travelled (page INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE travelled (page INTEGER PRIMARY KEY, again INTEGER DEFAULT 0)",
 )
 
 Parameters = Mapping[str, Any] | Sequence[Any]
@@ -36,7 +36,7 @@ def write(conn: Connection, statement: str, parameters: Parameters = ()) -> int:
     Returns:
         Rows changed.
     """
-    rows = conn.exec_driver_sql(statement, parameters).rowcount  # type: ignore[arg-type]
+    rows = conn.exec_driver_sql(statement, parameters).rowcount
     conn.info["changed"] += max(rows, 0)
     return rows
 

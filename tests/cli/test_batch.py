@@ -194,7 +194,9 @@ def test_demo_tells_a_story(tool: Runner, state: Path) -> None:
     assert "$ migratectl migrate-pages " in outcome.out
     assert not state.exists()
     assert tool("demo").out == outcome.out
-    assert tool("demo", "--json").document["steps"][0]["argv"][0] == "init"
+    steps = tool("demo", "--json").document["steps"]
+    assert steps[0]["argv"][0] == "init"
+    assert [step.get("dry_run", False) for step in steps] == ["--dry-run" in step["argv"] for step in steps]
 
 
 def test_a_machine_that_was_not_made_can_be_made_by_a_later_line(tool: Runner, state: Path) -> None:

@@ -13,7 +13,6 @@ from migratectl.errors import InputFileError
 from migratectl.linux.numa_maps import (
     Era,
     NumaMapsLine,
-    Policy,
     escape_path,
     format_numa_maps,
     format_policy,
@@ -22,6 +21,7 @@ from migratectl.linux.numa_maps import (
     unescape_path,
 )
 from migratectl.nodemask import Nodemask
+from migratectl.policy import Policy
 from migratectl.uapi import Mode, ModeFlag
 
 DATA = Path(__file__).parents[3] / "shared/data/numa_maps"

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from migratectl.errors import InputFileError
 from migratectl.linux.maps import parse_maps
-from migratectl.linux.numa_maps import NumaMapsLine, Policy, parse_numa_maps
+from migratectl.linux.numa_maps import NumaMapsLine, parse_numa_maps
 from migratectl.linux.placement import PlannedArea, PlannedRun, PlannedTask, plan_task
 from migratectl.nodemask import Nodemask
+from migratectl.policy import Policy
 from migratectl.uapi import VM, Mode
 
 DATA = Path(__file__).parents[3] / "shared/data/numa_maps"
@@ -32,24 +33,24 @@ def one(text: str, maps: str | None = None, *, page_size: int = 4096) -> Planned
 
 
 def addresses(run: PlannedRun) -> range:
-    return range(run.first, run.first + run.count * run.step, run.step)
+    return range(run.first, run.first + run.nr_pages * run.step, run.step)
 
 
 def assert_is_its_line(area: PlannedArea, line: NumaMapsLine) -> None:
     """Every count of the line comes back from the runs, which are disjoint and inside the area."""
-    pages = [page for run in area.runs for page in (run.first, run.first + (run.count - 1) * run.step)]
+    pages = [page for run in area.runs for page in (run.first, run.first + (run.nr_pages - 1) * run.step)]
     assert all(area.start <= page < area.end for page in pages)
     nodes: Counter[int] = Counter()
     for run in area.runs:
-        nodes[run.node] += run.count
-        assert run.count > 1 or run.step == 1
+        nodes[run.node] += run.nr_pages
+        assert run.nr_pages > 1 or run.step == 1
         assert not run.writeback or run.swapcache or not run.anon
     size = 1 << area.huge_order
     assert nodes == {node: count * size for node, count in line.nodes}
     for name in ("anon", "dirty", "swapcache", "writeback"):
-        assert sum(run.count for run in area.runs if getattr(run, name)) == getattr(line, name) * size
+        assert sum(run.nr_pages for run in area.runs if getattr(run, name)) == getattr(line, name) * size
     if not line.huge:
-        active = sum(run.count for run in area.runs if run.active)
+        active = sum(run.nr_pages for run in area.runs if run.active)
         assert active == (line.pages if line.active is None else line.active)
     if line.nodes:
         assert max(run.outside for run in area.runs) == line.mapmax - 1
@@ -112,7 +113,7 @@ def test_interleaved_pages_that_miss_by_one_keep_their_nodes() -> None:
 
 def test_interleaved_without_room_is_placed_node_after_node() -> None:
     first, _ = plan("00010000 interleave:0-1 anon=5 dirty=5 N0=2 N1=3\n00015000 default\n").areas
-    assert [(run.node, run.step, run.count) for run in first.runs] == [(0, 1, 2), (1, 1, 3)]
+    assert [(run.node, run.step, run.nr_pages) for run in first.runs] == [(0, 1, 2), (1, 1, 3)]
 
 
 @pytest.mark.parametrize("counts", ["N0=90 N1=10", "N4=100", "N0=50 N2=50"])
@@ -124,13 +125,13 @@ def test_interleaved_that_is_not_even_is_placed_node_after_node(counts: str) -> 
 
 def test_a_large_interleaved_area_has_a_run_a_node() -> None:
     area = one("2aaaab2db000 interleave=0-1 anon=33358486 dirty=33358486 N0=16679245 N1=16679241")
-    assert [(run.node, run.step, run.count) for run in area.runs] == [(0, 2, 16679245), (1, 2, 16679241)]
+    assert [(run.node, run.step, run.nr_pages) for run in area.runs] == [(0, 2, 16679245), (1, 2, 16679241)]
 
 
 def test_anonymous_pages_come_first_and_mapmax_is_of_the_file() -> None:
     first, second = one("00010000 default file=/x anon=2 dirty=2 mapped=5 mapmax=9 N0=5").runs
-    assert (first.count, first.anon, first.dirty, first.outside) == (2, True, True, 0)
-    assert (second.count, second.anon, second.dirty, second.outside) == (3, False, False, 8)
+    assert (first.nr_pages, first.anon, first.dirty, first.outside) == (2, True, True, 0)
+    assert (second.nr_pages, second.anon, second.dirty, second.outside) == (3, False, False, 8)
 
 
 def test_mapmax_without_file_pages_is_of_all() -> None:
@@ -180,7 +181,7 @@ def test_file_begins_at_its_lowest_area() -> None:
 def test_huge_pages_count_in_base_pages() -> None:
     area = one("40000000 bind:0-1 file=/h huge dirty=3 N0=1 N1=2 kernelpagesize_kB=2048")
     assert (area.huge_order, area.end - area.start) == (9, 3 * 512)
-    assert [(run.node, run.count) for run in area.runs] == [(0, 512), (1, 1024)]
+    assert [(run.node, run.nr_pages) for run in area.runs] == [(0, 512), (1, 1024)]
     assert area.vm & VM.HUGETLB
 
 

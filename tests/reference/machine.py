@@ -109,12 +109,13 @@ class Task:
 
 @dataclasses.dataclass
 class Caller:
-    """Who calls: user id, capabilities and the node of its CPU; `mm` only for a caller that is a task."""
+    """Who calls: user id, capabilities and the node of its CPU; `pid` and `mm` only for a caller that is a task."""
 
     uid: int
     caps: frozenset[str]
     node: int
-    mm: Mm | None
+    mm: Mm | None = None
+    pid: int | None = None
 
 
 def fallback_lists(

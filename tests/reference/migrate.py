@@ -212,7 +212,6 @@ def migrate_modern(command: Command, pagelist: list[int], dest: int) -> str | No
     left = list(pagelist)
     for pass_ in range(MODERN_LAST_PASS + 1):
         retry = 0
-        command.passes = max(command.passes, pass_ + 1)
         for vpn in list(left):
             page = command.mm.slots[vpn].page
             assert page is not None
@@ -222,6 +221,7 @@ def migrate_modern(command: Command, pagelist: list[int], dest: int) -> str | No
                     err = "ENOMEM"
                     break
                 targets[vpn] = nid
+            command.passes = max(command.passes, pass_ + 1)  # 0 where not even the first target was to be had
             if not scan.lock_had(vpn, page, pass_):
                 command.look(vpn, "busy-locked", pass_)
                 retry += 1

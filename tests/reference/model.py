@@ -171,9 +171,9 @@ class Model:
             task = self.hw.tasks.get(int(options["by"]))
             if task is None or task.mm is None:
                 raise Unmodelled("caller")
-            return Caller(task.uid, task.caps, self.hw.node_of_cpu(task.cpu), task.mm)
+            return Caller(task.uid, task.caps, self.hw.node_of_cpu(task.cpu), task.mm, task.pid)
         uid = int(options.get("as", 0))
-        return Caller(uid, frozenset() if uid else ALL_CAPS, self.hw.lowest_cpu_node(), None)
+        return Caller(uid, frozenset() if uid else ALL_CAPS, self.hw.lowest_cpu_node())
 
     # ---- the machine -----------------------------------------------------------------------------------------
 
@@ -521,9 +521,11 @@ class Model:
         """Whether the caller may migrate the task's pages (3.4 row 4; modern-kernel.md 33)."""
         if not self.hw.modern:
             return caller.uid == task.uid or "sys_nice" in caller.caps
-        if caller.mm is not None and caller.mm is task.mm:
-            return True  # reading: threads of one process may always look at each other
+        if caller.pid == task.pid:
+            return True  # also one that is not dumpable, as a kernel showed (errors.permission, task nd)
         same = caller.uid == task.uid and task.dumpable and task.caps <= caller.caps
+        if not same and caller.mm is task.mm and "sys_ptrace" not in caller.caps:
+            raise Unmodelled("one thread and another that it could not trace were they processes")
         return same or "sys_ptrace" in caller.caps
 
     def do_migrate_pages(self, pid: str, source: str, dest: str, **options: Any) -> Document:
@@ -689,8 +691,9 @@ class MovePages:
         if failed:
             self.left = failed + unreached
             return False
-        for i in self.queue:
-            self.status[i] = node
+        for i in self.queue:  # where the page landed: under `v9` an allocation falls back (B18)
+            slot = self.command.mm.slots[self.entries[i][0]]
+            self.status[i] = slot.page.node if slot.page is not None else node
         self.queue = []
         return True
 

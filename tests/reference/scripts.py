@@ -38,9 +38,6 @@ class Script:
         """As `migratectl batch` reads it."""
         return "".join(shlex.join(argv) + "\n" for argv in self.lines)
 
-    def __repr__(self) -> str:
-        return f"<script of {len(self.lines)} lines, chunk {self.chunk}>"
-
 
 @functools.cache
 def matrix_folder() -> tempfile.TemporaryDirectory[str]:
@@ -353,9 +350,8 @@ def script_of(seed: int, profile: str | None = None, most: int = 36) -> Script:
     return Writer(random.Random(seed), profile).write(most)
 
 
-def scripts(profile: str | None = None, most: int = 36) -> st.SearchStrategy[Script]:
-    """Scripts for hypothesis. It chooses seeds only: what fails is made smaller by `smallest`, line by line."""
-    return st.integers(0, 2**63).map(functools.partial(script_of, profile=profile, most=most))
+SEEDS = st.integers(0, 2**63)
+"""Scripts for hypothesis: it chooses seeds only. What fails is made smaller by `smallest`, line by line."""
 
 
 def rewritten(chunk: int, lines: list[list[str]]) -> Script | None:

@@ -1,0 +1,646 @@
+"""
+A machine with its tasks from the text files of Linux: ``import`` and ``import-numa-maps``.
+
+What numa_maps does not tell is planned by linux/placement.py; here the plan meets the state. Decisions of this module,
+each said as an assumption where it was needed:
+
+* A page of a file that an earlier task maps too is that task's page: the later task gets another pte on it, and it
+  stays where it is. It then has as many mappers as the larger of the two mapmax tells.
+* Files are told apart by their path, deleted ones by their inode number too. Objects without a real name (shared
+  anonymous memory, memfd, private System V segments) are the task's own unless maps tells the inode number.
+* Pages of no file that are not anonymous, such as the vdso, are pages of an object without name, in a reserved area.
+* Writeback of an import ends at the first wait for it. A page in the swap cache needs a free slot, else it is imported
+  outside of the swap cache.
+* Memory in use that the imported tasks do not hold stays in use by others; where the tasks hold more than was in use,
+  nothing is left for others.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.errors import AlreadyExists, InputFileError, InvalidArgument
+from migratectl.linux.maps import parse_maps
+from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.placement import PlannedArea, PlannedRun, PlannedTask, plan_task
+from migratectl.linux.process import ProcessInfo, read_process
+from migratectl.linux.topology import NODE_FOLDER, Topology, read_topology
+from migratectl.linux.tree import Tree, open_tree, read_text
+from migratectl.nodemask import Nodemask
+from migratectl.operations.init import NewNode, add_swap, check_page_size, set_up
+from migratectl.operations.machine import Machine, load_machine, node_rows
+from migratectl.operations.tasks import MAX_PID, MAX_UID, TaskCreate, task_create, task_row
+from migratectl.policy import Policy
+from migratectl.runs import Run, make_run
+from migratectl.spans import Size
+from migratectl.storage import holds, imports, nodes, tasks, vmas
+from migratectl.storage.facts import Facts
+from migratectl.storage.imports import Cache, NewPages, Piece
+from migratectl.storage.tasks import Cpuset, Task
+from migratectl.uapi import ALL_CAPABILITIES, PG, VM, Mode, Profile
+
+KIB: Final = 1024
+WRITEBACK_PASSES: Final = 1
+CLIP_HINT: Final = "give --clip to leave them out"
+
+_SHARED_MEMORY: Final = ("/dev/zero (deleted)", "/SYSV", "/memfd:", "/dev/shm/", "/anon_hugepage")
+_NAMELESS: Final = ("/dev/zero (deleted)", "/SYSV00000000", "/memfd:", "/anon_hugepage")
+_UNREADABLE: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+@dataclass(frozen=True, slots=True)
+class ImportTree:
+    """
+    The words of ``import``.
+
+    Attributes:
+        tree: A directory or archive laid out like ``/``.
+        pids: Import these tasks only; empty: all.
+        page_size: Bytes a page; None: what the tree tells.
+        swap: Size of the area ``swap0``; None: no area; ``default``: SwapTotal.
+        empty: Free the memory that the machine used for what is not imported.
+        profile: The kernel to model, in a new state.
+        clip: Leave out pages on unknown or full nodes instead of refusing them.
+        tasks_only: Add the tasks to the state at hand.
+    """
+
+    tree: Path
+    pids: tuple[int, ...]
+    page_size: Size | None
+    swap: Size | Literal["default"] | None
+    empty: bool
+    profile: Profile
+    clip: bool
+    tasks_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportNumaMaps:
+    """
+    The words of ``import-numa-maps``.
+
+    Attributes:
+        file: A numa_maps text.
+        pid: The new task.
+        name: Its name; None: its pid.
+        node: Where it runs; None: on the node that has most of its pages.
+        cpuset: Its cpuset; None: the root.
+        clip: Leave out pages on unknown or full nodes instead of refusing them.
+    """
+
+    file: Path
+    pid: int
+    name: str | None
+    node: int | None
+    cpuset: str | None
+    clip: bool
+
+
+def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
+    """
+    Read a machine and its tasks from a tree.
+
+    Args:
+        conn: The connection of the transaction; of a new, empty state unless ``tasks_only``.
+        call: The words.
+
+    Returns:
+        The document of ``import``: as of ``init``, with ``tasks`` and ``assumptions``.
+
+    Raises:
+        InputFileError: The tree, or a file of it, is missing, malformed, or names nodes that the machine has not got
+            or that are too small; names file and line.
+        InvalidArgument: Options that contradict each other or the state.
+        AlreadyExists: A pid is taken.
+    """
+    tree = open_tree(call.tree)
+    notes: list[str] = []
+    in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
+    machine = load_machine(conn)
+    importer = _Importer(conn, machine, call.clip, notes)
+    rows = [row for pid in _pids(tree, call.pids) if (row := _import_process(importer, tree, pid, call)) is not None]
+    importer.finish()
+    if in_use:
+        _leave_to_others(conn, tree, in_use, importer.taken, notes)
+    return {**node_rows(load_machine(conn), conn), "tasks": rows, "assumptions": notes}
+
+
+def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
+    """
+    Add one task from one numa_maps text.
+
+    Returns:
+        The task's row with ``vmas``, ``pages``, ``nodes`` and ``assumptions``.
+
+    Raises:
+        InputFileError: The text is missing, malformed, or has pages on unknown or too small nodes.
+        KernelError: As task_create().
+    """
+    source = str(call.file)
+    machine = load_machine(conn)
+    lines = parse_numa_maps(read_text(call.file), source)
+    if not lines:
+        raise InputFileError(f"{source}: no line; a task without address space has no numa_maps to import")
+    plan = plan_task(lines, page_size=machine.facts.page_size)
+    notes = list(plan.assumptions)
+    task_create(conn, TaskCreate(call.pid, name=call.name, node=call.node, cpuset=call.cpuset or "/"))
+    task = tasks.find(conn, call.pid)
+    if task is None or task.mm is None:
+        raise InvalidArgument(f"pid {call.pid}", "no address space")
+    importer = _Importer(conn, machine, call.clip, notes)
+    space = importer.build(call.pid, task.mm, task.cpuset, plan, source)
+    if call.node is None:
+        tasks.update(conn, call.pid, "cpu", _cpu_by_pages(machine, task.cpuset, space.nodes))
+    importer.write(space)
+    importer.finish()
+    return {**task_row(machine, tasks.find(conn, call.pid) or task), **space.row(), "assumptions": notes}
+
+
+# ---- the machine
+
+
+def _check_state(conn: Connection, call: ImportTree) -> dict[int, int]:
+    """Refuse what a state at hand has decided already. No memory is left to others."""
+    own = Size(load_machine(conn).facts.page_size, "B")
+    if call.page_size is not None and call.page_size.to_bytes(0) != own.amount:
+        raise InvalidArgument("--page-size", f"with --tasks-only the state's own counts, {own} bytes; leave it out")
+    for option, given in (("--empty", call.empty), ("--swap", call.swap != "default")):
+        if given:
+            raise InvalidArgument(option, "with --tasks-only the machine stays as it is; leave it out")
+    return {}
+
+
+def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str]) -> dict[int, int]:
+    """Write the machine of the tree. The pages that it had in use, by node; none with ``--empty``."""
+    topology = read_topology(tree)
+    notes += topology.assumptions
+    page_size = check_page_size(call.page_size or Size(topology.page_size_hint, "B"))
+    if call.page_size is None and not any("pages of" in note for note in topology.assumptions):
+        notes.append(f"{tree.source}: page size not told: {page_size // KIB} KiB")
+    known = Facts(page_size, call.profile)
+    capacity = {node.nid: node.total_kib * KIB // page_size for node in topology.nodes}
+    machine = [NewNode(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
+    set_up(conn, machine, topology.distances, known)
+    nodes.count(conn, {node.nid: node.counters for node in topology.nodes if node.counters})
+    _add_swap(conn, tree, call, topology, known, notes)
+    if call.empty:
+        return {}
+    return {node.nid: capacity[node.nid] - node.free_kib * KIB // page_size for node in topology.nodes}
+
+
+def _add_swap(
+    conn: Connection, tree: Tree, call: ImportTree, topology: Topology, known: Facts, notes: list[str]
+) -> None:
+    if call.swap != "default":
+        add_swap(conn, call.swap, known)
+    elif topology.swap_kib is not None:
+        add_swap(conn, Size(topology.swap_kib * KIB // known.page_size, "p"), known)
+    else:
+        size = "none" if known.modern else "1 GiB"
+        notes.append(f"{tree.where('proc/meminfo')}: no SwapTotal: swap as 'init' makes it: {size}")
+        add_swap(conn, "default", known)
+
+
+def _leave_to_others(
+    conn: Connection, tree: Tree, in_use: Mapping[int, int], taken: Mapping[int, int], notes: list[str]
+) -> None:
+    """What was in use and is not the tasks' stays in use by others."""
+    imports.set_other(conn, {nid: max(total - taken.get(nid, 0), 0) for nid, total in in_use.items()})
+    for nid, total in in_use.items():
+        if taken.get(nid, 0) > total:
+            notes.append(
+                f"{tree.where(NODE_FOLDER)}/node{nid}/meminfo: {total} pages in use, but the tasks hold {taken[nid]}:"
+                " the rest is taken from its free pages, none is left in use by others"
+            )
+
+
+# ---- the tasks of a tree
+
+
+def _pids(tree: Tree, wanted: tuple[int, ...]) -> list[int]:
+    """The tasks to import, ascending."""
+    there = {int(name) for name in tree.names("proc") if name.isascii() and name.isdigit() and name[0] != "0"}
+    for pid in wanted:
+        if pid not in there or tree.read(f"proc/{pid}/numa_maps") is None:
+            raise InputFileError(f"{tree.where(f'proc/{pid}/numa_maps')}: missing; --pid names tasks of the tree")
+    return sorted(set(wanted) or {pid for pid in there if pid <= MAX_PID})
+
+
+def _import_process(importer: _Importer, tree: Tree, pid: int, call: ImportTree) -> dict[str, Any] | None:
+    """One process of a tree; None where it has no numa_maps, or must not be read and was not asked for."""
+    name = f"proc/{pid}/numa_maps"
+    try:
+        text = tree.read(name)
+        info = read_process(tree, pid) if text is not None else ProcessInfo()
+        areas = tree.read(f"proc/{pid}/maps") if text else None
+    except InputFileError as error:
+        cause = error.__cause__
+        if call.pids or not (isinstance(cause, OSError) and cause.errno in _UNREADABLE):
+            raise
+        importer.notes.append(f"{error}: the task is left out")
+        return None
+    if text is None or (info.zombie and not text):
+        return None
+    source = tree.where(name)
+    plan = plan_task(
+        parse_numa_maps(text, source),
+        page_size=importer.machine.facts.page_size,
+        maps=None if areas is None else parse_maps(areas, tree.where(f"proc/{pid}/maps")),
+        strict=True,
+    )
+    importer.notes += plan.assumptions
+    if info.locked_kib:
+        importer.notes.append(
+            f"{tree.where(f'proc/{pid}/status')}: {info.locked_kib} KiB are locked, not told where:"
+            " none is taken as locked"
+        )
+    return importer.add_task(pid, info, plan, source)
+
+
+def _cpu_by_pages(machine: Machine, cpuset: Cpuset, held: Mapping[int, int]) -> int:
+    """The lowest CPU of the node that has most of the pages, among the nodes with a CPU in the cpuset."""
+    cpus = {
+        nid: node.cpus & cpuset.cpus if cpuset.cpus else node.cpus for nid, node in machine.nodes.items() if node.online
+    }
+    best = max((nid for nid in cpus if cpus[nid]), key=lambda nid: (held.get(nid, 0), -nid), default=None)
+    return machine.first_cpu if best is None else next(iter(cpus[best]))
+
+
+# ---- what runs out
+
+
+class _Room:
+    """
+    Free pages by node, and what a line wants of them.
+
+    Args:
+        left: Free pages of the nodes that can be used.
+        clip: Give what there is instead of refusing.
+    """
+
+    def __init__(self, left: Mapping[int, int], clip: bool) -> None:
+        self.left, self.clip = dict(left), clip
+        self.missing: dict[int, int] = {}
+
+    def take(self, node: int, count: int, unit: int, where: str) -> int:
+        """
+        Take pages of a node.
+
+        Returns:
+            How many; fewer than *count*, in whole multiples of *unit*, only where they are clipped.
+
+        Raises:
+            InputFileError: The node is not there, or has not got so many.
+        """
+        free = self.left.get(node)
+        granted = count if free is not None and count <= free else (free or 0) // unit * unit
+        if granted < count:
+            if not self.clip:
+                raise InputFileError(f"{where}: {count} pages on node {node}, {_why(free)}; {CLIP_HINT}")
+            self.missing[node] = self.missing.get(node, 0) + count - granted
+        if granted:
+            self.left[node] -= granted
+        return granted
+
+
+def _why(free: int | None) -> str:
+    return "which is no node of this machine" if free is None else f"which has room for {free} more"
+
+
+class _Slots:
+    """Free swap slots, by area in the order in which they are used."""
+
+    def __init__(self, conn: Connection) -> None:
+        self.free = [[area.id, area.slots - area.used] for area in holds.swap_areas(conn)]
+        self.used: dict[int, int] = {}
+
+    def take(self, count: int) -> list[tuple[int | None, int]]:
+        """(area, pages) for *count* pages; area None for those without a slot."""
+        parts: list[tuple[int | None, int]] = []
+        for entry in self.free:
+            area, nr = entry[0], min(entry[1], count)
+            if nr:
+                parts.append((area, nr))
+                self.used[area] = self.used.get(area, 0) + nr
+                entry[1] -= nr
+                count -= nr
+        return [*parts, (None, count)] if count else parts
+
+
+# ---- from the plan to rows
+
+
+class _Identity(NamedTuple):
+    """What makes two areas map the same object: its name, and where that does not tell, inode number or task."""
+
+    kind: str
+    name: str
+    ino: int | None
+    pid: int | None
+
+
+def _identity(area: PlannedArea, pid: int) -> _Identity:
+    name = area.file or ""
+    kind = "shm" if name.startswith(_SHARED_MEMORY) else "file"
+    if name.startswith(_NAMELESS) or name.endswith(" (deleted)"):
+        own = not area.inode and name.startswith(_NAMELESS)
+        return _Identity(kind, name, area.inode or None, pid if own else None)
+    return _Identity(kind, name, None, None)
+
+
+@dataclass(slots=True)
+class _Space:
+    """The address space of one task while it is built: the rows to write, and what its document tells."""
+
+    pid: int
+    mm: int
+    anon: int
+    mems: Nodemask
+    source: str
+    areas: list[tuple[int, int, int, int, int, int, int | None, int]] = field(default_factory=list)
+    pages: list[NewPages] = field(default_factory=list)
+    ptes: list[tuple[int, int, int]] = field(default_factory=list)
+    nodes: dict[int, int] = field(default_factory=dict)
+    elsewhere: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """What documents tell of it."""
+        held = {str(nid): nr for nid, nr in sorted(self.nodes.items())}
+        return {"vmas": len(self.areas), "pages": sum(self.nodes.values()), "nodes": held}
+
+    def count(self, node: int, nr: int) -> None:
+        """Count present pages."""
+        self.nodes[node] = self.nodes.get(node, 0) + nr
+
+    def drop(self, what: str, nr: int) -> None:
+        """Remember a property that pages could not have."""
+        self.dropped[what] = self.dropped.get(what, 0) + nr
+
+
+class _Importer:
+    """
+    Puts planned tasks into the state.
+
+    Args:
+        conn: The connection of the transaction.
+        machine: The machine.
+        clip: Leave out what does not fit.
+        notes: Where assumptions go.
+    """
+
+    def __init__(self, conn: Connection, machine: Machine, clip: bool, notes: list[str]) -> None:
+        self.conn, self.machine, self.notes = conn, machine, notes
+        self.room = _Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
+        self.slots = _Slots(conn)
+        self.caches: dict[_Identity, Cache] = {}
+        self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
+        self.cpusets: dict[str, Cpuset] = {}
+        self.taken: dict[int, int] = {}
+
+    # ---- tasks
+
+    def add_task(self, pid: int, info: ProcessInfo, plan: PlannedTask, source: str) -> dict[str, Any]:
+        """A task of a tree with its address space; without areas it is a kernel thread. Its row."""
+        if tasks.find(self.conn, pid) is not None:
+            raise AlreadyExists(f"pid {pid}", "there is such a task already; name others with --pid")
+        cpuset = self._cpuset(info, source)
+        mm = tasks.new_mm(self.conn, pid) if plan.areas else None
+        space = None if mm is None else self.build(pid, mm, cpuset, plan, source)
+        cpu = info.cpu if info.cpu is not None and self._has_cpu(info.cpu, source) else None
+        uid = min(info.uid or 0, MAX_UID)
+        task = Task(
+            pid,
+            info.name or str(pid),
+            uid,
+            _cpu_by_pages(self.machine, cpuset, space.nodes if space else {}) if cpu is None else cpu,
+            cpuset,
+            mm,
+            (0 if uid else ALL_CAPABILITIES) if info.caps is None else info.caps & ALL_CAPABILITIES,
+            True,
+            None,
+            None,
+        )
+        tasks.insert(self.conn, task)
+        if space is not None:
+            self.write(space)
+        return {**task_row(self.machine, task), **(space.row() if space else {"vmas": 0, "pages": 0, "nodes": {}})}
+
+    def _has_cpu(self, cpu: int, source: str) -> bool:
+        known = any(cpu in node.cpus for node in self.machine.nodes.values() if node.online)
+        if not known:
+            self.notes.append(f"{source}: its task ran on CPU {cpu}, which no node has: placed by its pages")
+        return known
+
+    def _cpuset(self, info: ProcessInfo, source: str) -> Cpuset:
+        """The cpuset of that path; made where it is missing, with the nodes that the task may use."""
+        path = info.cpuset or "/"
+        if path not in self.cpusets:
+            self.cpusets[path] = tasks.find_cpuset(self.conn, path) or self._new_cpuset(path, info.mems, source)
+        return self.cpusets[path]
+
+    def _new_cpuset(self, path: str, mems: Nodemask | None, source: str) -> Cpuset:
+        root = tasks.find_cpuset(self.conn, "/")
+        if root is None:
+            raise InvalidArgument("cpuset /", "the state has no root cpuset; see 'migratectl check'")
+        parts = path.strip("/").split("/")
+        for depth in range(1, len(parts)):
+            above = "/" + "/".join(parts[:depth])
+            if tasks.find_cpuset(self.conn, above) is None:
+                tasks.insert_cpuset(self.conn, above, root.cpus, root.mems)
+        own = (mems or root.mems) & root.mems or root.mems
+        parent = tasks.find_cpuset(self.conn, "/" + "/".join(parts[:-1]))
+        own = own & parent.mems if parent is not None and own & parent.mems else own
+        told = "as its task may use" if mems else "not told: as of the root"
+        self.notes.append(f"{source}: cpuset {path} made with all CPUs and node {own} ({told})")
+        tasks.insert_cpuset(self.conn, path, root.cpus, own)
+        return tasks.find_cpuset(self.conn, path) or root
+
+    # ---- address spaces
+
+    def build(self, pid: int, mm: int, cpuset: Cpuset, plan: PlannedTask, source: str) -> _Space:
+        """Work out the rows of an address space. Pages of files are claimed now and written by finish()."""
+        mems = cpuset.mems & self.machine.online
+        space = _Space(pid, mm, tasks.anon_mapping(self.conn, mm), mems, source)
+        for area in plan.areas:
+            self._area(space, area)
+        self._tell(space)
+        return space
+
+    def write(self, space: _Space) -> None:
+        """Write areas, labels and anonymous pages; the task must be there."""
+        imports.insert_areas(self.conn, space.areas)
+        self._labels(space)
+        rows = imports.insert_pages(self.conn, space.pages)
+        imports.insert_ptes(
+            self.conn,
+            [(space.mm, addr, row, dirty, able) for row, (addr, dirty, able) in zip(rows, space.ptes, strict=True)],
+        )
+        imports.hold_writeback(
+            self.conn,
+            [
+                (row, space.pid, page.writeback)
+                for row, page in zip(rows, space.pages, strict=True)
+                if page.writeback is not None
+            ],
+        )
+        for page in space.pages:
+            self.taken[page.node] = self.taken.get(page.node, 0) + page.run.nr_pages
+
+    def finish(self) -> None:
+        """Write the pages of files and the counters of nodes and swap areas."""
+        for cache in self.caches.values():
+            for nid, nr in imports.write_cache(self.conn, cache).items():
+                self.taken[nid] = self.taken.get(nid, 0) + nr
+        nodes.add_used(self.conn, self.taken)
+        imports.use_slots(self.conn, self.slots.used)
+
+    def _labels(self, space: _Space) -> None:
+        for name, flag in (("heap", int(VM.HEAP)), ("stack", int(VM.STACK))):
+            found = [area for area in space.areas if area[5] & flag]
+            if len(found) == 1:
+                vmas.add_label(self.conn, space.mm, name, found[0][1], found[0][2])
+
+    def _tell(self, space: _Space) -> None:
+        for nid, nr in sorted(self.room.missing.items()):
+            self.notes.append(f"{space.source}: {nr} pages on node {nid} left out, {_why(self.room.left.get(nid))}")
+        self.room.missing.clear()
+        if space.elsewhere:
+            self.notes.append(
+                f"{space.source}: {space.elsewhere} pages of files that were there before stay on the node they are on"
+            )
+        for what, nr in sorted(space.dropped.items()):
+            self.notes.append(f"{space.source}: {nr} pages {what}")
+
+    # ---- areas
+
+    def _area(self, space: _Space, area: PlannedArea) -> None:
+        policy = None if area.policy.mode is Mode.DEFAULT else self._policy(space, area)
+        flags, nameless = int(area.vm), area.file is None and not all(run.anon for run in area.runs)
+        if area.runs:
+            flags &= ~int(VM.PFNMAP | VM.IO)  # what maps pages is neither
+        if nameless and not any(run.anon for run in area.runs):
+            flags |= int(VM.RESERVED)
+        if area.file is None and not nameless:
+            cache, mapping, delta = None, space.anon, 0
+        else:
+            cache = self._cache(_identity(area, space.pid))
+            mapping, delta = cache.mapping, area.offset - area.start
+        space.areas.append((space.mm, area.start, area.end, mapping, delta, flags, policy, area.huge_order))
+        for run in area.runs:
+            if cache is None or run.anon:
+                self._anonymous(space, area, run, delta, writable=bool(flags & VM.WRITE))
+            else:
+                self._of_file(space, area, run, cache, delta, writable=not ~flags & (VM.WRITE | VM.SHARED))
+
+    def _policy(self, space: _Space, area: PlannedArea) -> int | None:
+        key = area.policy, space.mems
+        if key not in self.policies:
+            self.policies[key] = self._new_policy(space, area)
+        return self.policies[key]
+
+    def _new_policy(self, space: _Space, area: PlannedArea) -> int | None:
+        """The row of a policy; None where nothing of it is left after clipping."""
+        policy = area.policy
+        inside = policy.nodes & Nodemask(self.machine.nodes)
+        if inside != policy.nodes:
+            unknown = policy.nodes - inside
+            if not self.room.clip:
+                raise InputFileError(
+                    f"{space.source}: line {area.line}: a policy with node {unknown}, which is no node of this machine;"
+                    f" {CLIP_HINT}"
+                )
+            self.notes.append(f"{space.source}: line {area.line}: node {unknown} left out of its policy")
+            if not inside:
+                return None
+        return tasks.intern_policy(self.conn, Policy(policy.mode, inside, policy.flags, space.mems))
+
+    def _cache(self, identity: _Identity) -> Cache:
+        """The object of that identity, with the pages that it has in the state."""
+        if identity not in self.caches:
+            kind, name, ino, pid = identity
+            found = imports.find_object(self.conn, kind, name, ino) if pid is None else None
+            if found is None:
+                method = "buffer" if kind == "file" and name else "none"
+                found = imports.new_object(self.conn, kind, name, method, ino)
+            self.caches[identity] = Cache(self.conn, found)
+        return self.caches[identity]
+
+    # ---- pages
+
+    def _anonymous(self, space: _Space, area: PlannedArea, run: PlannedRun, delta: int, *, writable: bool) -> None:
+        """Pages of the task's anonymous family; shared ones and those in the swap cache are write-protected."""
+        granted = self.room.take(run.node, run.nr_pages, 1 << area.huge_order, f"{space.source}: line {area.line}")
+        if not granted:
+            return
+        space.count(run.node, granted)
+        at = run.first
+        for slot, nr in self._slots(space, run, granted, swappable=True):
+            flags = (PG.ACTIVE if run.active else 0) | (PG.UPTODATE if slot else 0)
+            flags |= PG.DIRTY if slot and run.dirty else 0
+            written = WRITEBACK_PASSES if run.writeback and slot else None
+            if run.writeback and not slot:
+                space.drop("outside of the swap cache cannot be under writeback: they are not", nr)
+            step = run.step if nr > 1 else 1
+            space.pages.append(
+                NewPages(space.anon, Run(at + delta, step, nr), run.node, slot, flags, written, run.outside)
+            )
+            space.ptes.append((at, int(run.dirty and not slot), int(writable and not slot and not run.outside)))
+            at += nr * run.step
+
+    def _slots(
+        self, space: _Space, run: PlannedRun, count: int, *, swappable: bool
+    ) -> Iterable[tuple[int | None, int]]:
+        """(swap area, pages) of a run; area None outside of the swap cache."""
+        if not run.swapcache:
+            return ((None, count),)
+        parts = self.slots.take(count) if swappable else [(None, count)]
+        without = sum(nr for area, nr in parts if area is None)
+        if without:
+            why = "no free swap slot" if swappable else "pages of a file have no swap slot"
+            space.drop(f"of the swap cache are outside of it: {why}", without)
+        return parts
+
+    def _of_file(
+        self, space: _Space, area: PlannedArea, run: PlannedRun, cache: Cache, delta: int, *, writable: bool
+    ) -> None:
+        """Cache pages: what the object has already gets another pte, the rest is new."""
+        had, fresh = cache.claim(Run(run.first + delta, run.step, run.nr_pages))
+        for piece in had:
+            self._join(space, piece, run)
+        new = [piece for part in fresh for piece in self._new_pieces(space, area, run, cache, part)]
+        for piece in had + new:
+            space.count(piece.node, piece.run.nr_pages)
+            piece.nr_ptes += 1
+            piece.ptes.append((space.mm, delta, int(run.dirty and not piece.flags & PG.DIRTY), int(writable)))
+            if run.writeback and piece.writeback is None:
+                piece.writeback, piece.holder = WRITEBACK_PASSES, space.pid
+
+    @staticmethod
+    def _join(space: _Space, piece: Piece, run: PlannedRun) -> None:
+        """Another mapper for pages that are there: one of those that were outside so far, where there are such."""
+        if piece.node != run.node:
+            space.elsewhere += piece.run.nr_pages
+        mappers = max(piece.nr_ptes + piece.outside, run.outside + 1)
+        piece.outside = max(mappers - piece.nr_ptes - 1, 0)
+
+    def _new_pieces(
+        self, space: _Space, area: PlannedArea, run: PlannedRun, cache: Cache, part: Run
+    ) -> Iterable[Piece]:
+        granted = self.room.take(run.node, part.nr_pages, 1 << area.huge_order, f"{space.source}: line {area.line}")
+        if not granted:
+            return
+        at = part.start
+        swappable = bool(area.file and area.file.startswith(_SHARED_MEMORY))
+        for slot, nr in self._slots(space, run, granted, swappable=swappable):
+            flags = int(PG.UPTODATE | (PG.ACTIVE if run.active else 0) | (PG.DIRTY if slot and run.dirty else 0))
+            piece = Piece(make_run(at, part.step, nr), run.node, flags, run.outside, area=slot)
+            cache.add(piece)
+            yield piece
+            at += nr * part.step

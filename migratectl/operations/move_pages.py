@@ -1,0 +1,264 @@
+"""move_pages(2): move single pages of a task, or tell where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.errors import AccessDenied, InvalidArgument, NoSuchDevice, PermissionDenied
+from migratectl.operations.caller import Caller, identify
+from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
+from migratectl.operations.migrate import Migration, migrate_list
+from migratectl.operations.migrate_pages import may_move
+from migratectl.spans import Span
+from migratectl.storage import pagelist, pages, vmas
+from migratectl.storage.pages import MappedRun
+from migratectl.storage.tasks import Task
+from migratectl.uapi import MF, SYS_NICE, errno_number
+
+NOTE_V9: Final = "move_pages(2) came after this patch set (2.6.18); its pages move by V9's rules"
+
+_STATUS_OF_SKIP: Final = {"shared": "EACCES", "reserved-page": "EFAULT"}
+"""Status of a page that is no candidate; the others could not be isolated: EBUSY."""
+
+Status = int | str | None
+"""A node, an errno name, or nothing written."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call with targets: entries are queued, a change of node or an entry that is not queued moves the queue."""
+
+    conn: Connection
+    machine: Machine
+    task: Task
+    mm: int
+    migration: Migration
+    moves: Sequence[tuple[int, int]]
+    status: list[Status] = field(default_factory=list)
+    queue: list[int] = field(default_factory=list)
+    skipped: int = 0
+    left: int = 0
+    err: str | None = None
+    message: str = ""
+
+    def run(self) -> None:
+        """Entry by entry, as do_pages_move()."""
+        self.status = [None] * len(self.moves)
+        nr = len(self.moves)
+        for at, (_, node) in enumerate(self.moves):
+            refused = self._refused(node)
+            if refused is not None:
+                self.flush(0)
+                self.err, self.message, self.left = refused.errno_name, str(refused), 0
+                return
+            if self.queue and self.moves[self.queue[0]][1] != node and not self.flush(nr - at):
+                return
+            verdict = self._verdict(at)
+            if verdict is None:
+                self.queue.append(at)
+                continue
+            self.status[at] = verdict
+            self.skipped += isinstance(verdict, str)
+            if not self.flush(nr - at - 1):
+                return
+        self.flush(0)
+
+    def _refused(self, node: int) -> NoSuchDevice | AccessDenied | None:
+        subject = f"pid {self.task.pid}"
+        if node not in self.machine.usable:
+            return NoSuchDevice(subject, f"no node {node} can take pages; see 'migratectl node list'")
+        if node not in allowed_nodes(self.machine, self.task):
+            return AccessDenied(subject, f"node {node} is outside the task's cpuset '{self.task.cpuset.name}'")
+        return None
+
+    def flush(self, unreached: int) -> bool:
+        """Move the queue; False ends the call: with the number of pages that stayed and of entries not reached."""
+        if not self.queue:
+            return True
+        node = self.moves[self.queue[0]][1]
+        addresses = sorted(self._page(at) for at in self.queue)
+        before = self.migration.result.failed
+        rows = pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=self._counts_mappers())
+        migrate_list(self.migration, rows, node)
+        if self.migration.result.err:
+            self.err = self.migration.result.err
+            return False
+        failed = self.migration.result.failed - before
+        if failed:
+            self.left = failed + unreached
+            return False
+        for at in self.queue:
+            row = _find(self.conn, self.mm, self._page(at))
+            self.status[at] = row.node if row is not None else node
+        self.queue = []
+        return True
+
+    def _page(self, at: int) -> int:
+        return self.moves[at][0] // self.machine.facts.page_size
+
+    def _counts_mappers(self) -> bool:
+        return not self.migration.flags & MF.MOVE_ALL
+
+    def _verdict(self, at: int) -> Status:
+        """Status of an entry that is not queued; None for one that is."""
+        page, node = self._page(at), self.moves[at][1]
+        row = _find(self.conn, self.mm, page)
+        missing = absence(row, modern=self.machine.modern, mapped=_mapped(self.conn, self.mm, page))
+        if row is None or missing:
+            return missing
+        if row.node == node:
+            return node
+        if any(self._page(queued) == page for queued in self.queue):
+            return "EBUSY"  # off the LRU since it was queued
+        for edge in (page, page + 1):
+            pages.cut_address(self.conn, self.mm, edge)
+        rows = pagelist.gather_pages(self.conn, self.mm, [page], mapcounts=self._counts_mappers())
+        reason = self.migration.skip_listed(rows)
+        return None if reason is None else _STATUS_OF_SKIP.get(reason, "EBUSY")
+
+
+def absence(row: MappedRun | None, *, modern: bool, mapped: bool) -> str:
+    """
+    The status of an address that has no page to move; empty where it has one.
+
+    Args:
+        row: The pte row there.
+        modern: A 6.x kernel says EFAULT for an absent anonymous page, the manual page ENOENT.
+        mapped: Whether an area is there at all.
+
+    Source:
+        move_pages(2) as of 2.6.18; rule 28 of what a 6.1 kernel does.
+    """
+    if not mapped or (row is not None and row.state == "zero"):
+        return "EFAULT"
+    if row is None:
+        return "EFAULT" if modern else "ENOENT"
+    return "ENOENT" if row.state == "swapped" else ""
+
+
+def _mapped(conn: Connection, mm: int, page: int) -> bool:
+    return bool(vmas.overlapping(conn, mm, page, page + 1))
+
+
+def _find(conn: Connection, mm: int, page: int) -> MappedRun | None:
+    for vma in vmas.overlapping(conn, mm, page, page + 1):
+        for row in pages.mapped(conn, mm, (vma.start, vma.end), page, page + 1):
+            if row.run.between(page, page + 1):
+                return row
+    return None
+
+
+def _target(conn: Connection, machine: Machine, caller: Caller, pid: int, *, move_all: bool) -> tuple[Task, int, MF]:
+    """The task and its address space, after the checks in their order."""
+    who = identify(conn, machine, caller)
+    subject = f"pid {pid}"
+    if move_all and not who.capable(SYS_NICE):
+        raise PermissionDenied(subject, "--move-all needs CAP_SYS_NICE; leave it out, or try --as 0")
+    task = find_task(conn, pid)
+    if not may_move(who, task, modern=machine.modern):
+        raise PermissionDenied(subject, f"the caller (uid {who.uid}) may not look at a task of uid {task.uid}")
+    if task.mm is None:
+        raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
+    return task, task.mm, MF.MOVE_ALL if move_all else MF.MOVE
+
+
+def move_pages(
+    conn: Connection,
+    caller: Caller,
+    pid: int,
+    moves: tuple[tuple[int, int], ...],
+    move_all: bool,
+) -> dict[str, Any]:
+    """
+    Move single pages.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who calls.
+        pid: The task.
+        moves: (address in bytes, node) pairs, in the caller's order.
+        move_all: Take pages that others map too.
+
+    Returns:
+        The document of a migration with ``status``, one entry an argument. A bad node ends the call with ENODEV or
+        EACCES, pages that stay end it with their number; what moved before stays moved.
+
+    Raises:
+        PermissionDenied, NoSuchProcess, InvalidArgument: In the order of the call.
+
+    Source:
+        move_pages(2), do_pages_move() of today; rules 28 to 33 of what a 6.1 kernel does.
+    """
+    machine = load_machine(conn)
+    task, mm, flags = _target(conn, machine, caller, pid, move_all=move_all)
+    who = identify(conn, machine, caller)
+    migration = Migration(conn, machine, pid, mm, flags, who)
+    call = _Call(conn, machine, task, mm, migration, moves)
+    migration.pending = set(machine.nodes)
+    call.run()
+    result = migration.finish()
+    document = {"pid": pid, **result.document(machine.facts.page_size)}
+    document |= {"return": -errno_number(call.err) if call.err else call.left, "errno": call.err}
+    document |= {"skipped": call.skipped, "status": _rows([address for address, _ in moves], call.status)}
+    if call.message:
+        document["message"] = call.message
+    if not machine.modern:
+        document["notes"] = [NOTE_V9]
+    return document
+
+
+def _rows(addresses: Sequence[int], status: Sequence[Status]) -> list[dict[str, Any]]:
+    return [
+        {
+            "addr": hex(address),
+            "node": value if isinstance(value, int) else None,
+            "errno": value if isinstance(value, str) else None,
+        }
+        for address, value in zip(addresses, status, strict=True)
+    ]
+
+
+def query_pages(conn: Connection, caller: Caller, pid: int, spans: tuple[Span, ...]) -> dict[str, Any]:
+    """
+    Tell where pages are.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who asks.
+        pid: The task.
+        spans: Addresses, or ranges for all pages in them.
+
+    Returns:
+        ``status``: for each page its node, or the errno name of what is there instead.
+
+    Raises:
+        PermissionDenied, NoSuchProcess, InvalidArgument: As move_pages().
+
+    Source:
+        move_pages(2), do_pages_stat().
+    """
+    machine = load_machine(conn)
+    _, mm, _ = _target(conn, machine, caller, pid, move_all=False)
+    page_size = machine.facts.page_size
+    addresses: list[int] = []
+    status: list[Status] = []
+    for span in spans:
+        for address in _addresses(conn, mm, span, page_size, f"pid {pid}"):
+            row = _find(conn, mm, address // page_size)
+            mapped = _mapped(conn, mm, address // page_size)
+            missing = absence(row, modern=machine.modern, mapped=mapped)
+            addresses.append(address)
+            status.append(missing or (row.node if row is not None else None))
+    document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "status": _rows(addresses, status)}
+    return document if machine.modern else document | {"notes": [NOTE_V9]}
+
+
+def _addresses(conn: Connection, mm: int, span: Span, page_size: int, subject: str) -> Sequence[int]:
+    if span.address is not None and span.length is None and span.end is None:
+        return [span.address]
+    start, end = resolve_span(conn, mm, span, page_size, subject)
+    return range(start * page_size, end * page_size, page_size)

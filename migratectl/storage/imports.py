@@ -1,0 +1,294 @@
+"""
+Bulk inserts of an import, and the cache pages of a file while several tasks lay claim to them.
+
+Nothing here asks the database once a line: rows are written in batches a task at a time, the pages of files are kept
+in memory until all tasks have claimed theirs. Only a run that the state already had is cut by a statement.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.runs import Run, make_run
+from migratectl.storage import pages
+from migratectl.storage.work import write, write_many
+
+
+class NewPages(NamedTuple):
+    """A page row to write; ``run`` are its indexes, ``writeback`` the pass at which it ends."""
+
+    mapping: int
+    run: Run
+    node: int
+    area: int | None
+    flags: int
+    writeback: int | None
+    outside: int
+
+
+def insert_areas(conn: Connection, rows: Iterable[tuple[int, int, int, int, int, int, int | None, int]]) -> None:
+    """Add areas: address space, start, end, mapping, delta, flags, policy, order."""
+    write_many(
+        conn,
+        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order") VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+        rows,
+    )
+
+
+def insert_pages(conn: Connection, rows: Sequence[NewPages]) -> range:
+    """Add page rows whose content is their own. Their row ids, in the order of *rows*."""
+    offset = pages.last_row(conn) + 1
+    write_many(
+        conn,
+        "INSERT INTO pages(id, mapping, first, count, step, node, area, flags, writeback, outside, origin,"
+        " origin_first) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?2, ?3)",
+        [
+            (row, mapping, run.start, run.nr_pages, run.step, node, area, flags, writeback, outside)
+            for row, (mapping, run, node, area, flags, writeback, outside) in enumerate(rows, offset)
+        ],
+    )
+    return range(offset, offset + len(rows))
+
+
+def insert_ptes(conn: Connection, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
+    """Add present, young ptes: address space, address, page row, dirty, writable."""
+    write_many(
+        conn, "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable) VALUES (?, ?, ?, 1, 1, ?, ?)", rows
+    )
+
+
+def hold_writeback(conn: Connection, rows: Iterable[tuple[int, int, int]]) -> None:
+    """Record who waits for writeback: page row, pid, pass at which it ends; the page rows say so already."""
+    write_many(conn, "INSERT INTO holds(page, pid, kind, passes) VALUES (?, ?, 'writeback', ?)", rows)
+
+
+def set_other(conn: Connection, other: Mapping[int, int]) -> None:
+    """Set the memory of nodes that something outside the model uses."""
+    write_many(conn, "UPDATE nodes SET other = ? WHERE id = ?", [(nr, nid) for nid, nr in other.items()])
+
+
+def use_slots(conn: Connection, used: Mapping[int, int]) -> None:
+    """Count swap slots as used, by area."""
+    write_many(conn, "UPDATE swap_areas SET used = used + ? WHERE id = ?", [(nr, area) for area, nr in used.items()])
+
+
+def new_object(conn: Connection, kind: str, name: str, method: str, ino: int | None) -> int:
+    """A new file or shared memory object; its row id."""
+    write(conn, "INSERT INTO mappings(kind, name, method, ino) VALUES (?, ?, ?, ?)", (kind, name, method, ino))
+    return int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one())
+
+
+def find_object(conn: Connection, kind: str, name: str, ino: int | None) -> int | None:
+    """The object of that kind and name, and of that inode number where one is given."""
+    query = "SELECT min(id) FROM mappings WHERE kind = ?1 AND name = ?2 AND (?3 IS NULL OR ino = ?3)"
+    found = conn.exec_driver_sql(query, (kind, name, ino)).scalar()
+    return None if found is None else int(found)
+
+
+@dataclass(slots=True)
+class Piece:
+    """
+    Cache pages of a file that are alike.
+
+    Args:
+        run: Their indexes.
+        node: Where they are.
+        flags: Their page flags.
+        outside: Mappers of each that are not in the state.
+        area: Their swap area.
+        writeback: The pass at which their writeback ends.
+        row: Their page row where the state had them before the import.
+        nr_ptes: Ptes of each, new ones included.
+        ptes: New ptes: address space, index minus address, dirty, writable.
+        holder: The task that waits for a writeback which the import found.
+    """
+
+    run: Run
+    node: int
+    flags: int
+    outside: int
+    area: int | None = None
+    writeback: int | None = None
+    row: int | None = None
+    nr_ptes: int = 0
+    ptes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    holder: int | None = None
+
+
+class Cache:
+    """
+    The cache pages of one file or shared memory object.
+
+    Args:
+        conn: The connection of the transaction.
+        mapping: The object's row id.
+    """
+
+    def __init__(self, conn: Connection, mapping: int) -> None:
+        self.conn, self.mapping = conn, mapping
+        self.dense: list[Piece] = []
+        self.firsts: list[int] = []
+        self.strided: list[Piece] = []
+        for piece in _load(conn, mapping):
+            self.add(piece)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """All pages."""
+        return [*self.dense, *self.strided]
+
+    def add(self, piece: Piece) -> None:
+        """Enter pages that no other piece has."""
+        if piece.run.step > 1:
+            self.strided.append(piece)
+            return
+        at = bisect.bisect_left(self.firsts, piece.run.start)
+        self.firsts.insert(at, piece.run.start)
+        self.dense.insert(at, piece)
+
+    def claim(self, run: Run) -> tuple[list[Piece], list[Run]]:
+        """
+        Find who has the pages of *run*.
+
+        Returns:
+            The pieces that have some of them, cut so that they have no others, and the pages that nobody has.
+        """
+        had: list[Piece] = []
+        fresh: list[Run] = []
+        todo = [run]
+        while todo:
+            wanted = todo.pop()
+            met = self._meet(wanted)
+            if met is None:
+                fresh.append(wanted)
+                continue
+            piece, common = met
+            had.append(piece if piece.run == common else self._carve(piece, common))
+            if common != wanted:
+                todo += _without(wanted, common)
+        return had, sorted(fresh)
+
+    def _meet(self, run: Run) -> tuple[Piece, Run] | None:
+        """A piece that has some of the pages of *run*, and which."""
+        at = max(bisect.bisect_right(self.firsts, run.start) - 1, 0)
+        last = run.last
+        while at < len(self.firsts) and self.firsts[at] <= last:
+            common = common_pages(self.dense[at].run, run)
+            if common is not None:
+                return self.dense[at], common
+            at += 1
+        for piece in self.strided:
+            common = common_pages(piece.run, run)
+            if common is not None:
+                return piece, common
+        return None
+
+    def _carve(self, piece: Piece, common: Run) -> Piece:
+        """Cut *piece* so that *common*, which it has, is a piece of its own."""
+        self._remove(piece)
+        below = piece.run.below(common.start)
+        if below:
+            piece, lower = self._cut(piece, below), piece
+            self.add(lower)
+        inside = piece.run.below(common.last + 1)
+        if inside < piece.run.nr_pages:
+            self.add(self._cut(piece, inside))
+        classes = common.step // piece.run.step if common.nr_pages > 1 else 1
+        if classes > 1:
+            self._deal(piece, classes)
+        self.add(piece)
+        return piece
+
+    def _cut(self, piece: Piece, at: int) -> Piece:
+        """Cut a piece at an ordinal; it keeps the lower part, the upper one is returned."""
+        run = piece.run
+        row = None if piece.row is None else pages.split(self.conn, [(piece.row, at)])[0]
+        upper = replace(
+            piece, run=make_run(run.start + at * run.step, run.step, run.nr_pages - at), row=row, ptes=list(piece.ptes)
+        )
+        piece.run = make_run(run.start, run.step, at)
+        return upper
+
+    def _deal(self, piece: Piece, nr: int) -> None:
+        """Deal a piece into its residue classes; it keeps the first, the others are entered."""
+        run = piece.run
+        classes = [make_run(run.start + r * run.step, run.step * nr, -((r - run.nr_pages) // nr)) for r in range(nr)]
+        parts = [part for part in classes if part.nr_pages > 0]
+        rows = [None] * len(parts) if piece.row is None else [*pages.deal(self.conn, piece.row, nr)]
+        for part, row in zip(parts[1:], rows[1:], strict=True):
+            self.add(replace(piece, run=part, row=row, ptes=list(piece.ptes)))
+        piece.run = parts[0]
+
+    def _remove(self, piece: Piece) -> None:
+        if piece.run.step > 1:
+            self.strided = [other for other in self.strided if other is not piece]
+            return
+        at = bisect.bisect_left(self.firsts, piece.run.start)
+        del self.firsts[at], self.dense[at]
+
+
+def _load(conn: Connection, mapping: int) -> list[Piece]:
+    query = """SELECT first, step, count, node, flags, outside, area, writeback, id,
+ (SELECT count(*) FROM ptes t WHERE t.page = p.id) FROM pages p WHERE mapping = ? AND node IS NOT NULL"""
+    return [Piece(Run(*row[:3]), *row[3:]) for row in conn.exec_driver_sql(query, (mapping,))]
+
+
+def common_pages(a: Run, b: Run) -> Run | None:
+    """The page numbers that two runs share, which are a run themselves."""
+    low, high = max(a.start, b.start), min(a.last, b.last)
+    if low > high:
+        return None
+    if a.step == b.step == 1:
+        return Run(low, 1, high - low + 1)
+    divisor = math.gcd(a.step, b.step)
+    if (b.start - a.start) % divisor:
+        return None
+    period = b.step // divisor
+    steps = (b.start - a.start) // divisor * pow(a.step // divisor, -1, period) % period
+    step = a.step * period
+    start = a.start + steps * a.step
+    start += -((start - low) // step) * step
+    return None if start > high else make_run(start, step, (high - start) // step + 1)
+
+
+def _without(run: Run, common: Run) -> list[Run]:
+    """What is left of *run* without some of its pages."""
+    rest = [run.between(run.start, common.start), run.between(common.last + 1, run.last + 1)]
+    inside = run.between(common.start, common.last + 1)
+    classes = common.step // run.step if common.nr_pages > 1 and inside is not None else 1
+    for r in range(1, classes):
+        rest.append(make_run(common.start + r * run.step, common.step, common.nr_pages - 1))
+    return [part for part in rest if part is not None]
+
+
+def write_cache(conn: Connection, cache: Cache) -> dict[int, int]:
+    """Write what an import added to the pages of an object. New pages by node."""
+    new = [piece for piece in cache.pieces if piece.row is None]
+    rows = [NewPages(cache.mapping, p.run, p.node, p.area, p.flags, p.writeback, p.outside) for p in new]
+    for piece, row in zip(new, insert_pages(conn, rows), strict=True):
+        piece.row = row
+    known = [piece for piece in cache.pieces if piece.ptes and piece.row is not None]
+    write_many(
+        conn,
+        "UPDATE pages SET outside = ?1, writeback = ?2 WHERE id = ?3 AND (outside <> ?1 OR writeback IS NOT ?2)",
+        [(piece.outside, piece.writeback, piece.row) for piece in known],
+    )
+    insert_ptes(
+        conn,
+        [
+            (mm, piece.run.start - delta, piece.row or 0, dirty, writable)
+            for piece in known
+            for mm, delta, dirty, writable in piece.ptes
+        ],
+    )
+    hold_writeback(conn, [(p.row or 0, p.holder, p.writeback or 0) for p in known if p.holder is not None])
+    added: dict[int, int] = {}
+    for piece in new:
+        added[piece.node] = added.get(piece.node, 0) + piece.run.nr_pages
+    return added
