@@ -142,9 +142,11 @@ def fault(conn: Connection, pid: int, span: Span, write: bool) -> dict[str, Any]
     return document
 
 
-def populate(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> Faults:
+def populate(conn: Connection, machine: Machine, pid: int, start: int, end: int, *, rejoin: bool = True) -> Faults:
     """
     Fault a range in as mlock and get_user_pages do: by write where the area is writable, else by read.
+
+    Without *rejoin* the runs stay cut at both ends of the range, for a caller that goes on there.
 
     Source:
         make_pages_present(); semantics.md 9a.
@@ -152,7 +154,7 @@ def populate(conn: Connection, machine: Machine, pid: int, start: int, end: int)
     task, mm = find_mm(conn, pid)
     toucher = _toucher(conn, machine, task, mm)
     _walk(toucher, start, end, None)
-    _finish(toucher, start, end)
+    _finish(toucher, start, end, rejoin=rejoin)
     return toucher.faults
 
 
@@ -247,7 +249,8 @@ def _write_faults(toucher: _Toucher, vma: Vma, start: int, end: int) -> int:
             else:
                 toucher.faults.cow += run.nr_pages
     toucher.faults.anonymous += sum(run.below(reached) for run in holes)
-    toucher.freed.append(pages.drop_ptes(conn, mm, [row.addr for row in replaced]))
+    if replaced:
+        toucher.freed.append(pages.drop_ptes(conn, mm, [row.addr for row in replaced]))
     pages.lay(conn, mm, toucher.anon, vma.delta, laid, flags=_FRESH, bits=_WRITTEN)
     return reached
 
@@ -270,10 +273,11 @@ def _count(toucher: _Toucher, index: RunIndex, stage: Stage, nid: int, first: in
     toucher.used[nid] = toucher.used.get(nid, 0) + nr
 
 
-def _finish(toucher: _Toucher, start: int, end: int) -> None:
+def _finish(toucher: _Toucher, start: int, end: int, *, rejoin: bool = True) -> None:
     """Counters, and runs joined again; pages that a copy left behind are freed only now."""
     nodes.add_used(toucher.conn, toucher.used)
     count_allocations(toucher.conn, toucher.allocations, toucher.local)
     give_back(toucher.conn, (freed.nodes for freed in toucher.freed))
     limit = coalesce.LIMIT + 1
-    coalesce.coalesce(toucher.conn, pages.rows_between(toucher.conn, toucher.mm, start, end, limit))
+    if rejoin:
+        coalesce.coalesce(toucher.conn, pages.rows_between(toucher.conn, toucher.mm, start, end, limit))

@@ -48,8 +48,9 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
     start, end = resolve_span(conn, mm, span, page_size, subject)
     if kind == "pin":
         _fault_in(conn, machine, pid, start, end)
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
+    else:
+        for at in (start, end):
+            pages.cut_address(conn, mm, at)
     rows = _present(conn, mm, start, end)
     _refuse_first(kind, rows, start, end, page_size, subject)
     held = list(dict.fromkeys(row.page for row in rows))
@@ -60,7 +61,7 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
 
 
 def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> None:
-    faults = populate(conn, machine, pid, start, end)
+    faults = populate(conn, machine, pid, start, end, rejoin=False)
     if faults.errno == "ENOMEM":
         at = hex((faults.at or 0) * machine.facts.page_size)
         raise OutOfMemory(f"pid {pid}", f"no memory to fault {at} in; nothing was pinned, free some first")

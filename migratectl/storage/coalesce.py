@@ -34,15 +34,14 @@ FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN ptes t ON t.page = 
 _HOLDS = """SELECT h.page, h.pid, h.kind, h.passes, h.count
 FROM picked c CROSS JOIN holds h ON h.page = c.page ORDER BY 1, 2, 3, 4, 5"""
 _BUFFERS = "SELECT b.* FROM picked c CROSS JOIN buffers b ON b.page = c.page"
-_NEIGHBOURS = (
-    "SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n"
-    " ON n.mapping = p.mapping AND n.first = p.next",
-    "SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n"
-    " ON n.mapping = p.mapping AND n.next = p.first",
-    "SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1 CROSS JOIN pages n"
-    f" ON n.mapping = p.mapping AND n.first BETWEEN p.first + 1 AND p.first + {_WINDOW}"
-    " AND n.count > 1 AND n.first - n.step = p.first",
-)
+_NEIGHBOURS = f"""INSERT OR IGNORE INTO picked
+SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
+ ON n.mapping = p.mapping AND n.first = p.next
+UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
+ ON n.mapping = p.mapping AND n.next = p.first
+UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1 CROSS JOIN pages n
+ ON n.mapping = p.mapping AND n.first BETWEEN p.first + 1 AND p.first + {_WINDOW}
+ AND n.count > 1 AND n.first - n.step = p.first"""
 
 
 @dataclass(slots=True)
@@ -76,8 +75,7 @@ def coalesce(conn: Connection, touched: Iterable[int]) -> None:
         return
     while wanted:
         pick(conn, wanted)
-        for query in _NEIGHBOURS:
-            conn.exec_driver_sql(f"INSERT OR IGNORE INTO picked {query}")
+        conn.exec_driver_sql(_NEIGHBOURS)
         rows = _read(conn)
         joined = _zipped(_chained(rows))
         grown = [row for row in joined if row.grown]
@@ -87,6 +85,8 @@ def coalesce(conn: Connection, touched: Iterable[int]) -> None:
 
 def _read(conn: Connection) -> list[_Row]:
     rows = {row[0]: _Row(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in conn.exec_driver_sql(_ROWS)}
+    if len(rows) < 2:  # nothing to join
+        return list(rows.values())
     for query in (_PTES, _HOLDS, _BUFFERS):
         for row in conn.exec_driver_sql(query):
             rows[row[0]].details.append(tuple(row[1:]))

@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 
 from migratectl.errors import StateBusy, StateFileError
 from migratectl.storage import schema
-from migratectl.storage.work import WORK_TABLES
+from migratectl.storage.work import WORK_TABLES, begin_info
 
 APPLICATION_ID: Final = 0x4D494752
 """``PRAGMA application_id`` of a state file: the letters MIGR."""
@@ -54,8 +54,7 @@ class StateFile:
         """
         with _translated(self.path, self.timeout):
             connection = self._connection or self._open()
-            connection.info["write"] = write
-            connection.info["changed"] = 0
+            begin_info(connection, write=write)
             with connection.begin() as transaction:
                 yield connection
                 if dry_run:
@@ -138,8 +137,7 @@ def _drafted(draft: Path, timeout: float) -> Iterator[Connection]:
     plain.close()
     connection = _connect(draft, timeout)
     try:
-        connection.info["write"] = True
-        connection.info["changed"] = 0
+        begin_info(connection, write=True)
         with connection.begin():
             schema.create(connection)
             yield connection

@@ -23,9 +23,12 @@ class Facts(NamedTuple):
 
 
 def load(conn: Connection) -> Facts:
-    """The facts of the state."""
-    page_size, name = conn.exec_driver_sql("SELECT page_size, profile FROM facts").one()
-    return Facts(page_size, Profile(name))
+    """The facts of the state, read once a transaction."""
+    known: Facts | None = conn.info.get("facts")
+    if known is None:
+        page_size, name = conn.exec_driver_sql("SELECT page_size, profile FROM facts").one()
+        known = conn.info["facts"] = Facts(page_size, Profile(name))
+    return known
 
 
 def store(conn: Connection, facts: Facts) -> None:

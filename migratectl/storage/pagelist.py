@@ -194,7 +194,6 @@ def runs(conn: Connection, chosen: Selection) -> list[Run]:
 def cut(conn: Connection, chosen: Selection, at: int) -> None:
     """Cut the chosen runs across address *at*, in the state and in the list."""
     where, values = chosen.where()
-    pages.clear_parts(conn)
     crossing = f"""INSERT INTO part(page, k, stride, count)
 SELECT page, (? - addr + step - 1) / step, 1, count - (? - addr + step - 1) / step FROM iso
 WHERE {where} AND addr < ? AND addr + (count - 1) * step >= ?"""
@@ -209,12 +208,14 @@ FROM part c CROSS JOIN iso i ON i.page = c.page""",
         (offset,),
     )
     conn.exec_driver_sql(
-        "INSERT INTO travelled SELECT ? + c.seq, t.again FROM part c CROSS JOIN travelled t ON t.page = c.page", (offset,)
+        "INSERT INTO travelled SELECT ? + c.seq, t.again FROM part c CROSS JOIN travelled t ON t.page = c.page",
+        (offset,),
     )
     conn.exec_driver_sql(
         """UPDATE iso SET step = CASE (SELECT r.count FROM rest r WHERE r.page = iso.page) WHEN 1 THEN 1 ELSE step END,
  count = (SELECT r.count FROM rest r WHERE r.page = iso.page) WHERE page IN (SELECT page FROM rest)"""
     )
+    pages.clear_parts(conn)
 
 
 def mark_slotless(conn: Connection, chosen: Selection) -> None:

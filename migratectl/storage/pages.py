@@ -58,8 +58,14 @@ def cut_parts(conn: Connection) -> int:
     return offset
 
 
+def _cut_and_clear(conn: Connection) -> int:
+    offset = cut_parts(conn)
+    clear_parts(conn)
+    return offset
+
+
 def clear_parts(conn: Connection) -> None:
-    """Empty ``part`` and ``rest``."""
+    """Empty ``part`` and ``rest``: they are empty between two uses."""
     conn.exec_driver_sql("DELETE FROM part")
     conn.exec_driver_sql("DELETE FROM rest")
 
@@ -75,7 +81,6 @@ def split(conn: Connection, cuts: Iterable[tuple[int, int]]) -> list[int]:
     Returns:
         The rows of the upper parts, in the order of *cuts*.
     """
-    clear_parts(conn)
     rows = list(cuts)
     if not rows:
         return []
@@ -83,7 +88,7 @@ def split(conn: Connection, cuts: Iterable[tuple[int, int]]) -> list[int]:
         "INSERT INTO part(page, k, stride, count) SELECT id, ?2, 1, count - ?2 FROM pages WHERE id = ?1", rows
     )
     conn.exec_driver_sql(_REST_OF_SPLIT)
-    offset = cut_parts(conn)
+    offset = _cut_and_clear(conn)
     return [offset + k for k in range(1, len(rows) + 1)]
 
 
@@ -94,7 +99,6 @@ def deal(conn: Connection, page: int, nr: int) -> list[int]:
     Returns:
         The rows of the classes 0, 1, …; fewer than *nr* where the run has fewer pages.
     """
-    clear_parts(conn)
     count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
     classes = [(r, -((r - count) // nr)) for r in range(min(nr, count))]
     if len(classes) < 2:
@@ -103,7 +107,7 @@ def deal(conn: Connection, page: int, nr: int) -> list[int]:
         "INSERT INTO part(page, k, stride, count) VALUES (?, ?, ?, ?)", [(page, r, nr, n) for r, n in classes[1:]]
     )
     conn.exec_driver_sql("INSERT INTO rest VALUES (?, ?, ?)", (page, nr, classes[0][1]))
-    offset = cut_parts(conn)
+    offset = _cut_and_clear(conn)
     return [page, *(offset + k for k in range(1, len(classes)))]
 
 
@@ -113,22 +117,20 @@ def cut_address(conn: Connection, mm: int, at: int) -> None:
     if area is None or area == at:
         return
     while True:  # once, but for a page that the task maps at two addresses
-        clear_parts(conn)
         if conn.exec_driver_sql(_CROSSING, (mm, area, at)).rowcount <= 0:
             return
         conn.exec_driver_sql(_REST_OF_SPLIT)
-        cut_parts(conn)
+        _cut_and_clear(conn)
 
 
 def cut_index(conn: Connection, mapping: int, at: int) -> None:
     """Cut every run of *mapping* across page index *at*."""
-    clear_parts(conn)
     crossing = """INSERT INTO part(page, k, stride, count)
 SELECT id, (?2 - first + step - 1) / step, 1, count - (?2 - first + step - 1) / step FROM pages
 WHERE mapping = ?1 AND first < ?2 AND first + (count - 1) * step >= ?2"""
     if conn.exec_driver_sql(crossing, (mapping, at)).rowcount > 0:
         conn.exec_driver_sql(_REST_OF_SPLIT)
-        cut_parts(conn)
+        _cut_and_clear(conn)
 
 
 class MappedRun(NamedTuple):

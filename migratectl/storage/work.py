@@ -24,6 +24,13 @@ WORK_TABLES: Final = (
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 
+def begin_info(conn: Connection, *, write: bool) -> None:
+    """What is remembered of a transaction: whether it may write, whether it did, facts read."""
+    conn.info["write"] = write
+    conn.info["changed"] = 0
+    conn.info.pop("facts", None)
+
+
 def write(conn: Connection, statement: str, parameters: Parameters = ()) -> int:
     """
     Execute a statement that changes the state and remember that it did.
