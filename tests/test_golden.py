@@ -1,7 +1,7 @@
 """
 Replays the transcripts of tests/golden: what stands there is what the program prints, byte for byte.
 
-A transcript opens with ``#`` lines that tell the rule. ``$ migratectl …`` runs in-process, all lines of a transcript
+A transcript opens with ``#`` lines that tell the rule; more may stand before any command. ``$ migratectl …`` runs in-process, all lines of a transcript
 on one state file in one folder; ``> `` lines under it are its standard input (``$ cat > FILE`` writes them to a file).
 Then come standard output, standard error, and ``[N]`` where the exit code is not 0.
 """
@@ -28,19 +28,24 @@ class Step:
     """One command of a transcript: its line, its input, and the lines that should follow."""
 
     line: str
+    comments: list[str] = field(default_factory=list)
     stdin: list[str] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
 
 
 def read(text: str) -> tuple[list[str], list[Step]]:
     """The heading of a transcript and its steps."""
+    comments: list[str] = []
     heading: list[str] = []
     steps: list[Step] = []
     for line in text.splitlines():
         if line.startswith("$ "):
-            steps.append(Step(line[2:]))
+            steps.append(Step(line[2:], comments))
+            comments = []
         elif not steps:
             heading.append(line)
+        elif line.startswith("# "):
+            comments.append(line)
         elif line.startswith("> ") and not steps[-1].output:
             steps[-1].stdin.append(line[2:])
         else:
@@ -52,7 +57,7 @@ def write(heading: list[str], steps: list[Step]) -> str:
     """The transcript as text."""
     lines = list(heading)
     for step in steps:
-        lines += [f"$ {step.line}", *(f"> {line}" for line in step.stdin), *step.output]
+        lines += [*step.comments, f"$ {step.line}", *(f"> {line}" for line in step.stdin), *step.output]
     return "".join(f"{line}\n" for line in lines)
 
 

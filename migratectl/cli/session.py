@@ -223,7 +223,7 @@ class Session:
             self.complain(f"state file {self.options.state}, profile {self.profile}")
         if self.options.dry_run and not self.options.json:
             self.note("dry run, nothing was changed")
-        for assumption in document.get("assumptions", ()):
+        for assumption in (*document.get("assumptions", ()), *document.get("notes", ())):
             self.note(str(assumption))
         if document.get("errno") is not None:
             self.complain(str(document["message"]))

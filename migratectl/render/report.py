@@ -51,7 +51,7 @@ class Verbatim:
 Part = Line | Table | Verbatim
 
 ENVELOPE: Final = frozenset(
-    {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions"}
+    {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions", "notes"}
 )
 WORDS: Final = frozenset(
     {"addr", "cpus", "cpuset", "distance", "end", "file", "flags", "hold", "kind", "label", "mode", "name", "nodes"}
@@ -210,11 +210,21 @@ def _facts(document: Document) -> list[Part]:
     if {"moved", "failed"} <= set(told):
         return _migration(document)
     parts: list[Part] = []
-    words = [f"{key} {_flat(value)}" for key, value in told.items() if not _is_rows(value) and value is not None]
+    words = [f"{key} {_flat(value)}" for key, value in told.items() if not _is_rows(value) and _tells(value)]
     if words:
         parts.append(Line(", ".join(words)))
     parts += [_wide_table(value, ()) for value in told.values() if _is_rows(value)]
     return parts
+
+
+def _tells(value: Any) -> bool:
+    """Whether there is something to tell: zero and False are."""
+    return value is not None and value not in ("", [], {}, ())
+
+
+def _mlock(document: Document) -> list[Part]:
+    parts: list[Part] = [Line(f"locked {_pages(document['pages'])}")]
+    return parts + (_fault(document) if any(document["faults"].values()) else [])
 
 
 def _import(document: Document) -> list[Part]:
@@ -236,6 +246,7 @@ _REPORTS: Final[Mapping[str, Callable[[Document], list[Part]]]] = {
     "numa-maps": _text,
     "mmap": _mmap,
     "fault": _fault,
+    "mlock": _mlock,
     "migrate-pages": _migration,
     "move-pages": _move_pages,
     "check": _check,

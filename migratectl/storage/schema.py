@@ -1,11 +1,16 @@
-"""The schema's version: making a file of the newest one, refusing or upgrading others, and ``schema.sql``."""
+"""
+The schema's version: making a file of the newest one, refusing or upgrading others, and ``schema.sql``.
+
+``python -m migratectl.storage.schema > schema.sql`` writes the text again after a change of the tables.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DatabaseError
 
 from migratectl.errors import StateFileError
@@ -53,6 +58,24 @@ def check_current(conn: Connection, path: Path) -> None:
     raise StateFileError(f"{path}: has schema {found}, this migratectl knows {REVISION}; use the version that wrote it")
 
 
+def upgrade(conn: Connection, target: str = REVISION) -> None:
+    """
+    Run the migrations that lead from a file's revision to *target*, within the caller's transaction.
+
+    Args:
+        conn: A connection with an open transaction; a database without tables counts as older than the first revision.
+        target: The revision to reach.
+    """
+    # Imported here for the start-up time of every other command: a file of the newest revision needs no Alembic.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(attributes={"connection": conn, "target_metadata": metadata})
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    command.upgrade(config, target)
+
+
 def script_location() -> Path:
     """The Alembic environment: inside the installed package, or beside it in a source tree."""
     package = Path(__file__).resolve().parent.parent
@@ -66,5 +89,19 @@ def ddl(conn: Connection) -> str:
         "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
         " AND name <> 'alembic_version' ORDER BY type = 'view', type = 'index', tbl_name, name"
     )
-    statements = ["\n".join(line.rstrip() for line in sql.strip().splitlines()) for (sql,) in rows]
+    statements = ["\n".join(line.expandtabs(4).rstrip() for line in sql.strip().splitlines()) for (sql,) in rows]
     return "".join(f"{statement};\n\n" for statement in statements).rstrip("\n") + "\n"
+
+
+def newest_ddl() -> str:
+    """The text of ``schema.sql``, from the metadata."""
+    engine = create_engine("sqlite+pysqlite://")
+    with engine.begin() as conn:
+        create(conn)
+        text = ddl(conn)
+    engine.dispose()
+    return text
+
+
+if __name__ == "__main__":
+    sys.stdout.write(newest_ddl())
