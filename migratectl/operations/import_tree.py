@@ -51,6 +51,21 @@ CLIP_HINT: Final = "give --clip to leave them out"
 
 _SHARED_MEMORY: Final = ("/dev/zero (deleted)", "/SYSV", "/memfd:", "/dev/shm/", "/anon_hugepage")
 _NAMELESS: Final = ("/dev/zero (deleted)", "/SYSV00000000", "/memfd:", "/anon_hugepage")
+_WRITE: Final = int(VM.WRITE)
+_SHARED_WRITE: Final = int(VM.SHARED | VM.WRITE)
+_PFN_OR_IO: Final = int(VM.PFNMAP | VM.IO)
+_CACHE_FLAGS: Final = {
+    (active, dirty): int(PG.UPTODATE | (PG.ACTIVE if active else 0) | (PG.DIRTY if dirty else 0))
+    for active in (False, True)
+    for dirty in (False, True)
+}
+_ANON_FLAGS: Final = {
+    (active, cached, dirty): (int(PG.ACTIVE) if active else 0)
+    | (int(PG.UPTODATE | (PG.DIRTY if dirty else 0)) if cached else 0)
+    for active in (False, True)
+    for cached in (False, True)
+    for dirty in (False, True)
+}
 _UNREADABLE: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -354,6 +369,40 @@ def _identity(area: PlannedArea, pid: int) -> _Identity:
     return _Identity(kind, name, None, None)
 
 
+def _alike(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
+    """Neighbouring runs of file pages that differ in node or age at most; where they are there, that is nobody's."""
+    groups: list[list[PlannedRun]] = []
+    for run in runs:
+        last = groups[-1][-1] if groups else None
+        if (
+            last is not None
+            and not (run.anon or last.anon or run.step > 1 or last.step > 1)
+            and run.first == last.first + last.nr_pages
+            and (run.dirty, run.writeback, run.outside) == (last.dirty, last.writeback, last.outside)
+        ):
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return groups
+
+
+def _join(piece: Piece, mapmax: int) -> None:
+    """Make room for another mapper of pages: one of those that were outside so far, where there are such."""
+    piece.outside = max(piece.nr_ptes + piece.outside, mapmax) - piece.nr_ptes - 1
+    piece.outside = max(piece.outside, 0)
+
+
+def _elsewhere(group: Iterable[PlannedRun], had: Iterable[Piece], delta: int) -> int:
+    """How many pages lie on another node than their line counts them on."""
+    found = 0
+    for run in group:
+        low, high = run.first + delta, run.first + delta + (run.nr_pages - 1) * run.step + 1
+        for piece in had:
+            if piece.node != run.node:
+                found += piece.run.below(high) - piece.run.below(low)
+    return found
+
+
 @dataclass(slots=True)
 class _Space:
     """The address space of one task while it is built: the rows to write, and what its document tells."""
@@ -495,9 +544,8 @@ class _Importer:
 
     def finish(self) -> None:
         """Write the pages of files and the counters of nodes and swap areas."""
-        for cache in self.caches.values():
-            for nid, nr in imports.write_cache(self.conn, cache).items():
-                self.taken[nid] = self.taken.get(nid, 0) + nr
+        for nid, nr in imports.write_caches(self.conn, self.caches.values()).items():
+            self.taken[nid] = self.taken.get(nid, 0) + nr
         nodes.add_used(self.conn, self.taken)
         imports.use_slots(self.conn, self.slots.used)
 
@@ -522,9 +570,9 @@ class _Importer:
 
     def _area(self, space: _Space, area: PlannedArea) -> None:
         policy = None if area.policy.mode is Mode.DEFAULT else self._policy(space, area)
-        flags, nameless = int(area.vm), area.file is None and not all(run.anon for run in area.runs)
+        flags, nameless = int(area.vm), area.file is None and not all([run.anon for run in area.runs])
         if area.runs:
-            flags &= ~int(VM.PFNMAP | VM.IO)  # what maps pages is neither
+            flags &= ~_PFN_OR_IO  # what maps pages is neither
         if nameless and not any(run.anon for run in area.runs):
             flags |= int(VM.RESERVED)
         if area.file is None and not nameless:
@@ -533,11 +581,11 @@ class _Importer:
             cache = self._cache(_identity(area, space.pid))
             mapping, delta = cache.mapping, area.offset - area.start
         space.areas.append((space.mm, area.start, area.end, mapping, delta, flags, policy, area.huge_order))
-        for run in area.runs:
-            if cache is None or run.anon:
-                self._anonymous(space, area, run, delta, writable=bool(flags & VM.WRITE))
+        for group in _alike(area.runs):
+            if cache is None or group[0].anon:
+                self._anonymous(space, area, group[0], delta, writable=bool(flags & _WRITE))
             else:
-                self._of_file(space, area, run, cache, delta, writable=not ~flags & (VM.WRITE | VM.SHARED))
+                self._of_file(space, area, group, cache, delta, writable=flags & _SHARED_WRITE == _SHARED_WRITE)
 
     def _policy(self, space: _Space, area: PlannedArea) -> int | None:
         key = area.policy, space.mems
@@ -582,8 +630,7 @@ class _Importer:
         space.count(run.node, granted)
         at = run.first
         for slot, nr in self._slots(space, run, granted, swappable=True):
-            flags = (PG.ACTIVE if run.active else 0) | (PG.UPTODATE if slot else 0)
-            flags |= PG.DIRTY if slot and run.dirty else 0
+            flags = _ANON_FLAGS[run.active, slot is not None, run.dirty]
             written = WRITEBACK_PASSES if run.writeback and slot else None
             if run.writeback and not slot:
                 space.drop("outside of the swap cache cannot be under writeback: they are not", nr)
@@ -608,27 +655,29 @@ class _Importer:
         return parts
 
     def _of_file(
-        self, space: _Space, area: PlannedArea, run: PlannedRun, cache: Cache, delta: int, *, writable: bool
+        self, space: _Space, area: PlannedArea, group: list[PlannedRun], cache: Cache, delta: int, *, writable: bool
     ) -> None:
         """Cache pages: what the object has already gets another pte, the rest is new."""
-        had, fresh = cache.claim(Run(run.first + delta, run.step, run.nr_pages))
+        head = group[0]
+        nr_pages = head.nr_pages if len(group) == 1 else sum(run.nr_pages for run in group)
+        had, fresh = cache.claim(Run(head.first + delta, head.step, nr_pages))
         for piece in had:
-            self._join(space, piece, run)
-        new = [piece for part in fresh for piece in self._new_pieces(space, area, run, cache, part)]
+            _join(piece, head.outside + 1)
+        if had:
+            space.elsewhere += _elsewhere(group, had, delta)
+        new = []
+        for run in group if fresh else ():
+            for part in fresh:
+                inside = part if len(group) == 1 else part.between(run.first + delta, run.first + delta + run.nr_pages)
+                if inside is not None:
+                    new += self._new_pieces(space, area, run, cache, inside)
+        pte = space.mm, delta, int(head.dirty), int(writable)
         for piece in had + new:
             space.count(piece.node, piece.run.nr_pages)
             piece.nr_ptes += 1
-            piece.ptes.append((space.mm, delta, int(run.dirty and not piece.flags & PG.DIRTY), int(writable)))
-            if run.writeback and piece.writeback is None:
+            piece.ptes.append(pte)
+            if head.writeback and piece.writeback is None:
                 piece.writeback, piece.holder = WRITEBACK_PASSES, space.pid
-
-    @staticmethod
-    def _join(space: _Space, piece: Piece, run: PlannedRun) -> None:
-        """Another mapper for pages that are there: one of those that were outside so far, where there are such."""
-        if piece.node != run.node:
-            space.elsewhere += piece.run.nr_pages
-        mappers = max(piece.nr_ptes + piece.outside, run.outside + 1)
-        piece.outside = max(mappers - piece.nr_ptes - 1, 0)
 
     def _new_pieces(
         self, space: _Space, area: PlannedArea, run: PlannedRun, cache: Cache, part: Run
@@ -639,7 +688,7 @@ class _Importer:
         at = part.start
         swappable = bool(area.file and area.file.startswith(_SHARED_MEMORY))
         for slot, nr in self._slots(space, run, granted, swappable=swappable):
-            flags = int(PG.UPTODATE | (PG.ACTIVE if run.active else 0) | (PG.DIRTY if slot and run.dirty else 0))
+            flags = _CACHE_FLAGS[run.active, slot is not None and run.dirty]
             piece = Piece(make_run(at, part.step, nr), run.node, flags, run.outside, area=slot)
             cache.add(piece)
             yield piece

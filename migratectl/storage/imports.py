@@ -147,8 +147,10 @@ class Cache:
         """Enter pages that no other piece has."""
         if piece.run.step > 1:
             self.strided.append(piece)
-            return
-        at = bisect.bisect_left(self.firsts, piece.run.start)
+        else:
+            self._insert(bisect.bisect_left(self.firsts, piece.run.start), piece)
+
+    def _insert(self, at: int, piece: Piece) -> None:
         self.firsts.insert(at, piece.run.start)
         self.dense.insert(at, piece)
 
@@ -159,6 +161,8 @@ class Cache:
         Returns:
             The pieces that have some of them, cut so that they have no others, and the pages that nobody has.
         """
+        if run.step == 1 and not self.strided:
+            return self._claim_dense(run)
         had: list[Piece] = []
         fresh: list[Run] = []
         todo = [run]
@@ -173,6 +177,32 @@ class Cache:
             if common != wanted:
                 todo += _without(wanted, common)
         return had, sorted(fresh)
+
+    def _claim_dense(self, run: Run) -> tuple[list[Piece], list[Run]]:
+        """As claim(), where nothing is strided: one sweep, with a cut at both ends."""
+        had: list[Piece] = []
+        fresh: list[Run] = []
+        at, end = run.start, run.start + run.nr_pages
+        k = max(bisect.bisect_right(self.firsts, at) - 1, 0)
+        while k < len(self.firsts) and self.firsts[k] < end:
+            first, piece = self.firsts[k], self.dense[k]
+            above = first + piece.run.nr_pages
+            k += 1
+            if above <= at:
+                continue
+            if first < at:
+                piece = self._cut(piece, at - first)
+                self._insert(k, piece)
+                k, first = k + 1, at
+            if first > at:
+                fresh.append(Run(at, 1, first - at))
+            if above > end:
+                self._insert(k, self._cut(piece, end - first))
+            had.append(piece)
+            at = min(above, end)
+        if at < end:
+            fresh.append(Run(at, 1, end - at))
+        return had, fresh
 
     def _meet(self, run: Run) -> tuple[Piece, Run] | None:
         """A piece that has some of the pages of *run*, and which."""
@@ -267,28 +297,27 @@ def _without(run: Run, common: Run) -> list[Run]:
     return [part for part in rest if part is not None]
 
 
-def write_cache(conn: Connection, cache: Cache) -> dict[int, int]:
-    """Write what an import added to the pages of an object. New pages by node."""
-    new = [piece for piece in cache.pieces if piece.row is None]
-    rows = [NewPages(cache.mapping, p.run, p.node, p.area, p.flags, p.writeback, p.outside) for p in new]
-    for piece, row in zip(new, insert_pages(conn, rows), strict=True):
+def write_caches(conn: Connection, caches: Iterable[Cache]) -> dict[int, int]:
+    """Write what an import added to the pages of objects. New pages by node."""
+    found = [(cache.mapping, piece) for cache in caches for piece in cache.pieces]
+    new = [(mapping, piece) for mapping, piece in found if piece.row is None]
+    rows = [NewPages(mapping, p.run, p.node, p.area, p.flags, p.writeback, p.outside) for mapping, p in new]
+    for (_, piece), row in zip(new, insert_pages(conn, rows), strict=True):
         piece.row = row
-    known = [piece for piece in cache.pieces if piece.ptes and piece.row is not None]
+    known = [piece for _, piece in found if piece.ptes and piece.row is not None]
     write_many(
         conn,
         "UPDATE pages SET outside = ?1, writeback = ?2 WHERE id = ?3 AND (outside <> ?1 OR writeback IS NOT ?2)",
         [(piece.outside, piece.writeback, piece.row) for piece in known],
     )
-    insert_ptes(
-        conn,
-        [
-            (mm, piece.run.start - delta, piece.row or 0, dirty, writable)
-            for piece in known
-            for mm, delta, dirty, writable in piece.ptes
-        ],
-    )
+    ptes = [
+        (mm, piece.run.start - delta, piece.row or 0, dirty, writable)
+        for piece in known
+        for mm, delta, dirty, writable in piece.ptes
+    ]
+    insert_ptes(conn, sorted(ptes))  # in the order of the key, or else each row lands on another block
     hold_writeback(conn, [(p.row or 0, p.holder, p.writeback or 0) for p in known if p.holder is not None])
     added: dict[int, int] = {}
-    for piece in new:
+    for _, piece in new:
         added[piece.node] = added.get(piece.node, 0) + piece.run.nr_pages
     return added

@@ -19,8 +19,10 @@ from migratectl.storage.tables import metadata
 REVISION: Final = "0001"
 """The newest Alembic revision; test_schema.py compares it with the scripts in ``migrations``."""
 
-_VERSION_TABLE = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
-_VERSION_TABLE += "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+_VERSION_TABLE: Final = """CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)"""
 
 
 def create(conn: Connection) -> None:

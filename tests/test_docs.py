@@ -1,0 +1,89 @@
+"""The README says what the program does: its generated parts are the program's own output, and every command is there."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from migratectl.cli import COMMANDS, run
+from migratectl.cli.group import Entry
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+
+def output(*argv: str) -> str:
+    """What the program prints, messages after results."""
+    both = io.StringIO()
+    run(list(argv), stdout=both, stderr=both)
+    return both.getvalue()
+
+
+def commands(registry: Mapping[str, Entry], path: str = "") -> Iterator[tuple[str, Entry]]:
+    """Every command, those of groups by their full name."""
+    for name, entry in registry.items():
+        if entry.group is None:
+            yield f"{path}{name}", entry
+        else:
+            yield from commands(entry.group, f"{path}{name} ")
+
+
+def generated() -> dict[str, str]:
+    """The text between the markers of the README, by their name."""
+    rows = "".join(f"| `{name}` | {entry.help} |\n" for name, entry in commands(COMMANDS))
+    return {
+        "demo": f"```console\n{output('demo')}```\n",
+        "commands": f"| command | what it does |\n| --- | --- |\n{rows}",
+        "help": f"```text\n{output('--help')}```\n",
+    }
+
+
+def rewritten(text: str) -> str:
+    """The README with its generated parts brought up to date."""
+    for name, body in generated().items():
+        block = f"<!-- {name} -->\n{body}<!-- /{name} -->"
+        text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    return text
+
+
+def test_the_generated_parts_of_the_readme_are_what_the_program_prints(request: pytest.FixtureRequest) -> None:
+    text = README.read_text()
+    fresh = rewritten(text)
+    if request.config.getoption("--golden-update"):
+        README.write_text(fresh)
+        return
+    assert text == fresh, "run pytest tests/test_docs.py --golden-update and look at what changed"
+
+
+@pytest.mark.parametrize(("name", "entry"), list(commands(COMMANDS)), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_has_help_with_examples_that_begin_with_its_name(name: str, entry: Entry) -> None:
+    text = output(*name.split(), "--help")
+    assert " ".join(text.splitlines()[2].split()) in entry.help
+    examples = re.findall(r"^  migratectl (.+)$", text, flags=re.MULTILINE)
+    assert examples or name in ("check", "demo", "state hash"), f"{name} has no example"
+    assert all(example.startswith(name) or f" {name}" in example for example in examples)
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_patch_to_code_names_only_modules_functions_and_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "patch-to-code.md").read_text()
+    names = set(re.findall(r"`((?:kernel|operations|storage|linux)/[a-z_]+\.py)(?:::([A-Za-z_.]+))?`", text))
+    assert len(names) > 20
+    for path, function in sorted(names):
+        source = (ROOT / "migratectl" / path).read_text()
+        for part in filter(None, function.split(".")):
+            assert re.search(rf"^\s*(def|class) {part}\b|^\s*{part}\b", source, flags=re.MULTILINE), (path, function)
+    tests = set(re.findall(r"`(tests/[A-Za-z_/0-9.-]+\.(?:py|console))(?:::([A-Za-z_0-9]+))?`", text))
+    assert len(tests) > 10
+    for path, function in sorted(tests):
+        source = (ROOT / path).read_text()
+        assert not function or f"def {function}" in source, (path, function)
