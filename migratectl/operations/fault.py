@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -21,10 +23,10 @@ from migratectl.operations.machine import (
     resolve_span,
 )
 from migratectl.policy import Policy
-from migratectl.runs import Run, RunIndex
+from migratectl.runs import Run, RunIndex, pages_in_order
 from migratectl.spans import Span
 from migratectl.storage import coalesce, nodes, pages, tasks, vmas
-from migratectl.storage.pages import Freed, Laid
+from migratectl.storage.pages import Freed, Laid, ProtectedRun
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import PG, VM, errno_number
@@ -232,7 +234,7 @@ def _write_faults(toucher: _Toucher, vma: Vma, start: int, end: int) -> int:
     if not wanted:
         return end
     choice = toucher.choice(vma)
-    stages, stop = _allocate(toucher, wanted, vma.delta, choice)
+    stages, stop = _allocate(toucher, wanted, replaced, vma.delta, choice)
     if stop is not None:
         toucher.faults.stop(stop, "ENOMEM", "no free page on the nodes that the policy and the cpuset allow")
         pages.cut_address(conn, mm, stop)
@@ -255,15 +257,51 @@ def _write_faults(toucher: _Toucher, vma: Vma, start: int, end: int) -> int:
     return reached
 
 
-def _allocate(toucher: _Toucher, wanted: list[Run], delta: int, choice: Choice) -> tuple[list[Stage], int | None]:
-    """Place faults on nodes and count them; the stages, and the first page without memory."""
+def _allocate(
+    toucher: _Toucher, wanted: list[Run], replaced: list[ProtectedRun], delta: int, choice: Choice
+) -> tuple[list[Stage], int | None]:
+    """
+    Place faults on nodes and count them; the stages, and the first page without memory.
+
+    A page that a copy leaves without mapper is free for the next fault. That matters only where something falls
+    back; then the range is placed piece by piece, cut behind each such page.
+    """
     demand = demand_by_class(wanted, delta, choice)
     stages, stop = place_faults(demand, choice.zonelists, toucher.free)
+    leaving = [row for row in replaced if row.last]
+    firsts = {zonelist[0] for zonelist in choice.zonelists if zonelist}
+    if not leaving or (stop is None and all(set(stage.nodes) <= firsts | {None} for stage in stages)):
+        _take(toucher, demand, stages, choice)
+        return stages, stop
+    return _allocate_piecewise(toucher, wanted, leaving, delta, choice)
+
+
+def _allocate_piecewise(
+    toucher: _Toucher, wanted: list[Run], leaving: list[ProtectedRun], delta: int, choice: Choice
+) -> tuple[list[Stage], int | None]:
+    left = heapq.merge(*(zip(pages_in_order([row.run]), repeat(row.node or 0)) for row in leaving))
+    end = max(run.last for run in wanted) + 1
+    found: list[Stage] = []
+    at = min(run.start for run in wanted)
+    for page, nid in [*left, (end - 1, None)]:
+        pieces = [piece for run in wanted if (piece := run.between(at, page + 1))]
+        demand = demand_by_class(pieces, delta, choice)
+        stages, stop = place_faults(demand, choice.zonelists, toucher.free)
+        _take(toucher, demand, stages, choice)
+        found += stages
+        if stop is not None:
+            return found, stop
+        if nid is not None:
+            toucher.free[nid] += 1
+        at = page + 1
+    return found, None
+
+
+def _take(toucher: _Toucher, demand: list[RunIndex], stages: list[Stage], choice: Choice) -> None:
     for stage in stages:
         for number, nid in enumerate(stage.nodes):
             if nid is not None:
                 _count(toucher, demand[number], stage, nid, choice.firsts[number], interleave=choice.interleave)
-    return stages, stop
 
 
 def _count(toucher: _Toucher, index: RunIndex, stage: Stage, nid: int, first: int, *, interleave: bool) -> None:
@@ -274,10 +312,10 @@ def _count(toucher: _Toucher, index: RunIndex, stage: Stage, nid: int, first: in
 
 
 def _finish(toucher: _Toucher, start: int, end: int, *, rejoin: bool = True) -> None:
-    """Counters, and runs joined again; pages that a copy left behind are freed only now."""
+    """Counters, and runs joined again."""
+    give_back(toucher.conn, (freed.nodes for freed in toucher.freed))
     nodes.add_used(toucher.conn, toucher.used)
     count_allocations(toucher.conn, toucher.allocations, toucher.local)
-    give_back(toucher.conn, (freed.nodes for freed in toucher.freed))
     limit = coalesce.LIMIT + 1
     if rejoin:
         coalesce.coalesce(toucher.conn, pages.rows_between(toucher.conn, toucher.mm, start, end, limit))

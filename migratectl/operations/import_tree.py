@@ -392,15 +392,14 @@ def _join(piece: Piece, mapmax: int) -> None:
     piece.outside = max(piece.outside, 0)
 
 
-def _elsewhere(group: Iterable[PlannedRun], had: Iterable[Piece], delta: int) -> int:
-    """How many pages lie on another node than their line counts them on."""
-    found = 0
+def _elsewhere(group: Iterable[PlannedRun], pieces: Iterable[Piece]) -> int:
+    """How many pages the lines count on other nodes than those where they lie."""
+    short: dict[int, int] = {}
     for run in group:
-        low, high = run.first + delta, run.first + delta + (run.nr_pages - 1) * run.step + 1
-        for piece in had:
-            if piece.node != run.node:
-                found += piece.run.below(high) - piece.run.below(low)
-    return found
+        short[run.node] = short.get(run.node, 0) + run.nr_pages
+    for piece in pieces:
+        short[piece.node] = short.get(piece.node, 0) - piece.run.nr_pages
+    return sum(nr for nr in short.values() if nr > 0)
 
 
 @dataclass(slots=True)
@@ -570,7 +569,7 @@ class _Importer:
 
     def _area(self, space: _Space, area: PlannedArea) -> None:
         policy = None if area.policy.mode is Mode.DEFAULT else self._policy(space, area)
-        flags, nameless = int(area.vm), area.file is None and not all([run.anon for run in area.runs])
+        flags, nameless = int(area.vm), area.file is None and not all(run.anon for run in area.runs)
         if area.runs:
             flags &= ~_PFN_OR_IO  # what maps pages is neither
         if nameless and not any(run.anon for run in area.runs):
@@ -629,15 +628,19 @@ class _Importer:
             return
         space.count(run.node, granted)
         at = run.first
+        if not run.swapcache and not run.writeback:  # as nearly all are
+            flags = _ANON_FLAGS[run.active, False, run.dirty]
+            indexes = make_run(at + delta, run.step, granted)
+            space.pages.append(NewPages(space.anon, indexes, run.node, None, flags, None, run.outside))
+            space.ptes.append((at, int(run.dirty), int(writable and not run.outside)))
+            return
         for slot, nr in self._slots(space, run, granted, swappable=True):
             flags = _ANON_FLAGS[run.active, slot is not None, run.dirty]
             written = WRITEBACK_PASSES if run.writeback and slot else None
             if run.writeback and not slot:
                 space.drop("outside of the swap cache cannot be under writeback: they are not", nr)
-            step = run.step if nr > 1 else 1
-            space.pages.append(
-                NewPages(space.anon, Run(at + delta, step, nr), run.node, slot, flags, written, run.outside)
-            )
+            indexes = make_run(at + delta, run.step, nr)
+            space.pages.append(NewPages(space.anon, indexes, run.node, slot, flags, written, run.outside))
             space.ptes.append((at, int(run.dirty and not slot), int(writable and not slot and not run.outside)))
             at += nr * run.step
 
@@ -663,16 +666,17 @@ class _Importer:
         had, fresh = cache.claim(Run(head.first + delta, head.step, nr_pages))
         for piece in had:
             _join(piece, head.outside + 1)
-        if had:
-            space.elsewhere += _elsewhere(group, had, delta)
-        new = []
+        new: list[Piece] = []
         for run in group if fresh else ():
             for part in fresh:
                 inside = part if len(group) == 1 else part.between(run.first + delta, run.first + delta + run.nr_pages)
                 if inside is not None:
                     new += self._new_pieces(space, area, run, cache, inside)
+        pieces = had + new
+        if had and not self.room.missing:
+            space.elsewhere += _elsewhere(group, pieces)
         pte = space.mm, delta, int(head.dirty), int(writable)
-        for piece in had + new:
+        for piece in pieces:
             space.count(piece.node, piece.run.nr_pages)
             piece.nr_ptes += 1
             piece.ptes.append(pte)

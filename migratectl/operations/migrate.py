@@ -205,8 +205,8 @@ def _run_rounds(migration: Migration, groups: list[Group], dest: int) -> None:
         migration.allocations.add(first, nid, nr)
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
     reached = _Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
-    _keep_slots(migration, groups, plan, reached)
     _move(migration, line, placed)
+    _keep_slots(migration, groups, plan, reached)  # some of these slots are those that movers gave back
     _stay(migration, groups, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     if placed.out_of_memory:

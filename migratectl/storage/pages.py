@@ -271,7 +271,11 @@ def rows_between(conn: Connection, mm: int, start: int, end: int, limit: int) ->
 
 
 class ProtectedRun(NamedTuple):
-    """A write-protected run that a write cannot take over in place: zero pages, or pages to copy."""
+    """
+    A write-protected run that a write cannot take over in place: zero pages, or pages to copy.
+
+    ``last``: nobody else refers to its pages, so each is freed when it has been copied.
+    """
 
     page: int
     addr: int
@@ -281,6 +285,8 @@ class ProtectedRun(NamedTuple):
     present: int
     origin: int
     origin_first: int
+    node: int | None
+    last: int
 
     @property
     def run(self) -> Run:
@@ -288,7 +294,8 @@ class ProtectedRun(NamedTuple):
         return Run(self.addr, self.step, self.nr_pages)
 
 
-_PROTECTED = """SELECT t.page, t.addr, p.step, p.count, m.kind, t.present, p.origin, p.origin_first
+_PROTECTED = """SELECT t.page, t.addr, p.step, p.count, m.kind, t.present, p.origin, p.origin_first, p.node,
+ p.node IS NOT NULL AND p.pins = 0 AND p.outside = 0 AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.writable AND (m.kind <> 'anon' OR NOT t.present
  OR p.lock IS NOT NULL OR p.outside > 0 OR (SELECT count(*) FROM ptes x WHERE x.page = p.id) > 1)
