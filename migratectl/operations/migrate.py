@@ -9,46 +9,22 @@ only where something runs out: memory and swap slots are then given out by pure 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from migratectl import uapi
-from migratectl.kernel.migrate import LAST_PASS, UNSEEN, Course, PageState, attempt, attempt_modern, course, skip_reason
+from migratectl.kernel.migrate import LAST_PASS, UNSEEN, PageState, attempt, attempt_modern, course, skip_reason
 from migratectl.kernel.page_alloc import Allocations, Placement, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
-from migratectl.kernel.swap import SlotPlan, plan_slots, slot_events
 from migratectl.operations.caller import Identity
+from migratectl.operations.line import Bounds, Group, Line, Position, Reached, page_state
 from migratectl.operations.machine import Machine, count_allocations
-from migratectl.runs import Run, RunIndex
-from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
+from migratectl.operations.slots import give_slots, keep_slots
+from migratectl.runs import RunIndex
+from migratectl.storage import coalesce, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow
 from migratectl.uapi import MF, NEVER
-
-Position = tuple[int, int]
-"""(pass, address): the order of everything that runs out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The pages of a list that have one state and lie on one node: the rules' view, their course, how many."""
-
-    number: int
-    state: PageState
-    course: Course
-    pages: int
-    source: int
-    slotless: bool = False
-
-    @property
-    def needs_slot(self) -> bool:
-        """Whether its pages ask for a swap slot when their turn comes."""
-        return self.state.kind == "anon" and not self.state.swapcache and self.course.act is not None
-
-    def chosen(self, low: int | None = None, high: int | None = None) -> Selection:
-        """Its runs in [low, high)."""
-        return Selection((self.number,), low, high, self.slotless)
 
 
 @dataclass(slots=True)
@@ -98,7 +74,7 @@ class Migration:
         """Note the pages of the gathered list that are no candidates; the reason of the first."""
         found = None
         for row in rows:
-            reason = skip_reason(_state(row), self.flags, modern=self.modern)
+            reason = skip_reason(page_state(row), self.flags, modern=self.modern)
             if reason is not None:
                 self.skip(row, reason)
                 found = found or reason
@@ -156,7 +132,7 @@ def _decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
     """Sort out what is skipped; the others with their courses."""
     groups = []
     for row in rows:
-        state = _state(row)
+        state = page_state(row)
         reason = skip_reason(state, migration.flags, modern=migration.modern)
         if reason == UNSEEN:
             continue
@@ -167,28 +143,10 @@ def _decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
     return groups
 
 
-def _state(row: StateRow) -> PageState:
-    return PageState(
-        kind=row.kind,
-        method=row.method,
-        mapcount=row.mapcount,
-        swapcache=row.swapcache,
-        lock=row.lock,
-        writeback=row.writeback,
-        pin=row.pin,
-        area=row.area,
-        mlocked=row.mlocked,
-        parked=row.parked,
-    )
-
-
-# ---- V9: rounds of targets, eleven passes, swap entries ------------------------------------------------------------
-
-
 def _run_rounds(migration: Migration, groups: list[Group], dest: int) -> None:
     """migrate_pages_to() with node targets: semantics.md 3.1."""
-    groups, plan = _slots(migration, groups)
-    line = _Line(migration.conn, groups)
+    groups, plan = give_slots(migration.conn, groups)
+    line = Line(migration.conn, groups)
     zonelist = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
     placed = place_targets(
         sources=line.sources,
@@ -204,214 +162,17 @@ def _run_rounds(migration: Migration, groups: list[Group], dest: int) -> None:
     for (first, nid), nr in placed.allocations.pages.items():
         migration.allocations.add(first, nid, nr)
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
-    reached = _Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
+    reached = Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
     _move(migration, line, placed)
-    _keep_slots(migration, groups, plan, reached)  # some of these slots are those that movers gave back
+    kept = keep_slots(migration.conn, groups, plan, reached)  # some of these slots are those that movers gave back
+    migration.result.swapcache += kept
     _stay(migration, groups, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     if placed.out_of_memory:
         migration.result.err = "ENOMEM"
 
 
-@dataclass(frozen=True, slots=True)
-class _Reached:
-    """How far the scans got: to the end, or to the last page that moved before memory ran out (``cursor``)."""
-
-    cursor: Position | None
-    nothing: bool
-    last_pass: int
-
-    def parts(self) -> list[tuple[int | None, int | None, int | None]]:
-        """(low, high, last pass that looked at them) of stretches of addresses; None: never looked at."""
-        if self.nothing:
-            return [(None, None, None)]
-        if self.cursor is None:
-            return [(None, None, self.last_pass)]
-        nr_pass, address = self.cursor
-        return [(None, address + 1, nr_pass), (address + 1, None, nr_pass - 1 if nr_pass else None)]
-
-    def before(self, position: Position) -> bool:
-        """Whether something at *position* was still done."""
-        return not self.nothing and (self.cursor is None or position <= self.cursor)
-
-
-class _Line:
-    """
-    The movers, and the pages that fail for good, in (pass, address) order.
-
-    Rows are read only when an address is asked for: while memory lasts, counts are enough.
-    """
-
-    def __init__(self, conn: Connection, groups: Sequence[Group]) -> None:
-        self.conn = conn
-        self.moving = _by_pass(group for group in groups if group.course.moves)
-        self.failing = _by_pass(group for group in groups if not group.course.moves and not group.course.stuck)
-        self.movers = sum(group.pages for members in self.moving.values() for group in members)
-        self.sources = {group.source for group in groups}
-        self._indexes: dict[tuple[str, int, int | None], RunIndex] = {}
-
-    def index(self, which: Literal["moving", "failing"], nr_pass: int, source: int | None = None) -> RunIndex:
-        """The pages of one pass in address order; with *source* only those of that node."""
-        key = which, nr_pass, source
-        if key not in self._indexes:
-            members = (self.moving if which == "moving" else self.failing).get(nr_pass, [])
-            chosen = [group.chosen() for group in members if source in (None, group.source)]
-            self._indexes[key] = RunIndex(run for part in chosen for run in pagelist.runs(self.conn, part))
-        return self._indexes[key]
-
-    def freed(self, start: int, end: int) -> dict[int, int]:
-        """Pages by node that the movers of these ordinals leave behind."""
-        if len(self.sources) == 1:
-            return dict.fromkeys(self.sources, end - start)
-        return {nid: self._left_behind(end, nid) - self._left_behind(start, nid) for nid in self.sources}
-
-    def _left_behind(self, moved: int, source: int) -> int:
-        position = self.position(moved - 1)
-        if position is None:
-            return 0
-        last_pass, address = position
-        earlier = sum(self.index("moving", nr_pass, source).total for nr_pass in self.moving if nr_pass < last_pass)
-        return earlier + self.index("moving", last_pass, source).below(address + 1)
-
-    def position(self, ordinal: int) -> Position | None:
-        """Pass and address of a mover; None for -1, the one before the first."""
-        if ordinal < 0:
-            return None
-        for nr_pass, members in sorted(self.moving.items()):
-            nr = sum(group.pages for group in members)
-            if ordinal < nr:
-                return nr_pass, self.index("moving", nr_pass).address(ordinal)
-            ordinal -= nr
-        raise ValueError(ordinal)
-
-    def failed_before(self, moved: int) -> int:
-        """Pages that have failed for good when so many have moved and no target is left."""
-        position = self.position(moved - 1) if self.failing else None
-        if position is None:
-            return 0
-        last_pass, address = position
-        earlier = sum(g.pages for nr_pass, members in self.failing.items() if nr_pass < last_pass for g in members)
-        return earlier + self.index("failing", last_pass).below(address)
-
-
-def _by_pass(groups: Iterable[Group]) -> dict[int, list[Group]]:
-    found: dict[int, list[Group]] = {}
-    for group in groups:
-        found.setdefault(group.course.end or 0, []).append(group)
-    return found
-
-
-def _slots(migration: Migration, groups: list[Group]) -> tuple[list[Group], SlotPlan | None]:
-    """
-    Give out swap slots: groups split into those that find one and those that do not; None: slots do not run out.
-
-    A page that moves in the pass in which it asks gives its slot back at once, so one free slot is enough for any
-    number of those.
-    """
-    asking = [group for group in groups if group.needs_slot]
-    areas = [(area.id, area.slots - area.used) for area in holds.swap_areas(migration.conn)]
-    keeping = [group for group in asking if not group.course.moves or group.course.act != group.course.end]
-    wanted = sum(group.pages for group in keeping) + bool(asking)
-    first_free = next((free for _, free in areas if free), 0)
-    if first_free >= wanted:
-        return groups, None
-    plan = plan_slots(slot_events(_slot_runs(migration, groups, keeping)), areas)
-    return _without_slots(migration, groups, plan), plan
-
-
-def _slot_runs(
-    migration: Migration, groups: Sequence[Group], keeping: Sequence[Group]
-) -> Iterable[tuple[int, Run, Literal["keep", "give", "return"], int]]:
-    for group in keeping:
-        for run in pagelist.runs(migration.conn, group.chosen()):
-            yield group.course.act or 0, run, "keep", 0
-            if group.course.moves:
-                yield group.course.end or 0, run, "return", 0
-    for group in groups:
-        if group.state.swapcache and group.course.moves:
-            for area, run in pagelist.cached_runs(migration.conn, group.chosen()):
-                yield group.course.end or 0, run, "give", area
-
-
-def _without_slots(migration: Migration, groups: Sequence[Group], plan: SlotPlan) -> list[Group]:
-    """Cut the groups at the stretches where no slot was free; what lies in them fails there."""
-    found = []
-    for group in groups:
-        nr = 0
-        if group.needs_slot:
-            for low, high in _stretches(plan, group.course.act or 0):
-                for at in (low, high):
-                    if at is not None:
-                        pagelist.cut(migration.conn, group.chosen(), at)
-                chosen = group.chosen(low, high)
-                nr += pagelist.total(migration.conn, chosen)
-                pagelist.mark_slotless(migration.conn, chosen)
-        if nr:
-            failing = course(group.state, modern=False, slot=False)
-            found.append(replace(group, course=failing, pages=nr, slotless=True))
-        if group.pages > nr:
-            found.append(replace(group, pages=group.pages - nr))
-    return found
-
-
-def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[tuple[int | None, int | None]]:
-    """The addresses [low, high) of one pass at which no slot was free."""
-    for start, end in plan.dry:
-        if start[0] <= nr_pass and (end is None or nr_pass <= end[0]):
-            low = start[1] if start[0] == nr_pass and start[1] else None
-            high = end[1] if end is not None and end[0] == nr_pass else None
-            yield low, high
-
-
-def _keep_slots(migration: Migration, groups: Sequence[Group], plan: SlotPlan | None, reached: _Reached) -> None:
-    """Put pages that backed out after step 3 into the swap cache, as far as the scans got."""
-    conn = migration.conn
-    for group in groups:
-        kept = group.needs_slot and not group.slotless
-        if not kept or (group.course.moves and reached.cursor is None and not reached.nothing):
-            continue
-        for low, high, area in _kept_stretches(conn, group, plan):
-            for part_low, part_high in _acted(group, reached, low, high):
-                for at in (part_low, part_high):
-                    if at is not None:
-                        pagelist.cut(conn, group.chosen(), at)
-                chosen = group.chosen(part_low, part_high)
-                migration.result.swapcache += pagelist.keep_swap_entry(conn, chosen, area)
-
-
-def _acted(
-    group: Group, reached: _Reached, low: int | None, high: int | None
-) -> Iterable[tuple[int | None, int | None]]:
-    """The part of [low, high) whose pages asked for their slot and then did not move."""
-    act, end = group.course.act or 0, group.course.end
-    for part_low, part_high, looked in reached.parts():
-        if looked is None or looked < act:
-            continue
-        if group.course.moves and end is not None and looked >= end:
-            continue
-        lowest = max((x for x in (low, part_low) if x is not None), default=None)
-        highest = min((x for x in (high, part_high) if x is not None), default=None)
-        if lowest is None or highest is None or lowest < highest:
-            yield lowest, highest
-
-
-def _kept_stretches(
-    conn: Connection, group: Group, plan: SlotPlan | None
-) -> Iterable[tuple[int | None, int | None, int]]:
-    """(low, high, swap area) of the slots that pages of a group got."""
-    if plan is None:
-        area = next(area.id for area in holds.swap_areas(conn) if area.used < area.slots)
-        yield None, None, area
-        return
-    kept = [(address, area) for nr_pass, address, area in plan.kept if nr_pass == group.course.act]
-    start = 0
-    for k in range(1, len(kept) + 1):
-        if k == len(kept) or kept[k][1] != kept[start][1]:
-            yield kept[start][0], kept[k][0] if k < len(kept) else None, kept[start][1]
-            start = k
-
-
-def _move(migration: Migration, line: _Line, placed: Placement) -> None:
+def _move(migration: Migration, line: Line, placed: Placement) -> None:
     """Apply the placement: cut the movers where the giving node changes, then one update a stretch and pass."""
     ends = [*(start for start, _ in placed.segments[1:]), placed.moved]
     before = 0
@@ -434,7 +195,7 @@ def _move(migration: Migration, line: _Line, placed: Placement) -> None:
 def _move_stretch(
     migration: Migration,
     members: Sequence[Group],
-    bounds: tuple[int | None, int | None],
+    bounds: Bounds,
     nids: tuple[int, int],
     nr_pass: int,
 ) -> None:
@@ -466,7 +227,7 @@ def _move_stretch(
     migration.take(source, -nr)
 
 
-def _cache_pages(migration: Migration, members: Sequence[Group], bounds: tuple[int | None, int | None]) -> int:
+def _cache_pages(migration: Migration, members: Sequence[Group], bounds: Bounds) -> int:
     """Pages of files among the movers of a stretch: V9 leaves them without ptes."""
     cached = tuple(group.number for group in members if group.state.kind != "anon")
     return 0 if migration.modern or not cached else pagelist.total(migration.conn, Selection(cached, *bounds))
@@ -489,7 +250,7 @@ def _expire(migration: Migration, chosen: Selection, nr_pass: int) -> None:
     )
 
 
-def _stay(migration: Migration, groups: Sequence[Group], reached: _Reached) -> None:
+def _stay(migration: Migration, groups: Sequence[Group], reached: Reached) -> None:
     """Note what stayed and why, as far as the scans got, and end the holds that they waited for."""
     for group in groups:
         for low, high, looked in reached.parts():
@@ -521,7 +282,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
         _expire(migration, chosen, nr_pass)
 
 
-def _scans(migration: Migration, groups: Sequence[Group], reached: _Reached) -> int:
+def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> int:
     """How many scans the round that had most made."""
     if reached.nothing:
         return 0
@@ -535,9 +296,6 @@ def _scans(migration: Migration, groups: Sequence[Group], reached: _Reached) -> 
     return nr_pass + 1 + retried
 
 
-# ---- a 6.x kernel: one target a page, on the wanted node only ------------------------------------------------------
-
-
 def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     """
     migrate_pages() of a 6.x kernel: each page gets its target when it is first looked at, on *dest* or not at all.
@@ -545,7 +303,7 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     listed = sum(group.pages for group in groups)
     room = migration.free[dest]
     migration.allocations.add(dest, dest, min(room, listed))
-    line = _Line(migration.conn, groups)
+    line = Line(migration.conn, groups)
     cursor: Position | None = None
     moved = line.movers
     if room < listed:
@@ -553,7 +311,7 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
         limit = everything.address(room)
         cursor = (0, limit - 1)
         moved = line.index("moving", 0).below(limit)
-    reached = _Reached(cursor, nothing=room == 0, last_pass=LAST_PASS[True])
+    reached = Reached(cursor, nothing=room == 0, last_pass=LAST_PASS[True])
     placed = Placement(((0, dest),) if moved else (), moved, Allocations(), out_of_memory=room < listed)
     _move(migration, line, placed)
     _stay(migration, groups, reached)

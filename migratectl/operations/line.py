@@ -1,0 +1,147 @@
+"""
+What a migration knows of its list: groups of pages in one state, the line in which they move, how far the scans got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from migratectl.kernel.migrate import Course, PageState
+from migratectl.runs import RunIndex
+from migratectl.storage import pagelist
+from migratectl.storage.pagelist import Selection, StateRow
+
+Position = tuple[int, int]
+"""(pass, address): the order of everything that runs out."""
+
+Bounds = tuple[int | None, int | None]
+"""[low, high) of addresses; None: no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pages of a list that have one state and lie on one node: the rules' view, their course, how many."""
+
+    number: int
+    state: PageState
+    course: Course
+    pages: int
+    source: int
+    slotless: bool = False
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether its pages ask for a swap slot when their turn comes."""
+        return self.state.kind == "anon" and not self.state.swapcache and self.course.act is not None
+
+    def chosen(self, low: int | None = None, high: int | None = None) -> Selection:
+        """Its runs in [low, high)."""
+        return Selection((self.number,), low, high, self.slotless)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the scans got: to the end, or to the last page that moved before memory ran out (``cursor``)."""
+
+    cursor: Position | None
+    nothing: bool
+    last_pass: int
+
+    def parts(self) -> list[tuple[int | None, int | None, int | None]]:
+        """(low, high, last pass that looked at them) of stretches of addresses; None: never looked at."""
+        if self.nothing:
+            return [(None, None, None)]
+        if self.cursor is None:
+            return [(None, None, self.last_pass)]
+        nr_pass, address = self.cursor
+        return [(None, address + 1, nr_pass), (address + 1, None, nr_pass - 1 if nr_pass else None)]
+
+    def before(self, position: Position) -> bool:
+        """Whether something at *position* was still done."""
+        return not self.nothing and (self.cursor is None or position <= self.cursor)
+
+
+class Line:
+    """
+    The movers, and the pages that fail for good, in (pass, address) order.
+
+    Rows are read only when an address is asked for: while memory lasts, counts are enough.
+    """
+
+    def __init__(self, conn: Connection, groups: Sequence[Group]) -> None:
+        self.conn = conn
+        self.moving = _by_pass(group for group in groups if group.course.moves)
+        self.failing = _by_pass(group for group in groups if not group.course.moves and not group.course.stuck)
+        self.movers = sum(group.pages for members in self.moving.values() for group in members)
+        self.sources = {group.source for group in groups}
+        self._indexes: dict[tuple[str, int, int | None], RunIndex] = {}
+
+    def index(self, which: Literal["moving", "failing"], nr_pass: int, source: int | None = None) -> RunIndex:
+        """The pages of one pass in address order; with *source* only those of that node."""
+        key = which, nr_pass, source
+        if key not in self._indexes:
+            members = (self.moving if which == "moving" else self.failing).get(nr_pass, [])
+            chosen = [group.chosen() for group in members if source in (None, group.source)]
+            self._indexes[key] = RunIndex(run for part in chosen for run in pagelist.runs(self.conn, part))
+        return self._indexes[key]
+
+    def freed(self, start: int, end: int) -> dict[int, int]:
+        """Pages by node that the movers of these ordinals leave behind."""
+        if len(self.sources) == 1:
+            return dict.fromkeys(self.sources, end - start)
+        return {nid: self._left_behind(end, nid) - self._left_behind(start, nid) for nid in self.sources}
+
+    def _left_behind(self, moved: int, source: int) -> int:
+        position = self.position(moved - 1)
+        if position is None:
+            return 0
+        last_pass, address = position
+        earlier = sum(self.index("moving", nr_pass, source).total for nr_pass in self.moving if nr_pass < last_pass)
+        return earlier + self.index("moving", last_pass, source).below(address + 1)
+
+    def position(self, ordinal: int) -> Position | None:
+        """Pass and address of a mover; None for -1, the one before the first."""
+        if ordinal < 0:
+            return None
+        for nr_pass, members in sorted(self.moving.items()):
+            nr = sum(group.pages for group in members)
+            if ordinal < nr:
+                return nr_pass, self.index("moving", nr_pass).address(ordinal)
+            ordinal -= nr
+        raise ValueError(ordinal)
+
+    def failed_before(self, moved: int) -> int:
+        """Pages that have failed for good when so many have moved and no target is left."""
+        position = self.position(moved - 1) if self.failing else None
+        if position is None:
+            return 0
+        last_pass, address = position
+        earlier = sum(g.pages for nr_pass, members in self.failing.items() if nr_pass < last_pass for g in members)
+        return earlier + self.index("failing", last_pass).below(address)
+
+
+def _by_pass(groups: Iterable[Group]) -> dict[int, list[Group]]:
+    found: dict[int, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.course.end or 0, []).append(group)
+    return found
+
+
+def page_state(row: StateRow) -> PageState:
+    """The rules' view of a gathered state."""
+    return PageState(
+        kind=row.kind,
+        method=row.method,
+        mapcount=row.mapcount,
+        swapcache=row.swapcache,
+        lock=row.lock,
+        writeback=row.writeback,
+        pin=row.pin,
+        area=row.area,
+        mlocked=row.mlocked,
+        parked=row.parked,
+    )

@@ -1,0 +1,123 @@
+"""Swap slots in a migration under V9: who finds one, who keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from migratectl.kernel.migrate import course
+from migratectl.kernel.swap import SlotPlan, What, plan_slots, slot_events
+from migratectl.operations.line import Bounds, Group, Reached
+from migratectl.runs import Run
+from migratectl.storage import holds, pagelist
+
+
+def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], SlotPlan | None]:
+    """
+    Give out swap slots: groups split into those that find one and those that do not; None: slots do not run out.
+
+    A page that moves in the pass in which it asks gives its slot back at once, so one free slot is enough for any
+    number of those.
+    """
+    asking = [group for group in groups if group.needs_slot]
+    areas = [(area.id, area.slots - area.used) for area in holds.swap_areas(conn)]
+    keeping = [group for group in asking if not group.course.moves or group.course.act != group.course.end]
+    wanted = sum(group.pages for group in keeping) + bool(asking)
+    first_free = next((free for _, free in areas if free), 0)
+    if first_free >= wanted:
+        return groups, None
+    plan = plan_slots(slot_events(_slot_runs(conn, groups, keeping)), areas)
+    return _without_slots(conn, groups, plan), plan
+
+
+def _slot_runs(
+    conn: Connection, groups: Sequence[Group], keeping: Sequence[Group]
+) -> Iterable[tuple[int, Run, What, int]]:
+    for group in keeping:
+        for run in pagelist.runs(conn, group.chosen()):
+            yield group.course.act or 0, run, "keep", 0
+            if group.course.moves:
+                yield group.course.end or 0, run, "return", 0
+    for group in groups:
+        if group.state.swapcache and group.course.moves:
+            for area, run in pagelist.cached_runs(conn, group.chosen()):
+                yield group.course.end or 0, run, "give", area
+
+
+def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) -> list[Group]:
+    """Cut the groups at the stretches where no slot was free; what lies in them fails there."""
+    found = []
+    for group in groups:
+        nr = 0
+        if group.needs_slot:
+            for low, high in _stretches(plan, group.course.act or 0):
+                for at in (low, high):
+                    if at is not None:
+                        pagelist.cut(conn, group.chosen(), at)
+                chosen = group.chosen(low, high)
+                nr += pagelist.total(conn, chosen)
+                pagelist.mark_slotless(conn, chosen)
+        if nr:
+            failing = course(group.state, modern=False, slot=False)
+            found.append(replace(group, course=failing, pages=nr, slotless=True))
+        if group.pages > nr:
+            found.append(replace(group, pages=group.pages - nr))
+    return found
+
+
+def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[Bounds]:
+    """The addresses [low, high) of one pass at which no slot was free."""
+    for start, end in plan.dry:
+        if start[0] <= nr_pass and (end is None or nr_pass <= end[0]):
+            low = start[1] if start[0] == nr_pass and start[1] else None
+            high = end[1] if end is not None and end[0] == nr_pass else None
+            yield low, high
+
+
+def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan | None, reached: Reached) -> int:
+    """Put pages that backed out after step 3 into the swap cache, as far as the scans got. How many that are."""
+    nr = 0
+    for group in groups:
+        kept = group.needs_slot and not group.slotless
+        if not kept or (group.course.moves and reached.cursor is None and not reached.nothing):
+            continue
+        for low, high, area in _kept_stretches(conn, group, plan):
+            for part_low, part_high in _acted(group, reached, low, high):
+                for at in (part_low, part_high):
+                    if at is not None:
+                        pagelist.cut(conn, group.chosen(), at)
+                chosen = group.chosen(part_low, part_high)
+                nr += pagelist.keep_swap_entry(conn, chosen, area)
+    return nr
+
+
+def _acted(group: Group, reached: Reached, low: int | None, high: int | None) -> Iterable[Bounds]:
+    """The part of [low, high) whose pages asked for their slot and then did not move."""
+    act, end = group.course.act or 0, group.course.end
+    for part_low, part_high, looked in reached.parts():
+        if looked is None or looked < act:
+            continue
+        if group.course.moves and end is not None and looked >= end:
+            continue
+        lowest = max((x for x in (low, part_low) if x is not None), default=None)
+        highest = min((x for x in (high, part_high) if x is not None), default=None)
+        if lowest is None or highest is None or lowest < highest:
+            yield lowest, highest
+
+
+def _kept_stretches(
+    conn: Connection, group: Group, plan: SlotPlan | None
+) -> Iterable[tuple[int | None, int | None, int]]:
+    """(low, high, swap area) of the slots that pages of a group got."""
+    if plan is None:
+        area = next(area.id for area in holds.swap_areas(conn) if area.used < area.slots)
+        yield None, None, area
+        return
+    kept = [(address, area) for nr_pass, address, area in plan.kept if nr_pass == group.course.act]
+    start = 0
+    for k in range(1, len(kept) + 1):
+        if k == len(kept) or kept[k][1] != kept[start][1]:
+            yield kept[start][0], kept[k][0] if k < len(kept) else None, kept[start][1]
+            start = k
