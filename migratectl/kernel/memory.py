@@ -42,9 +42,12 @@ def _between(group: Sequence[Run], start: int, end: int) -> list[Run]:
     holes: list[Run] = []
     for low, high in itertools.pairwise(borders):
         inside = [part for run in group if (part := run.between(low, high))]
+        if not inside:
+            holes.append(make_run(low, 1, high - low))
+            continue
         if any(part.step == 1 and part.nr_pages == high - low for part in inside):
             continue
-        period = math.lcm(*(run.step for run in group if run.start < high and run.last >= low)) if inside else 1
+        period = math.lcm(*(run.step for run in group if run.start < high and run.last >= low))
         taken = {
             residue
             for run in group

@@ -141,6 +141,7 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     importer = _Importer(conn, machine, call.clip, notes)
     rows = [row for pid in _pids(tree, call.pids) if (row := _import_process(importer, tree, pid, call)) is not None]
     importer.finish()
+    notes += [_of_many(sentence, sources) for sentence, sources in importer.common.items()]
     if in_use:
         _leave_to_others(conn, tree, in_use, importer.taken, notes)
     return {**node_rows(load_machine(conn), conn), "tasks": rows, "assumptions": notes}
@@ -269,13 +270,20 @@ def _import_process(importer: _Importer, tree: Tree, pid: int, call: ImportTree)
         maps=None if areas is None else parse_maps(areas, tree.where(f"proc/{pid}/maps")),
         strict=True,
     )
-    importer.notes += plan.assumptions
+    for note in plan.assumptions:
+        importer.common.setdefault(note.removeprefix(f"{source}: "), []).append(source)
     if info.locked_kib:
         importer.notes.append(
             f"{tree.where(f'proc/{pid}/status')}: {info.locked_kib} KiB are locked, not told where:"
             " none is taken as locked"
         )
     return importer.add_task(pid, info, plan, source)
+
+
+def _of_many(sentence: str, sources: list[str]) -> str:
+    """An assumption that was made for several texts, as one line."""
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return f"{sources[0]}{more}: {sentence}"
 
 
 def _cpu_by_pages(machine: Machine, cpuset: Cpuset, held: Mapping[int, int]) -> int:
@@ -398,7 +406,8 @@ def _elsewhere(group: Iterable[PlannedRun], pieces: Iterable[Piece]) -> int:
     for run in group:
         short[run.node] = short.get(run.node, 0) + run.nr_pages
     for piece in pieces:
-        short[piece.node] = short.get(piece.node, 0) - piece.run.nr_pages
+        node = piece.node or 0
+        short[node] = short.get(node, 0) - piece.run.nr_pages
     return sum(nr for nr in short.values() if nr > 0)
 
 
@@ -451,6 +460,7 @@ class _Importer:
         self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
         self.cpusets: dict[str, Cpuset] = {}
         self.taken: dict[int, int] = {}
+        self.common: dict[str, list[str]] = {}
 
     # ---- tasks
 
@@ -488,7 +498,7 @@ class _Importer:
 
     def _cpuset(self, info: ProcessInfo, source: str) -> Cpuset:
         """The cpuset of that path; made where it is missing, with the nodes that the task may use."""
-        path = info.cpuset or "/"
+        path = "/" + (info.cpuset or "").strip("/")
         if path not in self.cpusets:
             self.cpusets[path] = tasks.find_cpuset(self.conn, path) or self._new_cpuset(path, info.mems, source)
         return self.cpusets[path]
@@ -616,7 +626,7 @@ class _Importer:
             if found is None:
                 method = "buffer" if kind == "file" and name else "none"
                 found = imports.new_object(self.conn, kind, name, method, ino)
-            self.caches[identity] = Cache(self.conn, found)
+            self.caches[identity] = imports.load_cache(self.conn, found)
         return self.caches[identity]
 
     # ---- pages
@@ -663,7 +673,11 @@ class _Importer:
         """Cache pages: what the object has already gets another pte, the rest is new."""
         head = group[0]
         nr_pages = head.nr_pages if len(group) == 1 else sum(run.nr_pages for run in group)
-        had, fresh = cache.claim(Run(head.first + delta, head.step, nr_pages))
+        found, fresh = cache.claim(Run(head.first + delta, head.step, nr_pages))
+        had = [piece for piece in found if piece.node is not None]
+        if len(had) < len(found):
+            out = sum(piece.run.nr_pages for piece in found if piece.node is None)
+            space.drop("of files are swapped out in this state: left out", out)
         for piece in had:
             _join(piece, head.outside + 1)
         new: list[Piece] = []
@@ -677,7 +691,7 @@ class _Importer:
             space.elsewhere += _elsewhere(group, pieces)
         pte = space.mm, delta, int(head.dirty), int(writable)
         for piece in pieces:
-            space.count(piece.node, piece.run.nr_pages)
+            space.count(piece.node or 0, piece.run.nr_pages)
             piece.nr_ptes += 1
             piece.ptes.append(pte)
             if head.writeback and piece.writeback is None:

@@ -74,7 +74,7 @@ def _line(machine: Machine, vma: Vma, policy: Policy, found: AreaCounts, nodes: 
         number=0,
         address=vma.start * page_size,
         policy=policy,
-        file=vma.name if vma.kind in ("file", "shm") else None,
+        file=vma.name or None if vma.kind in ("file", "shm") else None,
         heap=bool(vma.flags & VM.HEAP),
         stack=bool(vma.flags & VM.STACK),
         huge=bool(vma.flags & VM.HUGETLB),

@@ -41,7 +41,9 @@ UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JO
  ON n.mapping = p.mapping AND n.next = p.first
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1 CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.first BETWEEN p.first + 1 AND p.first + {_WINDOW}
- AND n.count > 1 AND n.first - n.step = p.first"""
+ AND n.count > 1 AND n.first - n.step = p.first
+UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count > 1 CROSS JOIN pages n
+ ON n.mapping = p.mapping AND n.first = p.first - p.step AND n.count = 1"""
 
 
 @dataclass(slots=True)

@@ -98,7 +98,7 @@ class Piece:
 
     Args:
         run: Their indexes.
-        node: Where they are.
+        node: Where they are; None: swapped out.
         flags: Their page flags.
         outside: Mappers of each that are not in the state.
         area: Their swap area.
@@ -110,7 +110,7 @@ class Piece:
     """
 
     run: Run
-    node: int
+    node: int | None
     flags: int
     outside: int
     area: int | None = None
@@ -128,14 +128,15 @@ class Cache:
     Args:
         conn: The connection of the transaction.
         mapping: The object's row id.
+        pieces: The pages that it has.
     """
 
-    def __init__(self, conn: Connection, mapping: int) -> None:
+    def __init__(self, conn: Connection, mapping: int, pieces: Iterable[Piece] = ()) -> None:
         self.conn, self.mapping = conn, mapping
         self.dense: list[Piece] = []
         self.firsts: list[int] = []
         self.strided: list[Piece] = []
-        for piece in _load(conn, mapping):
+        for piece in pieces:
             self.add(piece)
 
     @property
@@ -263,10 +264,12 @@ class Cache:
         del self.firsts[at], self.dense[at]
 
 
-def _load(conn: Connection, mapping: int) -> list[Piece]:
+def load_cache(conn: Connection, mapping: int) -> Cache:
+    """The pages that an object has in the state."""
     query = """SELECT first, step, count, node, flags, outside, area, writeback, id,
- (SELECT count(*) FROM ptes t WHERE t.page = p.id) FROM pages p WHERE mapping = ? AND node IS NOT NULL"""
-    return [Piece(Run(*row[:3]), *row[3:]) for row in conn.exec_driver_sql(query, (mapping,))]
+ (SELECT count(*) FROM ptes t WHERE t.page = p.id) FROM pages p WHERE mapping = ?"""
+    rows = conn.exec_driver_sql(query, (mapping,))
+    return Cache(conn, mapping, [Piece(make_run(row[0], row[1], row[2]), *row[3:]) for row in rows])
 
 
 def common_pages(a: Run, b: Run) -> Run | None:
@@ -300,8 +303,12 @@ def _without(run: Run, common: Run) -> list[Run]:
 def write_caches(conn: Connection, caches: Iterable[Cache]) -> dict[int, int]:
     """Write what an import added to the pages of objects. New pages by node."""
     found = [(cache.mapping, piece) for cache in caches for piece in cache.pieces]
-    new = [(mapping, piece) for mapping, piece in found if piece.row is None]
-    rows = [NewPages(mapping, p.run, p.node, p.area, p.flags, p.writeback, p.outside) for mapping, p in new]
+    new = [(mapping, piece) for mapping, piece in found if piece.row is None and piece.node is not None]
+    rows = [
+        NewPages(mapping, p.run, p.node, p.area, p.flags, p.writeback, p.outside)
+        for mapping, p in new
+        if p.node is not None
+    ]
     for (_, piece), row in zip(new, insert_pages(conn, rows), strict=True):
         piece.row = row
     known = [piece for _, piece in found if piece.ptes and piece.row is not None]
@@ -318,6 +325,6 @@ def write_caches(conn: Connection, caches: Iterable[Cache]) -> dict[int, int]:
     insert_ptes(conn, sorted(ptes))  # in the order of the key, or else each row lands on another block
     hold_writeback(conn, [(p.row or 0, p.holder, p.writeback or 0) for p in known if p.holder is not None])
     added: dict[int, int] = {}
-    for _, piece in new:
-        added[piece.node] = added.get(piece.node, 0) + piece.run.nr_pages
+    for page in rows:
+        added[page.node] = added.get(page.node, 0) + page.run.nr_pages
     return added

@@ -536,14 +536,14 @@ class Model:
             raise Refused("EINVAL")
         task = self.task(pid)
         privileged = "sys_nice" in caller.caps
-        if task.mm is None:
+        if task.mm is None and not machine.modern:
             raise Refused("EINVAL")
         if not self.allowed(caller, task):
             raise Refused("EPERM")
         if not privileged and not asked <= machine.usable():  # the root cpuset has all usable nodes
             raise Refused("EPERM")
         tos = asked & machine.usable()
-        if not tos:
+        if not tos or task.mm is None:  # today's kernel looks for the address space last
             raise Refused("EINVAL")
         command = Command(machine, task.mm, caller.node, self.chunk)
         err = None
