@@ -17,17 +17,19 @@ def show_nodes_command(session: Session) -> int:
     return session.look(operations.show.show_nodes)
 
 
-@command("show tasks", "show tasks --json")
-def show_tasks_command(session: Session) -> int:
-    """Show the tasks."""
-    return session.look(operations.show.show_tasks)
-
-
-@command("show vmas", "show vmas 100")
+@command("show tasks", "show tasks 100 --json")
 @click.argument("pid", type=PID, required=False, metavar="[PID]")
-def show_vmas_command(session: Session, pid: int | None) -> int:
+def show_tasks_command(session: Session, pid: int | None) -> int:
+    """Show the tasks."""
+    return session.look(operations.show.show_tasks, pid)
+
+
+@command("show vmas", "show vmas 100", "show vmas 100 heap")
+@click.argument("pid", type=PID, required=False, metavar="[PID]")
+@click.argument("span", type=RANGE, required=False, metavar="[RANGE]")
+def show_vmas_command(session: Session, pid: int | None, span: Span | None) -> int:
     """Show the areas of one task or of all."""
-    return session.look(operations.show.show_vmas, pid)
+    return session.look(operations.show.show_vmas, pid, span)
 
 
 @command("show pages 100", "show pages 100 heap+16p --runs")

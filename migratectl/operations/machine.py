@@ -103,24 +103,34 @@ def whole_pages(size: Size, page_size: int, subject: str) -> int:
     return amount // page_size
 
 
-def resolve_span(conn: Connection, mm: int, span: Span, page_size: int, subject: str) -> tuple[int, int]:
+def resolve_span(
+    conn: Connection, mm: int, span: Span, page_size: int, subject: str, *, aligned: bool = False
+) -> tuple[int, int]:
     """
-    A range in pages [start, end), its length rounded up to whole pages.
+    The pages [start, end) that a range touches.
+
+    Args:
+        conn: The connection of the transaction.
+        mm: The address space.
+        span: The range.
+        page_size: Bytes a page.
+        subject: What an error is about.
+        aligned: The call demands that the start be aligned, as munmap(2) does.
 
     Raises:
-        InvalidArgument: The start is not aligned, or the end lies beyond the address space.
+        InvalidArgument: The start is not aligned though it must be, or the end lies beyond the address space.
         BadAddress: No area has that label, or it is shorter than the range.
     """
     if span.label is not None:
         return _within_label(conn, mm, span, page_size, subject)
     address = span.address or 0
-    if address % page_size:
+    if aligned and address % page_size:
         raise InvalidArgument(subject, f"{address:#x} is not aligned to pages of {page_size} bytes")
     length = span.end - address if span.end is not None else (span.length or Size(1, "p")).to_bytes(page_size)
     if address + length > ADDRESS_END:
         raise InvalidArgument(subject, f"{span} ends beyond the 64-bit address space")
     start = address // page_size
-    return start, start - (-length // page_size)
+    return start, -(-(address + length) // page_size) if length else start
 
 
 def _within_label(conn: Connection, mm: int, span: Span, page_size: int, subject: str) -> tuple[int, int]:

@@ -138,7 +138,7 @@ def munmap(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     machine = load_machine(conn)
     _, mm = find_mm(conn, pid)
     subject = f"pid {pid}"
-    start, end = resolve_span(conn, mm, span, machine.facts.page_size, subject)
+    start, end = resolve_span(conn, mm, span, machine.facts.page_size, subject, aligned=True)
     if start == end:
         raise InvalidArgument(subject, "length zero; give a range of at least one page")
     covered = carve(conn, mm, start, end)
@@ -205,7 +205,6 @@ def _lock(conn: Connection, pid: int, span: Span, *, locked: bool) -> dict[str, 
     if locked:
         _check_mlock(task.caps, subject)
     page_size = machine.facts.page_size
-    # mlock(2) rounds the start down itself; a range of the command line has whole pages already.
     start, end = resolve_span(conn, mm, span, page_size, subject)
     if start == end:
         return {"pid": pid, "return": 0, "errno": None, "pages": 0, "faults": Faults().counts()}

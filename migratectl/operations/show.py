@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from migratectl.linux.numa_maps import format_policy
 from migratectl.nodemask import Nodemask
-from migratectl.operations.machine import Machine, find_mm, load_machine, node_rows, resolve_span
+from migratectl.operations.machine import Machine, find_mm, find_task, load_machine, node_rows, resolve_span
 from migratectl.operations.tasks import task_list
 from migratectl.policy import Policy
 from migratectl.runs import Run, clusters, maximal_runs
-from migratectl.spans import Span
+from migratectl.spans import ADDRESS_END, Span
 from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
@@ -26,7 +26,7 @@ Look = tuple[str, int | None, tuple[str, ...], int]
 """State, node, flags and mapcount of a page: what a row of ``show pages`` shares."""
 
 _ABSENT: Final[Look] = ("absent", None, (), 0)
-_WHOLE: Final = Span(address=0, end=1 << 64)
+_WHOLE: Final = Span(address=0, end=ADDRESS_END)
 
 
 def show_nodes(conn: Connection) -> dict[str, Any]:
@@ -34,25 +34,33 @@ def show_nodes(conn: Connection) -> dict[str, Any]:
     return node_rows(load_machine(conn), conn)
 
 
-def show_tasks(conn: Connection) -> dict[str, Any]:
-    """The document of ``show tasks``: as ``task list``."""
-    return task_list(conn)
+def show_tasks(conn: Connection, pid: int | None) -> dict[str, Any]:
+    """The document of ``show tasks``: as ``task list``, or one task of it. Raises NoSuchProcess."""
+    if pid is not None:
+        find_task(conn, pid)
+    rows = task_list(conn)["tasks"]
+    return {"tasks": [row for row in rows if pid in (None, row["pid"])]}
 
 
-def show_vmas(conn: Connection, pid: int | None) -> dict[str, Any]:
+def show_vmas(conn: Connection, pid: int | None, span: Span | None) -> dict[str, Any]:
     """
-    The areas of one task, or of all, by pid and address.
+    The areas of one task, or of all, by pid and address; with a range those that share a page with it.
 
     Raises:
-        NoSuchProcess: No such task.
+        NoSuchProcess, InvalidArgument, BadAddress: No such task; a bad range.
     """
     machine = load_machine(conn)
+    start, end = 0, ADDRESS_END // machine.facts.page_size
     if pid is not None:
-        find_mm(conn, pid)
+        _, mm = find_mm(conn, pid)
+        start, end = resolve_span(conn, mm, span or _WHOLE, machine.facts.page_size, f"pid {pid}")
     rows = []
     for task in tasks.load(conn):
         if task.mm is not None and pid in (None, task.pid):
-            rows += [{"pid": task.pid, **_vma_row(conn, machine, task.mm, vma)} for vma in vmas.load(conn, task.mm)]
+            rows += [
+                {"pid": task.pid, **_vma_row(conn, machine, task.mm, vma)}
+                for vma in vmas.overlapping(conn, task.mm, start, end)
+            ]
     return {"pid": pid, "vmas": rows}
 
 
