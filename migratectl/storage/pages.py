@@ -342,7 +342,7 @@ class Freed:
 
 _IDLE = """FROM pages WHERE id IN (SELECT page FROM picked)
  AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id) AND pins = 0
- AND mapping IN (SELECT id FROM mappings WHERE kind IN ('anon', 'zero'))"""
+ AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) IN ('anon', 'zero')"""
 
 
 def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
