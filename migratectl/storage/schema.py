@@ -14,7 +14,6 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DatabaseError
 
 from migratectl.errors import StateFileError
-from migratectl.storage.tables import metadata
 
 REVISION: Final = "0001"
 """The newest Alembic revision; test_schema.py compares it with the scripts in ``migrations``."""
@@ -27,6 +26,8 @@ _VERSION_TABLE: Final = """CREATE TABLE alembic_version (
 
 def create(conn: Connection) -> None:
     """Make all tables and views in an empty database and stamp it with the newest revision."""
+    from migratectl.storage.tables import metadata  # noqa: PLC0415 -- costs each start, and only a new file needs it
+
     metadata.create_all(conn, checkfirst=False)
     conn.exec_driver_sql(_VERSION_TABLE)
     conn.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (REVISION,))
