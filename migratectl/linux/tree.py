@@ -25,6 +25,9 @@ MAX_TREE_BYTES: Final = 256 << 20
 
 MAX_MEMBERS: Final = 500_000
 
+BLOCK: Final = 1 << 16
+"""Bytes that are asked for at once; a buffer for the longest file costs more than most files have."""
+
 _DAMAGE: Final = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError)
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESRCH})
 
@@ -68,8 +71,9 @@ class DirectoryTree(Tree):
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-        super().__init__(str(root), self.root.name)
+        self.root = os.path.realpath(root)
+        self.folders: dict[str, str | None] = {}
+        super().__init__(str(root), os.path.basename(self.root))
 
     def read(self, name: str) -> str | None:
         """As Tree.read()."""
@@ -86,13 +90,28 @@ class DirectoryTree(Tree):
                 return []
             raise _unreadable(self.where(folder), error) from error
 
-    def _inside(self, name: str) -> Path | None:
-        """The real path of a name; None where there is none."""
-        try:
-            path = (self.root / _parts(name)).resolve(strict=True)
-        except (OSError, RuntimeError):
+    def _inside(self, name: str) -> str | None:
+        """The real path of a name; None where there is none. Its folder is made out once for all files in it."""
+        folder, _, last = _inner(name).rpartition("/")
+        if folder not in self.folders:
+            self.folders[folder] = self._real(folder)
+        above = self.folders[folder]
+        if above is None:
             return None
-        if not path.is_relative_to(self.root):
+        path = os.path.join(above, last)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            return None
+        return self._real(name) if stat.S_ISLNK(mode) else path
+
+    def _real(self, name: str) -> str | None:
+        """A path without links; None where there is none."""
+        try:
+            path = os.path.realpath(os.path.join(self.root, name), strict=True)
+        except OSError:
+            return None
+        if os.path.commonpath((self.root, path)) != self.root:
             raise InputFileError(f"{self.where(name)}: a link out of the tree; copy the tree with its links resolved")
         return path
 
@@ -116,12 +135,12 @@ class ArchiveTree(Tree):
 
     def read(self, name: str) -> str | None:
         """As Tree.read()."""
-        data = self.files.get(str(_parts(name)))
+        data = self.files.get(_inner(name))
         return None if data is None else _decode(data)
 
     def names(self, folder: str) -> list[str]:
         """As Tree.names()."""
-        return sorted(self.folders.get(str(_parts(folder)), ()))
+        return sorted(self.folders.get(_inner(folder), ()))
 
     def _enter(self, name: str) -> None:
         path = PurePosixPath(name)
@@ -163,23 +182,26 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _parts(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
+def _inner(name: str) -> str:
+    """A name in its shortest form, which does not lead out of the tree."""
+    if name.startswith("/") or "\0" in name or (".." in name and ".." in name.split("/")):
         raise InputFileError(f"{name!r}: not a name inside a tree")
-    return path
+    return os.path.normpath(name)
 
 
 def _decode(data: bytes) -> str:
     return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
-def _read_regular(path: Path, where: str) -> str | None:
+def _read_regular(path: str | Path, where: str) -> str | None:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputFileError(f"{where}: not a regular file")
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = _read_bytes(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         if error.errno in _GONE:
             return None
@@ -187,6 +209,16 @@ def _read_regular(path: Path, where: str) -> str | None:
     if len(data) > MAX_FILE_BYTES:
         raise InputFileError(f"{where}: longer than {MAX_FILE_BYTES >> 20} MiB, which no such file is")
     return _decode(data)
+
+
+def _read_bytes(handle: int) -> bytes:
+    """All bytes of a file, which may tell no size, or the first of them beyond MAX_FILE_BYTES."""
+    parts: list[bytes] = []
+    total = 0
+    while total <= MAX_FILE_BYTES and (block := os.read(handle, BLOCK)):
+        parts.append(block)
+        total += len(block)
+    return b"".join(parts)
 
 
 def _unreadable(where: str, error: OSError) -> InputFileError:

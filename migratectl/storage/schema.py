@@ -73,6 +73,8 @@ def upgrade(conn: Connection, target: str = REVISION) -> None:
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
+    from migratectl.storage.tables import metadata  # noqa: PLC0415
+
     config = Config(attributes={"connection": conn, "target_metadata": metadata})
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
