@@ -1,0 +1,151 @@
+"""What a fault needs (semantics.md 6.1, 6.3): absent pages, demand by interleave position, pieces; against sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migratectl.kernel.memory import absent, demand_by_class, placed_pieces
+from migratectl.kernel.mempolicy import INDEX_BITS, Choice, interleave_nid, policy_zonelists
+from migratectl.kernel.page_alloc import Stage, place_faults
+from migratectl.nodemask import Nodemask
+from migratectl.policy import Policy
+from migratectl.runs import Run, make_run
+from migratectl.uapi import Mode
+
+RUNS = st.builds(make_run, st.integers(0, 60), st.integers(1, 9), st.integers(1, 12))
+
+
+def pages(runs: Iterable[Run]) -> list[int]:
+    """The page numbers, spelt out."""
+    return [run.start + k * run.step for run in runs for k in range(run.nr_pages)]
+
+
+@st.composite
+def disjoint(draw: st.DrawFn) -> list[Run]:
+    """Runs that share no page, some between one another."""
+    taken: set[int] = set()
+    chosen: list[Run] = []
+    for run in draw(st.lists(RUNS, max_size=10)):
+        if taken.isdisjoint(pages([run])):
+            taken.update(pages([run]))
+            chosen.append(run)
+    return chosen
+
+
+# ---- absent pages --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(disjoint(), st.integers(0, 70), st.integers(1, 80))
+def test_absent_is_the_complement(runs: list[Run], start: int, size: int) -> None:
+    """Also for runs that reach beyond the range; every hole is found once."""
+    end = start + size
+    near = [run for run in runs if run.start < end and run.last >= start]
+    holes = absent(start, end, near)
+    assert sorted(pages(holes)) == sorted(set(range(start, end)) - set(pages(near)))
+    assert all(run.nr_pages > 1 or run.step == 1 for run in holes)
+
+
+@pytest.mark.parametrize(
+    ("present", "holes"),
+    [
+        ([], [Run(0, 1, 12)]),
+        ([Run(0, 1, 12)], []),
+        ([Run(4, 1, 2)], [Run(0, 1, 4), Run(6, 1, 6)]),
+        ([Run(0, 2, 6)], [Run(1, 2, 5), Run(11, 1, 1)]),
+        ([Run(0, 3, 4), Run(1, 3, 4)], [Run(2, 3, 3), Run(11, 1, 1)]),
+        ([Run(0, 11, 2), Run(2, 1, 2), Run(6, 1, 2)], [Run(1, 1, 1), Run(4, 1, 2), Run(8, 1, 3)]),
+    ],
+    ids=str,
+)
+def test_examples_of_absent_pages(present: list[Run], holes: list[Run]) -> None:
+    assert sorted(pages(absent(0, 12, present))) == sorted(pages(holes))
+
+
+def test_holes_of_a_large_interleaved_area_are_runs() -> None:
+    """Seven of eight residues are present over 2^40 pages: one strided hole, and what is behind the last page."""
+    nr = 1 << 40
+    present = [Run(k, 8, nr) for k in range(8) if k != 3]
+    holes = absent(0, 8 * nr, present)
+    assert sum(run.nr_pages for run in holes) == nr
+    assert len(holes) <= 3
+    assert {run.start % 8 for run in holes} == {3}
+
+
+# ---- demand by interleave position ---------------------------------------------------------------------------------
+
+NODES = Nodemask([0, 3, 5, 6])
+FALLBACK = {nid: (nid, *sorted({0, 3, 5, 6} - {nid})) for nid in (0, 3, 5, 6)}
+
+
+def choice_of(nr: int) -> Choice:
+    """An interleave set of the first *nr* nodes."""
+    policy = Policy(Mode.INTERLEAVE, Nodemask(list(NODES)[:nr]))
+    return policy_zonelists(policy, 0, FALLBACK, NODES, modern=False)
+
+
+DELTAS = st.sampled_from([0, 1, -7, 1000, INDEX_BITS - 30, 2 * INDEX_BITS - 61, INDEX_BITS + 3])
+
+
+@settings(max_examples=50)
+@given(disjoint(), DELTAS, st.integers(1, 4))
+def test_demand_is_divided_by_the_page_index(runs: list[Run], delta: int, nr: int) -> None:
+    """Position (index mod 2^32) mod n, the index being address plus delta; also where it passes 2^32."""
+    delta = max(delta, -min((run.start for run in runs), default=0))
+    classes = demand_by_class(runs, delta, choice_of(nr))
+    assert len(classes) == nr
+    for number, index in enumerate(classes):
+        found = sorted(index.address(k) for k in range(index.total))
+        assert found == sorted(page for page in pages(runs) if (page + delta) % INDEX_BITS % nr == number)
+
+
+@settings(max_examples=50)
+@given(disjoint(), DELTAS, st.integers(1, 4))
+def test_the_division_agrees_with_the_policy(runs: list[Run], delta: int, nr: int) -> None:
+    """The list that serves an address begins with the node that offset_il_node() names."""
+    delta = max(delta, -min((run.start for run in runs), default=0))
+    choice = choice_of(nr)
+    policy = Policy(Mode.INTERLEAVE, Nodemask(list(NODES)[:nr]))
+    for number, index in enumerate(demand_by_class(runs, delta, choice)):
+        for page in (index.address(k) for k in range(index.total)):
+            assert choice.zonelists[number][0] == interleave_nid(policy, page + delta)
+
+
+def test_a_whole_area_is_one_run_a_node() -> None:
+    """2^34 pages over 4 nodes: four classes of one strided run each (2^32 is a multiple of 4)."""
+    classes = demand_by_class([Run(0, 1, 1 << 31)], 0, choice_of(4))
+    assert [index.strided for index in classes] == [[Run(k, 4, 1 << 29)] for k in range(4)]
+
+
+# ---- pieces --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(disjoint(), DELTAS, st.integers(1, 4), st.lists(st.integers(0, 15), min_size=4, max_size=4))
+def test_pieces_are_the_placed_pages(runs: list[Run], delta: int, nr: int, room: list[int]) -> None:
+    """Each page that got memory is in one piece, with the node of its class and stage; the others are in none."""
+    delta = max(delta, -min((run.start for run in runs), default=0))
+    choice = choice_of(nr)
+    demand = demand_by_class(runs, delta, choice)
+    stages, stopped = place_faults(demand, choice.zonelists, dict(zip(NODES, room, strict=True)))
+    pieces = placed_pieces(runs, delta, nr, stages)
+    found = {page: nid for run, nid in pieces for page in pages([run])}
+    assert len(found) == sum(run.nr_pages for run, _ in pieces), "a page in two pieces"
+    wanted = {}
+    for stage in stages:
+        for page in pages(runs):
+            if stage.start <= page < stage.end:
+                wanted[page] = stage.nodes[(page + delta) % INDEX_BITS % nr]
+    assert found == wanted
+    assert set(found) == {page for page in pages(runs) if stopped is None or page < stopped}
+    assert all(run.nr_pages > 1 or run.step == 1 for run, _ in pieces)
+
+
+def test_a_stretch_from_one_node_stays_whole() -> None:
+    """Both positions get their pages from node 5: the run is not dealt."""
+    assert placed_pieces([Run(0, 1, 9)], 0, 2, [Stage(0, 9, (5, 5))]) == [(Run(0, 1, 9), 5)]
+    assert placed_pieces([Run(0, 1, 9)], 0, 2, [Stage(0, 9, (5, 6))]) == [(Run(0, 2, 5), 5), (Run(1, 2, 4), 6)]

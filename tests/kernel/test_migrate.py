@@ -1,0 +1,333 @@
+"""Selection (semantics.md 2.1), the passes (2.2, 2.7), outcomes (2.6), counts (1.6), B8, B9 and today's kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migratectl.kernel.migrate import (
+    FIRST_BLOCKING_PASS,
+    LAST_PASS,
+    UNSEEN,
+    Attempt,
+    Course,
+    PageState,
+    attempt,
+    attempt_modern,
+    course,
+    lock_page,
+    migrate_page_remove_references,
+    page_count,
+    skip_reason,
+    writeback_over,
+)
+from migratectl.uapi import MF, NEVER
+
+# ---- 1.6: references -----------------------------------------------------------------------------------------------
+
+COUNTS = {
+    "anon resting": ({}, 0),
+    "anon isolated": ({"isolated": True}, 1),
+    "anon isolated after add_to_swap": ({"cached": True, "isolated": True}, 2),
+    "anon in swap cache, resting": ({"cached": True}, 1),
+    "file without buffers, resting": ({"cached": True}, 1),
+    "file without buffers, isolated": ({"cached": True, "isolated": True}, 2),
+    "file with buffers, resting": ({"cached": True, "buffers": True}, 2),
+    "file with buffers, isolated": ({"cached": True, "buffers": True, "isolated": True}, 3),
+    "pinned once by direct IO": ({"cached": True, "buffers": True, "isolated": True, "extra": 1}, 4),
+    "orphan with a ring, isolated": ({"buffers": True, "isolated": True}, 2),
+}
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 7])
+@pytest.mark.parametrize(("held", "more"), COUNTS.values(), ids=COUNTS)
+def test_worked_counts(held: dict[str, int], more: int, k: int) -> None:
+    """The table of semantics.md 1.6: k ptes and *more* references."""
+    assert page_count(k, **({"cached": False} | held)) == k + more  # type: ignore[arg-type]
+
+
+# ---- 2.1: selection ------------------------------------------------------------------------------------------------
+
+SKIPS = {
+    "mapped once, MOVE": (PageState(), MF.MOVE, None, None),
+    "mapped twice, MOVE": (PageState(mapcount=2), MF.MOVE, "shared", "shared"),
+    "mapped twice, MOVE_ALL": (PageState(mapcount=2), MF.MOVE_ALL, None, None),
+    "file mapped once, MOVE": (PageState(kind="file"), MF.MOVE, None, None),
+    "file mapped by many, MOVE": (PageState(kind="file", mapcount=9), MF.MOVE, "shared", "shared"),
+    "parked, MOVE": (PageState(parked=True), MF.MOVE, "off-lru", "off-lru"),
+    "parked, MOVE_ALL": (PageState(parked=True), MF.MOVE_ALL, "off-lru", "off-lru"),
+    "parked and shared: the selection comes before isolation": (
+        PageState(parked=True, mapcount=2),
+        MF.MOVE,
+        "shared",
+        "shared",
+    ),
+    "locked area": (PageState(area="vma-locked"), MF.MOVE_ALL, "vma-locked", None),
+    "locked area and shared: the area comes first": (
+        PageState(area="vma-locked", mapcount=2),
+        MF.MOVE,
+        "vma-locked",
+        "shared",
+    ),
+    "IO area": (PageState(area="vma-io"), MF.MOVE_ALL, "vma-io", "vma-io"),
+    "raw area": (PageState(area="vma-pfnmap"), MF.MOVE_ALL, "vma-pfnmap", "vma-pfnmap"),
+    "huge area": (PageState(area="vma-hugetlb"), MF.MOVE_ALL, "vma-hugetlb", "vma-hugetlb"),
+    "reserved area": (PageState(area="vma-reserved"), MF.MOVE_ALL, "vma-reserved", "vma-reserved"),
+    "zero page": (PageState(kind="zero"), MF.MOVE, "reserved-page", "reserved-page"),
+    "zero page of many, MOVE_ALL": (PageState(kind="zero", mapcount=3), MF.MOVE_ALL, "reserved-page", "reserved-page"),
+    "zero page of a locked area": (PageState(kind="zero", area="vma-locked"), MF.MOVE_ALL, UNSEEN, "reserved-page"),
+    "zero page of an IO area": (PageState(kind="zero", area="vma-io"), MF.MOVE_ALL, UNSEEN, UNSEEN),
+    "locked page": (PageState(lock=NEVER), MF.MOVE, None, None),
+    "pinned page": (PageState(pin=NEVER), MF.MOVE, None, None),
+    "mlocked by another task": (PageState(mapcount=2, mlocked=True), MF.MOVE_ALL, None, None),
+}
+
+
+@pytest.mark.parametrize(("state", "flags", "v9", "modern"), SKIPS.values(), ids=SKIPS)
+def test_why_a_page_is_no_candidate(state: PageState, flags: MF, v9: str | None, modern: str | None) -> None:
+    """What stops a page later (locks, pins) does not stop it here; today's kernel looks into locked areas."""
+    assert skip_reason(state, flags, modern=False) == v9
+    assert skip_reason(state, flags, modern=True) == modern
+
+
+# ---- 2.2: the passes -----------------------------------------------------------------------------------------------
+
+RELEASES = [*range(11), NEVER]
+
+
+def name(release: int | None) -> str:
+    """For test ids."""
+    return "never" if release == NEVER else str(release)
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=name)
+def test_the_pass_in_which_a_locked_page_moves(release: int) -> None:
+    """Tried in 0, 1, 2; waited for from 3 on, which ends every wait for a holder that ever lets go."""
+    found = course(PageState(lock=release), modern=False)
+    if release == NEVER:
+        assert found == Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1))
+        assert (found.moves, found.stuck) == (False, True)
+    else:
+        assert found == Course(min(release, 3), min(release, 3), Attempt("moved"))
+        assert (found.moves, found.stuck) == (True, False)
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=name)
+def test_the_pass_in_which_a_page_under_writeback_moves(release: int) -> None:
+    """Skipped in pass 0, waited for from pass 1 on."""
+    found = course(PageState(kind="file", writeback=release), modern=False)
+    if release == NEVER:
+        assert found == Course(None, None, Attempt("retry", "busy-writeback", "EAGAIN", step=2))
+    else:
+        assert (found.end, found.last) == (min(release, 1), Attempt("moved"))
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=name)
+@pytest.mark.parametrize("kind", ["anon", "file"])
+def test_the_pass_in_which_a_pinned_page_moves(kind: str, release: int) -> None:
+    """Nobody waits for a reference: the test is made in each pass. An anonymous page keeps its swap entry."""
+    found = course(PageState(kind=kind, pin=release), modern=False)
+    if release == NEVER:
+        assert found == Course(0, None, Attempt("retry", "pinned", "EAGAIN", step=7, swap_entry=kind == "anon"))
+    else:
+        assert found == Course(0, release, Attempt("moved"))
+
+
+COMBINED = {
+    "locked to 2, pinned to 1: the lock decides": (PageState(lock=2, pin=1), 2, 2),
+    "locked to 2, pinned to 6: the pin decides": (PageState(lock=2, pin=6), 2, 6),
+    "locked to 8 is had by waiting in 3, pinned to 5": (PageState(lock=8, pin=5), 3, 5),
+    "locked to 8, pinned to 2: waited for until it moves": (PageState(lock=8, pin=2), 3, 3),
+    "writeback to 10 and locked to 1": (PageState(kind="file", lock=1, writeback=10), 1, 1),
+    "writeback to 10 and pinned to 10": (PageState(kind="file", writeback=10, pin=10), 1, 10),
+    "lock of pass 0, pin of pass 0": (PageState(lock=0, pin=0), 0, 0),
+}
+
+
+@pytest.mark.parametrize(("state", "act", "end"), COMBINED.values(), ids=COMBINED)
+def test_what_stands_together_in_the_way(state: PageState, act: int, end: int) -> None:
+    assert course(state, modern=False) == Course(act, end, Attempt("moved"))
+
+
+FOREVER = {
+    "locked and pinned: the lock is met first": (
+        PageState(lock=NEVER, pin=NEVER),
+        Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1)),
+    ),
+    "locked and under writeback": (
+        PageState(kind="file", lock=NEVER, writeback=NEVER),
+        Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1)),
+    ),
+    "writeback and pinned": (
+        PageState(kind="file", writeback=NEVER, pin=NEVER),
+        Course(None, None, Attempt("retry", "busy-writeback", "EAGAIN", step=2)),
+    ),
+    "locked to 9, pinned for ever: from pass 3 on it is the pin": (
+        PageState(lock=9, pin=NEVER),
+        Course(3, None, Attempt("retry", "pinned", "EAGAIN", step=7, swap_entry=True)),
+    ),
+    "pinned for ever and mlocked: the count test comes first (2.6)": (
+        PageState(mapcount=2, pin=NEVER, mlocked=True),
+        Course(0, None, Attempt("retry", "pinned", "EAGAIN", step=7, swap_entry=True)),
+    ),
+    "pinned to 4 and mlocked: fails for good when the pin goes": (
+        PageState(mapcount=2, pin=4, mlocked=True),
+        Course(0, 4, Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=True)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("state", "wanted"), FOREVER.values(), ids=FOREVER)
+def test_what_never_lets_a_page_go(state: PageState, wanted: Course) -> None:
+    """The reason is that of the last scan, in the order of the twenty steps."""
+    assert course(state, modern=False) == wanted
+
+
+def test_eleven_passes_then_and_ten_today() -> None:
+    """0 to 10: the counter is tested before it is increased. 0 to 9 in a 6.x kernel."""
+    assert LAST_PASS == {False: 10, True: 9}
+    assert FIRST_BLOCKING_PASS == 3
+    assert course(PageState(pin=10), modern=False).end == 10
+    assert course(PageState(pin=11), modern=False).stuck
+    assert course(PageState(pin=9), modern=True).end == 9
+    assert course(PageState(pin=10), modern=True).stuck
+    assert LAST_PASS[False] < NEVER
+
+
+@pytest.mark.parametrize("nr_pass", range(11))
+def test_trying_and_waiting_for_a_lock(nr_pass: int) -> None:
+    """2.7: a trylock is had when the pass is the release pass or later; a wait ends unless it never would."""
+    assert lock_page(PageState(), nr_pass)
+    assert not lock_page(PageState(lock=NEVER), nr_pass)
+    for release in range(11):
+        assert lock_page(PageState(lock=release), nr_pass) == (nr_pass >= 3 or nr_pass >= release)
+
+
+@pytest.mark.parametrize("nr_pass", range(11))
+def test_waiting_for_writeback(nr_pass: int) -> None:
+    assert writeback_over(PageState(), nr_pass)
+    assert not writeback_over(PageState(writeback=NEVER), nr_pass)
+    for release in range(11):
+        state = PageState(writeback=release)
+        assert writeback_over(state, nr_pass) == (nr_pass >= 1 or release == 0)
+        assert writeback_over(state, nr_pass, modern=True) == (nr_pass >= 3 or nr_pass >= release)
+
+
+# ---- single outcomes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nr_pass", range(11))
+def test_a_free_page_moves_in_every_pass(nr_pass: int) -> None:
+    assert attempt(PageState(), nr_pass) == Attempt("moved")
+    assert attempt_modern(PageState(), min(nr_pass, 9)) == Attempt("moved")
+
+
+def test_mlocked_elsewhere_fails_for_good_at_first_sight() -> None:
+    """B8: permanent EPERM before a pte goes; an anonymous page keeps the swap entry of step 3."""
+    anon = course(PageState(mapcount=2, mlocked=True), modern=False)
+    assert anon == Course(0, 0, Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=True))
+    file = course(PageState(kind="file", mapcount=2, mlocked=True), modern=False)
+    assert file == Course(0, 0, Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=False))
+
+
+def test_an_mlocked_mapping_is_no_obstacle_today() -> None:
+    assert course(PageState(mapcount=2, mlocked=True), modern=True) == Course(0, 0, Attempt("moved"))
+
+
+def test_without_a_swap_slot_an_anonymous_page_fails_for_good() -> None:
+    """B9: ENOMEM at step 3, at once, nothing left behind; not retried."""
+    found = course(PageState(), modern=False, slot=False)
+    assert found == Course(0, 0, Attempt("failed", "no-swap", "ENOMEM", step=3, swap_entry=False))
+
+
+NO_SLOT_NEEDED = {
+    "in the swap cache already": PageState(swapcache=True),
+    "file": PageState(kind="file"),
+    "shared memory with a method": PageState(kind="shm"),
+}
+
+
+@pytest.mark.parametrize("state", NO_SLOT_NEEDED.values(), ids=NO_SLOT_NEEDED)
+def test_who_needs_no_slot(state: PageState) -> None:
+    assert course(state, modern=False, slot=False) == Course(0, 0, Attempt("moved"))
+
+
+def test_today_nobody_needs_a_slot() -> None:
+    assert course(PageState(), modern=True, slot=False) == Course(0, 0, Attempt("moved"))
+
+
+@pytest.mark.parametrize("release", [0, 1, 2, 3, 7])
+def test_the_slot_is_asked_for_in_the_pass_that_gets_the_lock(release: int) -> None:
+    """Step 3 comes after steps 1 and 2: a page that waits for its lock has asked for nothing yet."""
+    found = course(PageState(lock=release), modern=False, slot=False)
+    assert found.act == found.end == min(release, 3)
+    assert found.last.reason == "no-swap"
+
+
+def test_a_page_that_is_never_unlocked_never_asks_for_a_slot() -> None:
+    found = course(PageState(lock=NEVER), modern=False, slot=False)
+    assert found == Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1))
+
+
+def test_a_method_that_refuses_fails_for_good() -> None:
+    wanted = Course(0, 0, Attempt("failed", "fs-refuses", "EIO", step=5))
+    assert course(PageState(kind="file", method="fail"), modern=False) == wanted
+    assert course(PageState(kind="file", method="fail"), modern=True) == wanted
+
+
+def test_a_ring_of_buffers_is_one_reference() -> None:
+    """nr_refs 3 allows for it; what is beyond is a pin."""
+    assert migrate_page_remove_references(PageState(kind="file"), 0, nr_refs=3) == Attempt("moved")
+    pinned = migrate_page_remove_references(PageState(kind="file", pin=NEVER), 0, nr_refs=3)
+    assert pinned == Attempt("retry", "pinned", "EAGAIN", step=7)
+
+
+@pytest.mark.parametrize("release", [*range(10), NEVER], ids=name)
+def test_locks_writeback_and_pins_of_a_modern_kernel(release: int) -> None:
+    """Locks and writeback are waited for from pass 3 on; nothing stays behind."""
+    waits = None if release == NEVER else min(release, 3)
+    assert course(PageState(lock=release), modern=True).end == waits
+    assert course(PageState(kind="file", writeback=release), modern=True).end == waits
+    pinned = course(PageState(pin=release), modern=True)
+    assert pinned.end == (None if release == NEVER else release)
+    assert not pinned.last.swap_entry
+
+
+STATES = st.builds(
+    PageState,
+    kind=st.sampled_from(["anon", "file", "shm"]),
+    method=st.sampled_from(["page", "buffer", "fail"]),
+    mapcount=st.integers(0, 4),
+    swapcache=st.booleans(),
+    lock=st.none() | st.sampled_from(RELEASES),
+    writeback=st.none() | st.sampled_from(RELEASES),
+    pin=st.none() | st.sampled_from(RELEASES),
+    mlocked=st.booleans(),
+)
+
+
+@given(STATES, st.booleans(), st.booleans())
+def test_a_course_is_its_attempts_one_after_the_other(state: PageState, modern: bool, slot: bool) -> None:
+    """Every pass before the end is a retry; the pass of the end decides; success leaves no reason."""
+    found = course(state, modern=modern, slot=slot)
+    last = LAST_PASS[modern] if found.end is None else found.end
+    for nr_pass in range(last + 1):
+        step = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot)
+        busy = step.reason in ("busy-locked", "busy-writeback")
+        assert (found.act is None or nr_pass < found.act) == busy
+        assert (step.outcome == "retry") == (nr_pass != found.end)
+    assert step == found.last
+    assert found.moves == (found.last == Attempt("moved"))
+    assert found.moves or (found.last.reason and found.last.errno)
+    assert found.stuck == (found.last.errno == "EAGAIN")
+
+
+@given(STATES)
+def test_a_mapcount_alone_stops_nothing(state: PageState) -> None:
+    """The count grows with the ptes, so the test is exactly whether somebody else holds a reference."""
+    for modern in (False, True):
+        results = {course(replace(state, mapcount=k), modern=modern) for k in range(5)}
+        assert len(results) == 1

@@ -1,0 +1,97 @@
+"""Node sets: what is read, what is printed, and the algebra of sets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migratectl.nodemask import NO_NODES, Nodemask
+
+SETS = st.frozensets(st.integers(0, 130), max_size=20)
+
+READ = {
+    "": set(),
+    "0": {0},
+    "1023": {1023},
+    "0-2": {0, 1, 2},
+    "3-3": {3},
+    "0-1,4": {0, 1, 4},
+    "7,9,12-13": {7, 9, 12, 13},
+    "5,0-2": {0, 1, 2, 5},
+    "0-3,2-5": {0, 1, 2, 3, 4, 5},
+    "1,1,1": {1},
+}
+PRINTED = {
+    "": set(),
+    "0": {0},
+    "0-1": {0, 1},
+    "0-2,5": {0, 1, 2, 5},
+    "0,2,4": {0, 2, 4},
+    "63-65,1023": {63, 64, 65, 1023},
+}
+
+
+@pytest.mark.parametrize(("text", "members"), READ.items())
+def test_a_list_is_read(text: str, members: set[int]) -> None:
+    assert set(Nodemask.parse(text)) == members
+
+
+@pytest.mark.parametrize(("text", "members"), PRINTED.items())
+def test_a_set_is_printed_as_the_kernel_does(text: str, members: set[int]) -> None:
+    """Ranges for neighbours, also for two; ascending; nothing for nothing."""
+    assert str(Nodemask(members)) == text
+
+
+NO_LISTS = ["-", "1-", "-1", "a", "1,,2", ",1", "1,", "1 2", " 1", "0x1", "1-2-3", "\u00b2", "\u0661", "+1"]
+
+
+@pytest.mark.parametrize("text", NO_LISTS)
+def test_what_is_no_list_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a list"):
+        Nodemask.parse(text)
+
+
+def test_a_backward_range_is_refused_with_a_remedy() -> None:
+    with pytest.raises(ValueError, match="write it as 1-3"):
+        Nodemask.parse("3-1")
+
+
+def test_a_huge_range_is_refused_before_it_is_made() -> None:
+    with pytest.raises(ValueError, match="far beyond"):
+        Nodemask.parse("0-99999999999999")
+
+
+@settings(max_examples=50)
+@given(SETS)
+def test_text_and_set_are_two_forms_of_one_thing(members: frozenset[int]) -> None:
+    mask = Nodemask(members)
+    assert Nodemask.parse(str(mask)) == mask
+    assert list(mask) == sorted(members)
+    assert len(mask) == len(members)
+    assert bool(mask) == bool(members)
+    assert Nodemask.of_bits(sum(1 << nid for nid in members)) == mask
+
+
+@settings(max_examples=50)
+@given(SETS, SETS)
+def test_the_algebra_is_that_of_sets(a: frozenset[int], b: frozenset[int]) -> None:
+    one, two = Nodemask(a), Nodemask(b)
+    assert set(one & two) == a & b
+    assert set(one | two) == a | b
+    assert set(one - two) == a - b
+    assert (one <= two) == (a <= b)
+    assert (one == two) == (a == b)
+    assert hash(one | two) == hash(two | one)
+    assert all((nid in one) == (nid in a) for nid in range(135))
+
+
+def test_the_empty_set_is_empty() -> None:
+    assert not NO_NODES
+    assert list(NO_NODES) == []
+    assert 0 not in NO_NODES
+
+
+def test_a_mask_is_no_other_type() -> None:
+    assert Nodemask([1]) != {1}
+    assert repr(Nodemask([0, 1, 4])) == "Nodemask.parse('0-1,4')"
