@@ -243,15 +243,14 @@ def place_targets(
             allocations.add(first, nid, count)
             if at < moved + used and (not segments or segments[-1][1] != nid):
                 segments.append((at, nid))
-            unused = max(at + count - (moved + used), 0)
-            left[nid] += min(unused, count)
             at += count
-        for nid, count in freed(moved, moved + used).items() if used else ():
+        if used < nr:  # unused targets end the loop, and the list
+            moved += used
+            break
+        for nid, count in freed(moved, moved + used).items():
             if nid in left:
                 left[nid] += count
         moved += used
-        if used < nr:
-            break
     return Placement(tuple(segments), moved, allocations, out_of_memory=False)
 
 
