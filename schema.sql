@@ -265,6 +265,8 @@ CREATE UNIQUE INDEX swap_areas_name ON swap_areas (name);
 
 CREATE INDEX tasks_mm ON tasks (mm);
 
+CREATE INDEX vmas_mapping ON vmas (mapping);
+
 CREATE VIEW task_nodes AS
 SELECT t.pid AS pid, t.name AS name, p.node AS node, sum(p.count) AS pages
 FROM tasks t CROSS JOIN ptes e ON e.mm = t.mm CROSS JOIN pages p ON p.id = e.page

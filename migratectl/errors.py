@@ -43,12 +43,6 @@ class NoSuchProcess(KernelError):
     errno_name = "ESRCH"
 
 
-class InputOutputError(KernelError):
-    """EIO."""
-
-    errno_name = "EIO"
-
-
 class OutOfMemory(KernelError):
     """ENOMEM, where nothing was done."""
 
@@ -89,12 +83,6 @@ class InvalidArgument(KernelError):
     """EINVAL."""
 
     errno_name = "EINVAL"
-
-
-class NoSpace(KernelError):
-    """ENOSPC: a cpuset without nodes or CPUs."""
-
-    errno_name = "ENOSPC"
 
 
 class NotModelled(KernelError):

@@ -69,7 +69,7 @@ class Nodemask:
         return self.bits != 0
 
     def __contains__(self, nid: int) -> bool:
-        return bool(self.bits >> nid & 1)
+        return nid >= 0 and bool(self.bits >> nid & 1)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Nodemask) and self.bits == other.bits

@@ -1,4 +1,4 @@
-"""The README says what the program does: its generated parts are the program's own output, and every command is there."""
+"""The README says what the program does: its generated parts are the program's output, every command is there."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_the_generated_parts_of_the_readme_are_what_the_program_prints(request: 
     assert text == fresh, "run pytest tests/test_docs.py --golden-update and look at what changed"
 
 
-@pytest.mark.parametrize(("name", "entry"), list(commands(COMMANDS)), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "entry"), list(commands(COMMANDS)), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_has_help_with_examples_that_begin_with_its_name(name: str, entry: Entry) -> None:
     text = output(*name.split(), "--help")
     assert " ".join(text.splitlines()[2].split()) in entry.help

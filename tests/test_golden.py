@@ -1,8 +1,9 @@
 """
 Replays the transcripts of tests/golden: what stands there is what the program prints, byte for byte.
 
-A transcript opens with ``#`` lines that tell the rule; more may stand before any command. ``$ migratectl …`` runs in-process, all lines of a transcript
-on one state file in one folder; ``> `` lines under it are its standard input (``$ cat > FILE`` writes them to a file).
+A transcript opens with ``#`` lines that tell the rule; more may stand before any command. ``$ migratectl …`` runs
+in-process, all lines of a transcript on one state file in one folder; ``> `` lines under it are its standard input
+(``$ cat > FILE`` writes them to a file).
 Then come standard output, standard error, and ``[N]`` where the exit code is not 0.
 """
 

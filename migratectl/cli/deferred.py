@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         swap,
         tasks,
     )
-    from migratectl.storage import engine, facts, journal
+    from migratectl.storage import engine, facts, journal, work
 
 __all__ = [
     "caller",
@@ -49,9 +49,10 @@ __all__ = [
     "state_hash",
     "swap",
     "tasks",
+    "work",
 ]
 
-_HOMES = dict.fromkeys(("engine", "facts", "journal"), "migratectl.storage") | {"render": "migratectl"}
+_HOMES = dict.fromkeys(("engine", "facts", "journal", "work"), "migratectl.storage") | {"render": "migratectl"}
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -15,6 +15,9 @@ from migratectl.spans import Size, Span
 from migratectl.uapi import NEVER
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MOST: Final = (1 << 31) - 1
+"""Largest number of passes or references."""
 
 _pid = click.argument("pid", type=PID)
 _span = click.argument("span", type=RANGE, metavar="RANGE")
@@ -32,11 +35,13 @@ def _hold(function: F) -> F:
     """The options of what stands in a migration's way."""
     passes = click.option(
         "--passes",
-        type=click.IntRange(0),
+        type=click.IntRange(0, MOST),
         metavar="N",
         help="Free from pass N of a migration on (default: never).",
     )
-    count = click.option("--count", type=click.IntRange(1), default=1, metavar="N", help="So many of them (default 1).")
+    count = click.option(
+        "--count", type=click.IntRange(1, MOST), default=1, metavar="N", help="So many of them (default 1)."
+    )
     return passes(count(function))
 
 

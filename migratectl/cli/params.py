@@ -88,6 +88,8 @@ def per_node(values: tuple[T, ...], nodes: int, option: str) -> tuple[T, ...]:
 
 
 def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise InputFileError(f"{path}: not a file; name a text of numbers")
     try:
         return path.read_text(encoding="ascii")
     except OSError as error:
@@ -132,7 +134,7 @@ def _move(text: str) -> Move:
 
 def _query(text: str) -> Span:
     if text[:2] in ("0x", "0X") and not set(text) & set("+-"):
-        return Span(address=parse_address(text), length=Size(1, "p"))
+        return Span(address=parse_address(text))
     return parse_span(text)
 
 

@@ -281,7 +281,9 @@ class Session:
         **keywords: P.kwargs,
     ) -> Document:
         self.profile = deferred.facts.profile(connection)
-        return self.envelope() | operation(connection, *args, **keywords)
+        document = self.envelope() | operation(connection, *args, **keywords)
+        document.setdefault("errno", None)
+        return document
 
     def _record(self, connection: Connection, document: Document) -> None:
         deferred.journal.record(connection, self.words, document)
@@ -360,7 +362,7 @@ class Session:
 
     @contextmanager
     def _savepoint(self, connection: Connection) -> Iterator[Connection]:
-        connection.info["changed"] = 0  # what the journal asks for: whether this line changed something
+        deferred.work.forget_changes(connection)
         with connection.begin_nested() as savepoint:
             yield connection
             if self.options.dry_run:

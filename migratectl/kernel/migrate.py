@@ -9,14 +9,19 @@ knows neither rows nor SQL. ``course`` runs the passes and is asked once for eac
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from migratectl.uapi import MF, NEVER
 
 LAST_PASS: Final = {False: 10, True: 9}
 """Number of the last scan, by whether the profile is ``modern``."""
 
+FIRST_WAITING_PASS: Final = 1
+"""V9 waits for writeback from here on."""
+
 FIRST_BLOCKING_PASS: Final = 3
+"""The page lock is waited for from here on, and under ``modern`` writeback."""
+
 UNSEEN: Final = "unseen"
 """Answer of skip_reason() for what is not even listed."""
 
@@ -126,11 +131,37 @@ def writeback_over(state: PageState, nr_pass: int, *, modern: bool = False) -> b
     Source:
         migrate_pages(), Direct Migration V9, 2/5; semantics.md 2.2 d, 2.7. Today's kernel waits from pass 3 on.
     """
-    return _over(state.writeback, nr_pass, waiting=nr_pass >= (FIRST_BLOCKING_PASS if modern else 1))
+    return _over(state.writeback, nr_pass, waiting=nr_pass >= (FIRST_BLOCKING_PASS if modern else FIRST_WAITING_PASS))
 
 
 def _over(release: int | None, nr_pass: int, *, waiting: bool) -> bool:
     return release is None or nr_pass >= release or (waiting and release < NEVER)
+
+
+class Over(NamedTuple):
+    """For each kind of hold the highest release pass that a pass brings about."""
+
+    lock: int
+    writeback: int
+    pin: int
+
+
+def holds_over(nr_pass: int, *, modern: bool) -> Over:
+    """
+    Which holds on a page are over once a migration has looked at it in *nr_pass*.
+
+    Those whose pass has come, and the locks and writeback that are waited for in that pass.
+
+    Source:
+        semantics.md 2.7, 9a.
+    """
+    waited = NEVER - 1
+    wait_writeback = FIRST_BLOCKING_PASS if modern else FIRST_WAITING_PASS
+    return Over(
+        lock=waited if nr_pass >= FIRST_BLOCKING_PASS else nr_pass,
+        writeback=waited if nr_pass >= wait_writeback else nr_pass,
+        pin=nr_pass,
+    )
 
 
 def migrate_page_remove_references(state: PageState, nr_pass: int, nr_refs: int) -> Attempt:

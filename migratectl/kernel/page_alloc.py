@@ -41,20 +41,19 @@ def build_zonelists(
     load = dict.fromkeys(nids, 0)
     penalty = {nid: 1 if nid in with_cpus else 0 for nid in nids}
     heavy = len(nids) * len(nids) + 1
+    givers = Nodemask(nids) if givers is None else givers
     lists = {}
     for at, local in enumerate(nids):
-        order, left = [local], [*nids[at + 1 :], *nids[:at]]
-        if givers is not None:
-            order, left = [nid for nid in order if nid in givers], [nid for nid in left if nid in givers]
-        previous, weight = local, len(nids) - 1  # choosing the node itself was the first choice
-        while left:
-            best = min(left, key=lambda nid: (distance[local, nid] + penalty[nid]) * heavy + load[nid])
-            if distance[local, best] != distance[local, previous]:
-                load[best] += weight
-            previous, weight = best, weight - 1
-            order.append(best)
-            left.remove(best)
-        lists[local] = tuple(order)
+        # What is loaded while a list is made is out of the choice by then, so one stable sort makes all choices.
+        others = [nid for nid in (*nids[at + 1 :], *nids[:at]) if nid in givers]
+        weights = {nid: (distance[local, nid] + penalty[nid]) * heavy + load[nid] for nid in others}
+        others.sort(key=weights.__getitem__)
+        previous = local
+        for weight, nid in zip(range(len(nids) - 1, 0, -1), others, strict=False):
+            if distance[local, nid] != distance[local, previous]:
+                load[nid] += weight
+            previous = nid
+        lists[local] = (local, *others) if local in givers else tuple(others)
     return lists
 
 

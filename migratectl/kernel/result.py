@@ -30,28 +30,24 @@ class MigrateResult:
         before: Present pages of the tasks concerned by node, before the call.
         nids: Nodes that were asked for pages.
         moves: Moved pages by (from, to).
-        unmapped: Moved pages that lost their ptes, by the node they landed on (pages of files).
+        after: The same after the call.
         moved_twice: Pages that moved twice.
-        swapped: Evicted pages.
         failures: Pages that were tried and stayed, by why.
         skips: Pages that were no candidates, by why.
         passes: Scans of the round that had most.
         swapcache: Failed pages that are in the swap cache now and were not before.
-        lost_ptes: Failed pages that lost a pte.
         err: Errno name of the call, None where it succeeded.
     """
 
     before: Mapping[int, int]
     nids: set[int] = field(default_factory=set)
     moves: dict[tuple[int, int], int] = field(default_factory=dict)
-    unmapped: dict[int, int] = field(default_factory=dict)
+    after: Mapping[int, int] = field(default_factory=dict)
     moved_twice: int = 0
-    swapped: int = 0
     failures: dict[Stayed, list[Run]] = field(default_factory=dict)
     skips: dict[Stayed, list[Run]] = field(default_factory=dict)
     passes: int = 0
     swapcache: int = 0
-    lost_ptes: int = 0
     err: str | None = None
 
     @property
@@ -81,7 +77,7 @@ class MigrateResult:
             "committed": True,
             "moved": self.moved,
             "moved_twice": self.moved_twice,
-            "swapped": self.swapped,
+            "swapped": 0,
             "failed": nr_failed,
             "skipped": sum(run.nr_pages for runs in self.skips.values() for run in runs),
             "nodes": self._nodes(),
@@ -89,7 +85,7 @@ class MigrateResult:
             "failures": _entries(self.failures, page_size, tried=True),
             "skips": _entries(self.skips, page_size, tried=False),
             "passes": self.passes,
-            "residue": {"swapcache": self.swapcache, "unmapped": self.lost_ptes},
+            "residue": {"swapcache": self.swapcache, "unmapped": 0},
         }
 
     def _nodes(self) -> list[dict[str, int]]:
@@ -103,14 +99,11 @@ class MigrateResult:
             row(nid)
         for nid, nr in self.before.items():
             row(nid)["before"] = nr
+        for nid, nr in self.after.items():
             row(nid)["after"] = nr
         for (source, dest), nr in self.moves.items():
             row(source)["out"] += nr
-            row(source)["after"] -= nr
             row(dest)["in"] += nr
-            row(dest)["after"] += nr
-        for nid, nr in self.unmapped.items():
-            row(nid)["after"] -= nr
         for why, runs in self.failures.items():
             if why.node is not None:
                 row(why.node)["failed"] += sum(run.nr_pages for run in runs)

@@ -28,10 +28,12 @@ class SlotPlan:
     Attributes:
         dry: Stretches [(pass, address), (pass, address)) in which a page that needs a slot finds none.
         kept: (pass, address, area) of each page that got a slot and had it beyond its turn.
+        area: The swap area that serves all pages where its slots cannot run out; ``dry`` and ``kept`` are empty then.
     """
 
-    dry: tuple[tuple[tuple[int, int], tuple[int, int] | None], ...]
-    kept: tuple[tuple[int, int, int], ...]
+    dry: tuple[tuple[tuple[int, int], tuple[int, int] | None], ...] = ()
+    kept: tuple[tuple[int, int, int], ...] = ()
+    area: int | None = None
 
 
 def slot_events(runs: Iterable[tuple[int, Run, What, int]]) -> list[Event]:

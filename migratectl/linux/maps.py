@@ -69,29 +69,30 @@ def parse_maps(text: str, source: str) -> tuple[MapsLine, ...]:
         show_map_vma(), fs/proc/task_mmu.c.
     """
     lines: list[MapsLine] = []
+    above = 0
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        area = _parse_line(line, number, f"{source}: line {number}")
-        if lines and area.start < lines[-1].end:
+        area = _parse_line(line, number, source)
+        if area.start < above:
             raise InputFileError(f"{source}: line {number}: the area begins before the one above it ends")
+        above = area.end
         lines.append(area)
     return tuple(lines)
 
 
-def _parse_line(line: str, number: int, where: str) -> MapsLine:
+def _parse_line(line: str, number: int, source: str) -> MapsLine:
     match = _LINE.fullmatch(line)
     if not match:
-        raise InputFileError(f"{where}: {line[:60]!r} is no line of /proc/PID/maps")
-    start, end = int(match[1], 16), int(match[2], 16)
+        raise InputFileError(f"{source}: line {number}: {line[:60]!r} is no line of /proc/PID/maps")
+    low, high, protection, sharing, offset, inode, path = match.groups("")
+    start, end = int(low, 16), int(high, 16)
     if not start < end <= ADDRESS_END:
-        raise InputFileError(f"{where}: the area {match[1]}-{match[2]} has no end above its start")
-    path = (match[7] or "").rstrip(" ").replace("\\012", "\n")
-    return MapsLine(number, start, end, _flags(match[3], match[4], path), int(match[5], 16), int(match[6]), path)
-
-
-def _flags(protection: str, sharing: str, path: str) -> VM:
-    return _known_flags(protection, sharing, path if path.startswith("[") else "")
+        raise InputFileError(f"{source}: line {number}: the area {low}-{high} has no end above its start")
+    if path:
+        path = path.rstrip(" ").replace("\\012", "\n")
+    flags = _known_flags(protection, sharing, path if path.startswith("[") else "")
+    return MapsLine(number, start, end, flags, int(offset, 16), int(inode), path)
 
 
 @lru_cache

@@ -140,13 +140,12 @@ def parse_numa_maps(text: str, source: str) -> tuple[NumaMapsLine, ...]:
     Source:
         show_numa_map(), mm/mempolicy.c of 2.6.16 and fs/proc/task_mmu.c of today; semantics.md 7.1 b and c.
     """
-    policies: dict[str, Policy] = {}
     lines: list[NumaMapsLine] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line or line.isspace():
             continue
         try:
-            lines.append(_parse_line(line, source, number, policies))
+            lines.append(_parse_line(line, source, number))
         except _Malformed as error:
             raise InputFileError(f"{source}: line {number}: {error}") from None
     return tuple(lines)
@@ -250,43 +249,51 @@ def _format_counts(line: NumaMapsLine, era: Era) -> list[str]:
     return words
 
 
-def _parse_line(line: str, source: str, number: int, policies: dict[str, Policy]) -> NumaMapsLine:
+def _parse_line(line: str, source: str, number: int) -> NumaMapsLine:
     """One line: by one expression if it looks as the kernel prints it, else word by word, which finds what is wrong."""
     if len(line) > MAX_LINE:
         raise _Malformed(f"it is longer than {MAX_LINE} characters, which no line of numa_maps is")
     match = _KERNEL_LINE.fullmatch(line)
-    return (match and _from_match(match, source, number, policies)) or _from_words(line, source, number, policies)
+    return (match and _from_match(match, source, number)) or _from_words(line, source, number)
 
 
-def _from_match(match: re.Match[str], source: str, number: int, policies: dict[str, Policy]) -> NumaMapsLine | None:
+def _from_match(match: re.Match[str], source: str, number: int) -> NumaMapsLine | None:
     """The line of a match; None where word by word has to say what is wrong."""
     address, policy, file, heap, stack, huge, anon, dirty, mapped, mapmax, cached, active, written, rest, size = (
         match.groups()
     )
-    if written or policy not in policies:
-        return None
-    nodes, pages = _NO_NODES if not rest else _read_nodes(rest)
-    shown = [int(count) for count in (anon, dirty, cached, active) if count]
-    if pages < 0 or (shown and max(shown) > pages) or (mapped and int(mapped) != pages) or (mapmax and not int(mapmax)):
+    known = _known_policy(policy)
+    nodes, pages = _read_nodes(rest) if rest else _NO_NODES
+    counts = int(anon or 0), int(dirty or 0), int(cached or 0), int(active or 0)
+    if written or known is None or max(counts) > pages or int(mapped or pages) != pages or int(mapmax or 1) < 1:
         return None
     return NumaMapsLine(
         source,
         number,
         int(address, 16),
-        policies[policy],
+        known,
         unescape_path(file) if file and "\\" in file else file,
         heap is not None,
         stack is not None,
         huge is not None,
-        int(anon) if anon else 0,
-        int(dirty) if dirty else 0,
-        int(mapmax) if mapmax else 1,
-        int(cached) if cached else 0,
-        int(active) if active else None,
+        counts[0],
+        counts[1],
+        int(mapmax or 1),
+        counts[2],
+        counts[3] if active else None,
         0,
         nodes,
         _read_page_size(size) if size else None,
     )
+
+
+@lru_cache(maxsize=1 << 10)
+def _known_policy(text: str) -> Policy | None:
+    """The policy of that text; None where word by word has to say what is wrong."""
+    try:
+        return parse_policy(text)
+    except ValueError:
+        return None
 
 
 _NO_NODES: Final[tuple[tuple[tuple[int, int], ...], int]] = (), 0
@@ -312,12 +319,12 @@ def _read_page_size(size: str) -> int:
     return _parse_page_size(f"kernelpagesize_kB={size}", size)
 
 
-def _from_words(line: str, source: str, number: int, policies: dict[str, Policy]) -> NumaMapsLine:
+def _from_words(line: str, source: str, number: int) -> NumaMapsLine:
     words = line.rstrip(" ").split(" ")
     if len(words) > 2 and words[1] in _TWO_WORDS:  # a policy with a blank in its name
         words[1:3] = [f"{words[1]} {words[2]}"]
     address = _parse_address(words[0])
-    policy = _parse_policy_word(words, policies)
+    policy = _parse_policy_word(words)
     fields, nodes = _parse_words(words[2:])
     return _checked(source, number, address, policy, fields, nodes)
 
@@ -330,12 +337,9 @@ def _parse_address(word: str) -> int:
     raise _Malformed(f"{word[:40]!r} is no address of at most 16 lower-case hexadecimal digits")
 
 
-def _parse_policy_word(words: list[str], policies: dict[str, Policy]) -> Policy:
-    text = words[1] if len(words) > 1 else ""
-    if text in policies:
-        return policies[text]
+def _parse_policy_word(words: list[str]) -> Policy:
     try:
-        return policies.setdefault(text, parse_policy(text))
+        return parse_policy(words[1] if len(words) > 1 else "")
     except ValueError as error:
         raise _Malformed(f"{error}; a policy such as default or bind:0-1 must follow the address") from None
 

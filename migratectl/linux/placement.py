@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from operator import lt
 from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
@@ -160,12 +161,15 @@ def plan_task(
     if not lines:
         return PlannedTask((), ())
     notes: list[str] = []
-    kept = _in_order(_without_repeats(lines, notes), notes, strict)
+    kept = _in_order(lines, notes, strict)
     ends = {area.start: area for area in maps or ()}
     drafts = _fitting([_draft(line, page_size, ends) for line in kept], notes, strict)
-    limit = ADDRESS_END // page_size
-    nexts = [*(draft.start for draft in drafts[1:]), limit]
-    drafts = [_fit_unit(draft, above, page_size) for draft, above in zip(drafts, nexts, strict=True)]
+    nexts = [draft.start for draft in drafts[1:]]
+    nexts.append(ADDRESS_END // page_size)
+    drafts = [
+        _fit_unit(draft, above, page_size) if draft.guessed_size else draft
+        for draft, above in zip(drafts, nexts, strict=True)
+    ]
     origins: dict[str, int] = {}
     areas = [_plan_area(draft, above, page_size, origins) for draft, above in zip(drafts, nexts, strict=True)]
     return PlannedTask(tuple(areas), (*notes, *_assumed(drafts, areas, maps is not None)))
@@ -174,10 +178,23 @@ def plan_task(
 # ---- which lines
 
 
+def _in_order(lines: Sequence[NumaMapsLine], notes: list[str], strict: bool) -> Sequence[NumaMapsLine]:
+    """The lines by address, those of the same address in the order of the text, without exact repetitions."""
+    addresses = [line.address for line in lines]
+    if all(map(lt, addresses, addresses[1:])):
+        return lines
+    kept = _without_repeats(lines, notes)
+    for above, line in pairwise(kept):
+        if line.address < above.address:
+            if strict:
+                raise InputFileError(f"{line.where}: its address is below that of the line above it")
+            notes.append(f"{line.where}: addresses out of order: sorted, as if all lines were of one process")
+            break
+    return sorted(kept, key=lambda line: line.address)
+
+
 def _without_repeats(lines: Sequence[NumaMapsLine], notes: list[str]) -> list[NumaMapsLine]:
     """The lines without exact repetitions."""
-    if all(above.address < line.address for above, line in pairwise(lines)):
-        return list(lines)
     seen: set[NumaMapsLine] = set()
     kept, repeats = [], []
     for line in lines:
@@ -192,17 +209,6 @@ def _without_repeats(lines: Sequence[NumaMapsLine], notes: list[str]) -> list[Nu
     return kept
 
 
-def _in_order(lines: list[NumaMapsLine], notes: list[str], strict: bool) -> list[NumaMapsLine]:
-    """The lines by address, those of the same address in the order of the text."""
-    for above, line in pairwise(lines):
-        if line.address < above.address:
-            if strict:
-                raise InputFileError(f"{line.where}: its address is below that of the line above it")
-            notes.append(f"{line.where}: addresses out of order: sorted, as if all lines were of one process")
-            break
-    return sorted(lines, key=lambda line: line.address)
-
-
 def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> _Draft:
     """A line in pages of *page_size*, if they can be its pages."""
     if line.address % page_size:
@@ -210,11 +216,12 @@ def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> _Dr
             f"{line.where}: the address {line.address:08x} is no multiple of the page size of {page_size}; "
             "give the machine's with --page-size"
         )
-    unit = _unit(line, page_size)
-    if line.address % (unit * page_size):
+    plain = not line.huge and line.kernel_page_kib is None
+    unit = 1 if plain else _unit(line, page_size)
+    if unit > 1 and line.address % (unit * page_size):
         raise InputFileError(f"{line.where}: the address is no multiple of its page size of {line.kernel_page_kib} KiB")
     start, pages = line.address // page_size, line.pages
-    least = unit * max(1, pages)
+    least = unit * (pages or 1)
     if start + least > ADDRESS_END // page_size:
         raise InputFileError(f"{line.where}: its {pages} pages go beyond the end of the address space")
     guessed = line.huge and line.kernel_page_kib is None
@@ -222,10 +229,8 @@ def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> _Dr
 
 
 def _unit(line: NumaMapsLine, page_size: int) -> int:
-    """Base pages of a page of the line: 1 unless it is huge."""
+    """Base pages of a page of a line that is huge or has a page size: 1 unless it is huge."""
     if line.kernel_page_kib is None:
-        if not line.huge:
-            return 1
         fits = line.address & -line.address or HUGE_PAGE
         return max(1, min(HUGE_PAGE, fits) // page_size)
     unit = line.kernel_page_kib * KIB // page_size
@@ -241,6 +246,9 @@ def _fitting(drafts: list[_Draft], notes: list[str], strict: bool) -> list[_Draf
     """The drafts that are disjoint: of two that are not, the one that comes later in the text is left out."""
     kept: list[_Draft] = []
     for draft in drafts:
+        if not kept or kept[-1].start + kept[-1].least <= draft.start:  # as nearly all
+            kept.append(draft)
+            continue
         while kept and _collide(kept[-1], draft):
             early, late = sorted((kept[-1], draft), key=lambda one: one.line.number)
             _refuse_or_say(early, late, notes, strict)
@@ -254,7 +262,7 @@ def _fitting(drafts: list[_Draft], notes: list[str], strict: bool) -> list[_Draf
 
 def _collide(below: _Draft, above: _Draft) -> bool:
     """Whether the pages that a line counts reach the start of the next; a guessed page size can still shrink."""
-    least = max(1, below.pages) if below.guessed_size else below.least
+    least = (below.pages or 1) if below.guessed_size else below.least
     return below.start + least > above.start
 
 
@@ -278,9 +286,7 @@ def _refuse_or_say(early: _Draft, late: _Draft, notes: list[str], strict: bool) 
 
 
 def _fit_unit(draft: _Draft, above: int, page_size: int) -> _Draft:
-    """The draft with the guessed size of its huge pages halved until they fit."""
-    if not draft.guessed_size:
-        return draft
+    """A draft of huge pages of a guessed size with that size halved until they fit."""
     room = (draft.area.end // page_size if draft.area else above) - draft.start
     pages, unit = max(1, draft.pages), draft.unit
     while unit > 1 and (unit * pages > room or (draft.area is not None and room % unit)):
@@ -354,10 +360,10 @@ def _spans(draft: _Draft, room: int, delta: int) -> list[_Span]:
         spans = _strided(draft, delta)
         if all(span.end <= draft.start + room for span in spans):
             return spans
-    spans, at = [], draft.start
+    spans, at, unit = [], draft.start, draft.unit
     for node, count in draft.line.nodes:
-        spans.append(_Span(at, 1, count * draft.unit, node))
-        at += count * draft.unit
+        spans.append(_Span(at, 1, count * unit, node))
+        at += count * unit
     return spans
 
 
@@ -365,12 +371,12 @@ def _is_even(draft: _Draft) -> bool:
     """Whether the counts of an interleaved line show it."""
     policy, pages = draft.line.policy, draft.pages
     members, counts = _members(policy.nodes), dict(draft.line.nodes)
-    slack = max(len(members), pages // 100)
-    return (
-        len(members) > 1
-        and counts.keys() <= set(members)
-        and all(abs(counts.get(node, 0) * len(members) - pages) <= slack for node in members)
-    )
+    size = len(members)
+    if size < 2 or not counts.keys() <= set(members):
+        return False
+    slack = max(size, pages // 100)
+    shares = counts.values() if len(counts) == size else (*counts.values(), 0)
+    return max(shares) * size - pages <= slack and pages - min(shares) * size <= slack
 
 
 @lru_cache
@@ -413,11 +419,11 @@ def _alike(draft: _Draft) -> tuple[bool, bool, bool, bool, bool, int] | None:
     """The properties of all pages of an area whose line, as most do, counts all of them or none; else None."""
     line, pages = draft.line, draft.pages
     active = pages if line.active is None and not line.huge else line.active or 0
-    for count in (line.anon, line.dirty, active, line.swapcache, line.writeback):
-        if count not in (0, pages):
-            return None
-    kinds = line.anon > 0, line.dirty > 0, active > 0, line.swapcache > 0, line.writeback > 0
-    return *kinds, line.mapmax - 1
+    counts = line.anon, line.dirty, active, line.swapcache, line.writeback
+    if counts.count(0) + counts.count(pages) < len(counts):
+        return None
+    anon, dirty, active, swapcache, writeback = counts
+    return anon > 0, dirty > 0, active > 0, swapcache > 0, writeback > 0, line.mapmax - 1
 
 
 class _Kinds(NamedTuple):

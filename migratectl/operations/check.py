@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from migratectl.nodemask import Nodemask
-from migratectl.operations.init import NewNode, zonelists
+from migratectl.operations.init import NodeShape, zonelists
 from migratectl.operations.machine import load_machine
 from migratectl.storage import audit, nodes
 
@@ -43,7 +43,7 @@ def _policies(conn: Connection) -> Iterator[tuple[str, str]]:
 
 def _zonelists(conn: Connection) -> Iterator[tuple[str, str]]:
     machine = load_machine(conn)
-    online = [NewNode(n.nid, n.cpus, n.capacity, n.other) for n in machine.nodes.values() if n.online]
+    online = [NodeShape(n.nid, n.cpus, n.capacity, n.other) for n in machine.nodes.values() if n.online]
     expected = zonelists(online, nodes.distances(conn), modern=machine.modern)
     for nid, zonelist in expected.items():
         if machine.nodes[nid].zonelist != zonelist:

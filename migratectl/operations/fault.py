@@ -102,7 +102,7 @@ class _Toucher:
         """The nodes that the area's policy, or else the task's, lets a fault use."""
         policy: Policy | None = self.task.policy
         if vma.policy is not None:
-            policy = tasks.policies(self.conn)[vma.policy]
+            policy = tasks.find_policy(self.conn, vma.policy)
         allowed = allowed_nodes(self.machine, self.task)
         return policy_zonelists(policy, self.local, self.machine.fallback, allowed, modern=self.machine.modern)
 
@@ -219,7 +219,7 @@ def _read_faults(toucher: _Toucher, start: int, end: int) -> None:
     """Absent pages that are read map the zero page; that needs no memory."""
     holes = _absent(toucher, start, end)
     if holes:
-        mapping = vmas.zero_mapping(toucher.conn)
+        mapping = vmas.zero_mapping(toucher.conn, toucher.mm)
         laid = [Laid(run, None) for run in holes]
         pages.lay(toucher.conn, toucher.mm, mapping, 0, laid, flags=0, bits=_READ)
         toucher.faults.zero += sum(run.nr_pages for run in holes)
@@ -272,6 +272,8 @@ def _allocate(
     firsts = {zonelist[0] for zonelist in choice.zonelists if zonelist}
     if not leaving or (stop is None and all(set(stage.nodes) <= firsts | {None} for stage in stages)):
         _take(toucher, demand, stages, choice)
+        for row in leaving:
+            toucher.free[row.node or 0] += row.nr_pages
         return stages, stop
     return _allocate_piecewise(toucher, wanted, leaving, delta, choice)
 

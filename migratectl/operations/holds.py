@@ -86,7 +86,7 @@ def _refuse_first(kind: str, rows: list[MappedRun], start: int, end: int, page_s
             raise Busy(subject, f"the page at {at} has a {kind} already; release it first")
         raise InvalidArgument(subject, f"the anonymous page at {at} is not in the swap cache: nothing to write it to")
     if missing:
-        raise BadAddress(subject, f"no page is present at {missing[0] * page_size:#x}; fault it in")
+        raise BadAddress(subject, f"no page is present at {missing[0] * page_size:#x}; map and fault it in first")
 
 
 def _held(kind: str, row: MappedRun) -> bool:
@@ -97,7 +97,7 @@ def _held(kind: str, row: MappedRun) -> bool:
 
 def _unwritable(kind: str, row: MappedRun) -> bool:
     """Writeback of an anonymous page outside the swap cache (INV-15)."""
-    return kind == "writeback" and row.kind != "file" and row.area is None
+    return kind == "writeback" and row.kind in ("anon", "zero") and row.area is None
 
 
 def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[str, Any]:

@@ -33,15 +33,15 @@ from migratectl.linux.process import ProcessInfo, read_process
 from migratectl.linux.topology import NODE_FOLDER, Topology, read_topology
 from migratectl.linux.tree import Tree, open_tree, read_text
 from migratectl.nodemask import Nodemask
-from migratectl.operations.init import NewNode, add_swap, check_page_size, set_up
+from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
 from migratectl.operations.machine import Machine, load_machine, node_rows
 from migratectl.operations.tasks import MAX_PID, MAX_UID, TaskCreate, task_create, task_row
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
 from migratectl.spans import Size
-from migratectl.storage import holds, imports, nodes, tasks, vmas
+from migratectl.storage import holds, imports, nodes, tasks
 from migratectl.storage.facts import Facts
-from migratectl.storage.imports import Cache, NewPages, Piece
+from migratectl.storage.imports import Batch, Cache, NewPages, NewPte, Piece
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, PG, VM, Mode, Profile
 
@@ -54,6 +54,9 @@ _NAMELESS: Final = ("/dev/zero (deleted)", "/SYSV00000000", "/memfd:", "/anon_hu
 _WRITE: Final = int(VM.WRITE)
 _SHARED_WRITE: Final = int(VM.SHARED | VM.WRITE)
 _PFN_OR_IO: Final = int(VM.PFNMAP | VM.IO)
+_RESERVED: Final = int(VM.RESERVED)
+_HEAP: Final = int(VM.HEAP)
+_NAMED: Final = int(VM.HEAP | VM.STACK)
 _CACHE_FLAGS: Final = {
     (active, dirty): int(PG.UPTODATE | (PG.ACTIVE if active else 0) | (PG.DIRTY if dirty else 0))
     for active in (False, True)
@@ -143,8 +146,8 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     importer.finish()
     notes += [_of_many(sentence, sources) for sentence, sources in importer.common.items()]
     if in_use:
-        _leave_to_others(conn, tree, in_use, importer.taken, notes)
-    return {**node_rows(load_machine(conn), conn), "tasks": rows, "assumptions": notes}
+        _leave_to_others(conn, tree, in_use, importer.room.taken(), notes)
+    return {**node_rows(conn, load_machine(conn)), "tasks": rows, "assumptions": notes}
 
 
 def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
@@ -170,10 +173,9 @@ def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
     if task is None or task.mm is None:
         raise InvalidArgument(f"pid {call.pid}", "no address space")
     importer = _Importer(conn, machine, call.clip, notes)
-    space = importer.build(call.pid, task.mm, task.cpuset, plan, source)
+    space = importer.build(call.pid, (task.mm, tasks.anon_mapping(conn, task.mm)), task.cpuset, plan, source)
     if call.node is None:
         tasks.update(conn, call.pid, "cpu", _cpu_by_pages(machine, task.cpuset, space.nodes))
-    importer.write(space)
     importer.finish()
     return {**task_row(machine, tasks.find(conn, call.pid) or task), **space.row(), "assumptions": notes}
 
@@ -201,7 +203,7 @@ def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str
         notes.append(f"{tree.source}: page size not told: {page_size // KIB} KiB")
     known = Facts(page_size, call.profile)
     capacity = {node.nid: node.total_kib * KIB // page_size for node in topology.nodes}
-    machine = [NewNode(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
+    machine = [NodeShape(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
     set_up(conn, machine, topology.distances, known)
     nodes.count(conn, {node.nid: node.counters for node in topology.nodes if node.counters})
     _add_swap(conn, tree, call, topology, known, notes)
@@ -308,28 +310,35 @@ class _Room:
     """
 
     def __init__(self, left: Mapping[int, int], clip: bool) -> None:
-        self.left, self.clip = dict(left), clip
+        self.had, self.left, self.clip = left, dict(left), clip
         self.missing: dict[int, int] = {}
 
-    def take(self, node: int, count: int, unit: int, where: str) -> int:
+    def take(self, space: _Space, area: PlannedArea, node: int, count: int) -> int:
         """
-        Take pages of a node.
+        Take pages of a node for an area.
 
         Returns:
-            How many; fewer than *count*, in whole multiples of *unit*, only where they are clipped.
+            How many; fewer than *count*, in whole pages of the area, only where they are clipped.
 
         Raises:
             InputFileError: The node is not there, or has not got so many.
         """
         free = self.left.get(node)
-        granted = count if free is not None and count <= free else (free or 0) // unit * unit
-        if granted < count:
-            if not self.clip:
-                raise InputFileError(f"{where}: {count} pages on node {node}, {_why(free)}; {CLIP_HINT}")
-            self.missing[node] = self.missing.get(node, 0) + count - granted
+        if free is not None and count <= free:
+            self.left[node] = free - count
+            return count
+        if not self.clip:
+            where = f"{space.source}: line {area.line}"
+            raise InputFileError(f"{where}: {count} pages on node {node}, {_why(free)}; {CLIP_HINT}")
+        granted = (free or 0) >> area.huge_order << area.huge_order
+        self.missing[node] = self.missing.get(node, 0) + count - granted
         if granted:
             self.left[node] -= granted
         return granted
+
+    def taken(self) -> dict[int, int]:
+        """The pages that were taken, by node."""
+        return {nid: free - self.left[nid] for nid, free in self.had.items() if self.left[nid] < free}
 
 
 def _why(free: int | None) -> str:
@@ -413,16 +422,15 @@ def _elsewhere(group: Iterable[PlannedRun], pieces: Iterable[Piece]) -> int:
 
 @dataclass(slots=True)
 class _Space:
-    """The address space of one task while it is built: the rows to write, and what its document tells."""
+    """The address space of one task while it is built: where its rows belong, and what its document tells."""
 
     pid: int
     mm: int
     anon: int
     mems: Nodemask
     source: str
-    areas: list[tuple[int, int, int, int, int, int, int | None, int]] = field(default_factory=list)
-    pages: list[NewPages] = field(default_factory=list)
-    ptes: list[tuple[int, int, int]] = field(default_factory=list)
+    nr_areas: int
+    named: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     nodes: dict[int, int] = field(default_factory=dict)
     elsewhere: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -430,7 +438,7 @@ class _Space:
     def row(self) -> dict[str, Any]:
         """What documents tell of it."""
         held = {str(nid): nr for nid, nr in sorted(self.nodes.items())}
-        return {"vmas": len(self.areas), "pages": sum(self.nodes.values()), "nodes": held}
+        return {"vmas": self.nr_areas, "pages": sum(self.nodes.values()), "nodes": held}
 
     def count(self, node: int, nr: int) -> None:
         """Count present pages."""
@@ -456,21 +464,23 @@ class _Importer:
         self.conn, self.machine, self.notes = conn, machine, notes
         self.room = _Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = _Slots(conn)
-        self.caches: dict[_Identity, Cache] = {}
+        self.batch = Batch(conn)
+        self.old_mappings = self.batch.last_mapping
+        self.objects: dict[_Identity, Cache] = {}
+        self.caches: dict[int, Cache] = {}
         self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
         self.cpusets: dict[str, Cpuset] = {}
-        self.taken: dict[int, int] = {}
         self.common: dict[str, list[str]] = {}
 
     # ---- tasks
 
     def add_task(self, pid: int, info: ProcessInfo, plan: PlannedTask, source: str) -> dict[str, Any]:
         """A task of a tree with its address space; without areas it is a kernel thread. Its row."""
-        if tasks.find(self.conn, pid) is not None:
+        if pid in self.batch.pids:
             raise AlreadyExists(f"pid {pid}", "there is such a task already; name others with --pid")
         cpuset = self._cpuset(info, source)
-        mm = tasks.new_mm(self.conn, pid) if plan.areas else None
-        space = None if mm is None else self.build(pid, mm, cpuset, plan, source)
+        own = self.batch.new_space(pid) if plan.areas else None
+        space = None if own is None else self.build(pid, own, cpuset, plan, source)
         cpu = info.cpu if info.cpu is not None and self._has_cpu(info.cpu, source) else None
         uid = min(info.uid or 0, MAX_UID)
         task = Task(
@@ -479,15 +489,15 @@ class _Importer:
             uid,
             _cpu_by_pages(self.machine, cpuset, space.nodes if space else {}) if cpu is None else cpu,
             cpuset,
-            mm,
+            None if own is None else own[0],
             (0 if uid else ALL_CAPABILITIES) if info.caps is None else info.caps & ALL_CAPABILITIES,
             True,
             None,
             None,
         )
-        tasks.insert(self.conn, task)
-        if space is not None:
-            self.write(space)
+        self.batch.add_task(task)
+        if self.batch.full:
+            self.batch.flush()
         return {**task_row(self.machine, task), **(space.row() if space else {"vmas": 0, "pages": 0, "nodes": {}})}
 
     def _has_cpu(self, cpu: int, source: str) -> bool:
@@ -522,47 +532,32 @@ class _Importer:
 
     # ---- address spaces
 
-    def build(self, pid: int, mm: int, cpuset: Cpuset, plan: PlannedTask, source: str) -> _Space:
-        """Work out the rows of an address space. Pages of files are claimed now and written by finish()."""
-        mems = cpuset.mems & self.machine.online
-        space = _Space(pid, mm, tasks.anon_mapping(self.conn, mm), mems, source)
+    def build(self, pid: int, own: tuple[int, int], cpuset: Cpuset, plan: PlannedTask, source: str) -> _Space:
+        """
+        Work out the rows of an address space. Pages of files are claimed now and written by finish().
+
+        Args:
+            pid: Its task.
+            own: Row ids of the address space and of its anonymous family.
+            cpuset: The task's cpuset.
+            plan: What to build.
+            source: Name of the text, for messages.
+        """
+        space = _Space(pid, *own, cpuset.mems & self.machine.online, source, len(plan.areas))
         for area in plan.areas:
             self._area(space, area)
+        for name, found in space.named.items():
+            if len(found) == 1:
+                self.batch.labels.append((space.mm, name, *found[0]))
         self._tell(space)
         return space
 
-    def write(self, space: _Space) -> None:
-        """Write areas, labels and anonymous pages; the task must be there."""
-        imports.insert_areas(self.conn, space.areas)
-        self._labels(space)
-        rows = imports.insert_pages(self.conn, space.pages)
-        imports.insert_ptes(
-            self.conn,
-            [(space.mm, addr, row, dirty, able) for row, (addr, dirty, able) in zip(rows, space.ptes, strict=True)],
-        )
-        imports.hold_writeback(
-            self.conn,
-            [
-                (row, space.pid, page.writeback)
-                for row, page in zip(rows, space.pages, strict=True)
-                if page.writeback is not None
-            ],
-        )
-        for page in space.pages:
-            self.taken[page.node] = self.taken.get(page.node, 0) + page.run.nr_pages
-
     def finish(self) -> None:
-        """Write the pages of files and the counters of nodes and swap areas."""
-        for nid, nr in imports.write_caches(self.conn, self.caches.values()).items():
-            self.taken[nid] = self.taken.get(nid, 0) + nr
-        nodes.add_used(self.conn, self.taken)
+        """Write what waits, the pages of files, and the counters of nodes and swap areas."""
+        self.batch.flush()
+        imports.write_caches(self.conn, self.caches.values())
+        nodes.add_used(self.conn, self.room.taken())
         imports.use_slots(self.conn, self.slots.used)
-
-    def _labels(self, space: _Space) -> None:
-        for name, flag in (("heap", int(VM.HEAP)), ("stack", int(VM.STACK))):
-            found = [area for area in space.areas if area[5] & flag]
-            if len(found) == 1:
-                vmas.add_label(self.conn, space.mm, name, found[0][1], found[0][2])
 
     def _tell(self, space: _Space) -> None:
         for nid, nr in sorted(self.room.missing.items()):
@@ -578,23 +573,34 @@ class _Importer:
     # ---- areas
 
     def _area(self, space: _Space, area: PlannedArea) -> None:
+        flags, cache = self._kind(space, area)
         policy = None if area.policy.mode is Mode.DEFAULT else self._policy(space, area)
-        flags, nameless = int(area.vm), area.file is None and not all(run.anon for run in area.runs)
-        if area.runs:
-            flags &= ~_PFN_OR_IO  # what maps pages is neither
-        if nameless and not any(run.anon for run in area.runs):
-            flags |= int(VM.RESERVED)
-        if area.file is None and not nameless:
-            cache, mapping, delta = None, space.anon, 0
-        else:
-            cache = self._cache(_identity(area, space.pid))
-            mapping, delta = cache.mapping, area.offset - area.start
-        space.areas.append((space.mm, area.start, area.end, mapping, delta, flags, policy, area.huge_order))
+        mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, area.offset - area.start)
+        self.batch.areas.append((space.mm, area.start, area.end, mapping, delta, flags, policy, area.huge_order))
+        if flags & _NAMED:
+            space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((area.start, area.end))
+        if cache is None:
+            for run in area.runs:
+                self._anonymous(space, area, run, 0, writable=bool(flags & _WRITE))
+            return
         for group in _alike(area.runs):
-            if cache is None or group[0].anon:
+            if group[0].anon:
                 self._anonymous(space, area, group[0], delta, writable=bool(flags & _WRITE))
             else:
                 self._of_file(space, area, group, cache, delta, writable=flags & _SHARED_WRITE == _SHARED_WRITE)
+
+    def _kind(self, space: _Space, area: PlannedArea) -> tuple[int, Cache | None]:
+        """The flags of an area, and the pages of what it maps; None where that is anonymous memory."""
+        flags, runs = int(area.vm), area.runs
+        if runs:
+            flags &= ~_PFN_OR_IO  # what maps pages is neither
+        if area.file is None:
+            anon = [run.anon for run in runs]
+            if all(anon):
+                return flags, None
+            if not any(anon):
+                flags |= _RESERVED
+        return flags, self._cache(_identity(area, space.pid))
 
     def _policy(self, space: _Space, area: PlannedArea) -> int | None:
         key = area.policy, space.mems
@@ -620,39 +626,43 @@ class _Importer:
 
     def _cache(self, identity: _Identity) -> Cache:
         """The object of that identity, with the pages that it has in the state."""
-        if identity not in self.caches:
+        if identity not in self.objects:
             kind, name, ino, pid = identity
-            found = imports.find_object(self.conn, kind, name, ino) if pid is None else None
+            found = self.batch.find_object(kind, name, ino) if pid is None else None
             if found is None:
                 method = "buffer" if kind == "file" and name else "none"
-                found = imports.new_object(self.conn, kind, name, method, ino)
-            self.caches[identity] = imports.load_cache(self.conn, found)
-        return self.caches[identity]
+                found = self.batch.new_object(kind, name, method, ino)
+            self.objects[identity] = self._pages_of(found)
+        return self.objects[identity]
+
+    def _pages_of(self, mapping: int) -> Cache:
+        """The pages of an object, which may be known by its name with and without inode number."""
+        if mapping not in self.caches:
+            old = mapping <= self.old_mappings
+            self.caches[mapping] = imports.load_cache(self.conn, mapping) if old else Cache(self.conn, mapping)
+        return self.caches[mapping]
 
     # ---- pages
 
     def _anonymous(self, space: _Space, area: PlannedArea, run: PlannedRun, delta: int, *, writable: bool) -> None:
         """Pages of the task's anonymous family; shared ones and those in the swap cache are write-protected."""
-        granted = self.room.take(run.node, run.nr_pages, 1 << area.huge_order, f"{space.source}: line {area.line}")
+        at, step, nr_pages, node, _, dirty, active, _, writeback, outside = run
+        granted = self.room.take(space, area, node, nr_pages)
         if not granted:
             return
-        space.count(run.node, granted)
-        at = run.first
-        if not run.swapcache and not run.writeback:  # as nearly all are
-            flags = _ANON_FLAGS[run.active, False, run.dirty]
-            indexes = make_run(at + delta, run.step, granted)
-            space.pages.append(NewPages(space.anon, indexes, run.node, None, flags, None, run.outside))
-            space.ptes.append((at, int(run.dirty), int(writable and not run.outside)))
-            return
+        space.count(node, granted)
         for slot, nr in self._slots(space, run, granted, swappable=True):
-            flags = _ANON_FLAGS[run.active, slot is not None, run.dirty]
-            written = WRITEBACK_PASSES if run.writeback and slot else None
-            if run.writeback and not slot:
+            flags = _ANON_FLAGS[active, slot is not None, dirty]
+            written = WRITEBACK_PASSES if writeback and slot else None
+            if writeback and not slot:
                 space.drop("outside of the swap cache cannot be under writeback: they are not", nr)
-            indexes = make_run(at + delta, run.step, nr)
-            space.pages.append(NewPages(space.anon, indexes, run.node, slot, flags, written, run.outside))
-            space.ptes.append((at, int(run.dirty and not slot), int(writable and not slot and not run.outside)))
-            at += nr * run.step
+            own = step if nr > 1 else 1
+            self.batch.add_pages(
+                space.pid,
+                NewPages(space.anon, at + delta, nr, own, node, slot, flags, written, outside),
+                NewPte(space.mm, at, int(dirty and not slot), int(writable and not slot and not outside)),
+            )
+            at += nr * step
 
     def _slots(
         self, space: _Space, run: PlannedRun, count: int, *, swappable: bool
@@ -700,7 +710,7 @@ class _Importer:
     def _new_pieces(
         self, space: _Space, area: PlannedArea, run: PlannedRun, cache: Cache, part: Run
     ) -> Iterable[Piece]:
-        granted = self.room.take(run.node, part.nr_pages, 1 << area.huge_order, f"{space.source}: line {area.line}")
+        granted = self.room.take(space, area, run.node, part.nr_pages)
         if not granted:
             return
         at = part.start

@@ -69,17 +69,17 @@ def init(conn: Connection, call: Init) -> dict[str, Any]:
     capacities = [whole_pages(size, page_size, "--memory") for size in memory]
     firsts = [sum(cpus[:nid]) for nid in range(call.nodes)]
     machine = [
-        NewNode(nid, Nodemask(range(first, first + nr)), capacity, 0)
+        NodeShape(nid, Nodemask(range(first, first + nr)), capacity, 0)
         for nid, (first, nr, capacity) in enumerate(zip(firsts, cpus, capacities, strict=True))
     ]
     set_up(conn, machine, distance, Facts(page_size, call.profile))
     add_swap(conn, call.swap, Facts(page_size, call.profile))
-    return node_rows(load_machine(conn), conn)
+    return node_rows(conn, load_machine(conn))
 
 
 @dataclass(frozen=True, slots=True)
-class NewNode:
-    """A node of a new machine; capacity and other in pages."""
+class NodeShape:
+    """What a node is made of; capacity and other in pages."""
 
     nid: int
     cpus: Nodemask
@@ -87,7 +87,9 @@ class NewNode:
     other: int
 
 
-def set_up(conn: Connection, machine: Sequence[NewNode], distance: Mapping[tuple[int, int], int], known: Facts) -> None:
+def set_up(
+    conn: Connection, machine: Sequence[NodeShape], distance: Mapping[tuple[int, int], int], known: Facts
+) -> None:
     """Write facts, nodes with their fallback lists, distances and the root cpuset of a new state."""
     if known.profile is Profile.V9_POSTED:
         raise NotModelled("--profile", "v9-posted is not modelled yet; take v9 or modern")
@@ -108,7 +110,7 @@ def set_up(conn: Connection, machine: Sequence[NewNode], distance: Mapping[tuple
 
 
 def zonelists(
-    machine: Iterable[NewNode], distance: Mapping[tuple[int, int], int], *, modern: bool
+    machine: Iterable[NodeShape], distance: Mapping[tuple[int, int], int], *, modern: bool
 ) -> dict[int, tuple[int, ...]]:
     """
     The fallback list of every node; ``modern`` leaves memory-less nodes out of the lists, though such a node has one.

@@ -126,7 +126,7 @@ def resolve_span(
     address = span.address or 0
     if aligned and address % page_size:
         raise InvalidArgument(subject, f"{address:#x} is not aligned to pages of {page_size} bytes")
-    length = span.end - address if span.end is not None else (span.length or Size(1, "p")).to_bytes(page_size)
+    length = span.end - address if span.end is not None else (span.length or Size(1)).to_bytes(page_size)
     if address + length > ADDRESS_END:
         raise InvalidArgument(subject, f"{span} ends beyond the 64-bit address space")
     start = address // page_size
@@ -186,7 +186,7 @@ def count_allocations(conn: Connection, allocations: Allocations, local: int) ->
     nodes.count(conn, allocations.numastat(local))
 
 
-def node_rows(machine: Machine, conn: Connection) -> dict[str, Any]:
+def node_rows(conn: Connection, machine: Machine) -> dict[str, Any]:
     """The document of ``node list``: every node with its distances in the order of the list."""
     distance = nodes.distances(conn)
     ids = list(machine.nodes)

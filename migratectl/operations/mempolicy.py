@@ -37,15 +37,17 @@ def set_mempolicy(
         NoSuchProcess: No such task.
 
     Source:
-        sys_set_mempolicy(), sys_set_mempolicy's contextualize_policy(); semantics.md 3.5.
+        sys_set_mempolicy() and contextualize_policy(); semantics.md 3.5.
     """
     machine = load_machine(conn)
     task = find_task(conn, pid)
     subject = f"pid {pid}"
+    later = mode in (Mode.LOCAL, Mode.PREFERRED_MANY, Mode.WEIGHTED_INTERLEAVE)
+    if (flags or later) and not machine.modern:
+        what = "mode flags exist" if flags else f"the mode '{mode}' exists"
+        raise InvalidArgument(subject, f"{what} under the profile modern only; local is 'preferred none' here")
     if flags or mode in (Mode.PREFERRED_MANY, Mode.WEIGHTED_INTERLEAVE):
-        raise NotModelled(subject, "modes are default, preferred, bind and interleave (and local), without flags")
-    if mode is Mode.LOCAL and not machine.modern:
-        raise InvalidArgument(subject, "the mode 'local' exists under the profile modern only; say 'preferred none'")
+        raise NotModelled(subject, f"mode flags and '{Mode.PREFERRED_MANY}', '{Mode.WEIGHTED_INTERLEAVE}' are to come")
     allowed = allowed_nodes(machine, task)
     asked = resolve_nodes(machine, listed, allowed, subject)
     policy = new_policy(machine, mode, asked, allowed, subject)

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from migratectl import uapi
-from migratectl.kernel.migrate import LAST_PASS, UNSEEN, PageState, attempt, attempt_modern, course, skip_reason
+from migratectl.kernel.migrate import (
+    LAST_PASS,
+    UNSEEN,
+    PageState,
+    attempt,
+    attempt_modern,
+    course,
+    holds_over,
+    skip_reason,
+)
 from migratectl.kernel.page_alloc import Allocations, Placement, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.operations.caller import Identity
@@ -22,9 +31,9 @@ from migratectl.operations.line import Bounds, Group, Line, Position, Reached, p
 from migratectl.operations.machine import Machine, count_allocations
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.runs import RunIndex
-from migratectl.storage import coalesce, nodes, pagelist, pages, tasks, vmas
+from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow
-from migratectl.uapi import MF, NEVER
+from migratectl.uapi import MF
 
 
 @dataclass(slots=True)
@@ -70,18 +79,20 @@ class Migration:
         node = row.node if row.kind != "zero" else None
         self.result.skip(Stayed(self.pid, node, reason), pagelist.runs(self.conn, Selection((row.state,))))
 
-    def skip_listed(self, rows: Iterable[StateRow]) -> str | None:
-        """Note the pages of the gathered list that are no candidates; the reason of the first."""
+    def skip_listed(self, rows: Iterable[StateRow], *, listed: bool) -> str | None:
+        """Note the pages of the gathered list that are no candidates, unless *listed*; the reason of the first."""
         found = None
         for row in rows:
             reason = skip_reason(page_state(row), self.flags, modern=self.modern)
             if reason is not None:
-                self.skip(row, reason)
+                if not listed:
+                    self.skip(row, reason)
                 found = found or reason
         return found
 
     def finish(self) -> MigrateResult:
         """Write the counters, join runs that became equal, and hand out the result."""
+        self.result.after = pages.by_node(self.conn, self.mm)
         nodes.add_used(self.conn, self.used)
         count_allocations(self.conn, self.allocations, self.caller.local)
         coalesce.coalesce(self.conn, self.touched)
@@ -214,23 +225,14 @@ def _move_stretch(
         migration.landed.add(dest)
         pagelist.travel(conn, chosen)
     held = tuple(g.number for g in members if _held(g.state))
-    unmapped = _cache_pages(migration, members, bounds)
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern)
     if held:
         _expire(migration, Selection(held, *bounds), nr_pass)
     result = migration.result
     result.moves[source, dest] = result.moves.get((source, dest), 0) + nr
     result.moved_twice += again
-    if unmapped:
-        result.unmapped[dest] = result.unmapped.get(dest, 0) + unmapped
     migration.take(dest, nr)
     migration.take(source, -nr)
-
-
-def _cache_pages(migration: Migration, members: Sequence[Group], bounds: Bounds) -> int:
-    """Pages of files among the movers of a stretch: V9 leaves them without ptes."""
-    cached = tuple(group.number for group in members if group.state.kind != "anon")
-    return 0 if migration.modern or not cached else pagelist.total(migration.conn, Selection(cached, *bounds))
 
 
 def _held(state: PageState) -> bool:
@@ -238,16 +240,9 @@ def _held(state: PageState) -> bool:
 
 
 def _expire(migration: Migration, chosen: Selection, nr_pass: int) -> None:
-    """End the holds that were waited for or that are over by *nr_pass*."""
-    waited = NEVER - 1
-    wait_writeback = 3 if migration.modern else 1
-    pagelist.expire_holds(
-        migration.conn,
-        chosen,
-        lock=waited if nr_pass >= 3 else nr_pass,
-        writeback=waited if nr_pass >= wait_writeback else nr_pass,
-        pin=nr_pass,
-    )
+    """End the holds that are over by *nr_pass*, or that were waited for."""
+    over = holds_over(nr_pass, modern=migration.modern)
+    holds.expire(migration.conn, chosen, lock=over.lock, writeback=over.writeback, pin=over.pin)
 
 
 def _stay(migration: Migration, groups: Sequence[Group], reached: Reached) -> None:

@@ -8,11 +8,12 @@ from sqlalchemy import Connection
 
 from migratectl.errors import InvalidArgument, PermissionDenied
 from migratectl.kernel.mempolicy import migration_pairs
-from migratectl.nodemask import Nodemask
+from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.caller import Caller, Identity, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
 from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.spans import NodeList
+from migratectl.storage import tasks
 from migratectl.storage.tasks import Task
 from migratectl.uapi import MF, SYS_NICE, SYS_PTRACE
 
@@ -41,8 +42,10 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
     machine = load_machine(conn)
     who = identify(conn, machine, caller)
     subject = f"pid {pid}"
-    from_nodes = resolve_nodes(machine, source, who.mems, subject)
-    to_nodes = resolve_nodes(machine, dest, who.mems, subject)
+    found = tasks.find(conn, pid)
+    mems = allowed_nodes(machine, found) if found is not None else NO_NODES
+    from_nodes = resolve_nodes(machine, source, mems, subject)
+    to_nodes = resolve_nodes(machine, dest, mems, subject)
     task = find_task(conn, pid)
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)

@@ -17,9 +17,13 @@ from migratectl.spans import Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
-from migratectl.uapi import MF, SYS_NICE, errno_number
+from migratectl.storage.vmas import Vma
+from migratectl.uapi import MF, SYS_NICE, VM, errno_number
 
 NOTE_V9: Final = "move_pages(2) came after this patch set (2.6.18); its pages move by V9's rules"
+
+MOST_QUERIED: Final = 1 << 20
+"""Pages that one query may ask for: the answer has an entry for each."""
 
 _STATUS_OF_SKIP: Final = {"shared": "EACCES", "reserved-page": "EFAULT"}
 """Status of a page that is no candidate; the others could not be isolated: EBUSY."""
@@ -40,6 +44,8 @@ class _Call:
     moves: Sequence[tuple[int, int]]
     status: list[Status] = field(default_factory=list)
     queue: list[int] = field(default_factory=list)
+    queued: set[int] = field(default_factory=set)
+    listed: set[int] = field(default_factory=set)
     skipped: int = 0
     left: int = 0
     err: str | None = None
@@ -60,6 +66,7 @@ class _Call:
             verdict = self._verdict(at)
             if verdict is None:
                 self.queue.append(at)
+                self.queued.add(self._page(at))
                 continue
             self.status[at] = verdict
             self.skipped += isinstance(verdict, str)
@@ -92,9 +99,10 @@ class _Call:
             self.left = failed + unreached
             return False
         for at in self.queue:
-            row = _find(self.conn, self.mm, self._page(at))
+            row = _find(self.conn, self.mm, self._page(at)).row
             self.status[at] = row.node if row is not None else node
         self.queue = []
+        self.queued = set()
         return True
 
     def _page(self, at: int) -> int:
@@ -106,50 +114,68 @@ class _Call:
     def _verdict(self, at: int) -> Status:
         """Status of an entry that is not queued; None for one that is."""
         page, node = self._page(at), self.moves[at][1]
-        row = _find(self.conn, self.mm, page)
-        missing = absence(row, modern=self.machine.modern, mapped=_mapped(self.conn, self.mm, page))
-        if row is None or missing:
+        place = _find(self.conn, self.mm, page)
+        missing = absence(place, modern=self.machine.modern)
+        if place.row is None or missing:
             return missing
-        if row.node == node:
+        if place.row.node == node:
             return node
-        if any(self._page(queued) == page for queued in self.queue):
+        if page in self.queued:
             return "EBUSY"  # off the LRU since it was queued
         for edge in (page, page + 1):
             pages.cut_address(self.conn, self.mm, edge)
         rows = pagelist.gather_pages(self.conn, self.mm, [page], mapcounts=self._counts_mappers())
-        reason = self.migration.skip_listed(rows)
-        return None if reason is None else _STATUS_OF_SKIP.get(reason, "EBUSY")
+        reason = self.migration.skip_listed(rows, listed=page in self.listed)
+        if reason is None:
+            return None
+        self.listed.add(page)
+        return _STATUS_OF_SKIP.get(reason, "EBUSY")
 
 
-def absence(row: MappedRun | None, *, modern: bool, mapped: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is at an address: the area, and the run whose pte is there."""
+
+    vma: Vma | None
+    row: MappedRun | None
+
+
+def absence(place: Place, *, modern: bool) -> str:
     """
     The status of an address that has no page to move; empty where it has one.
 
     Args:
-        row: The pte row there.
-        modern: A 6.x kernel says EFAULT for an absent anonymous page, the manual page ENOENT.
-        mapped: Whether an area is there at all.
+        place: What is there.
+        modern: A 6.x kernel says EFAULT for an absent anonymous page, the manual page ENOENT; it also says ENOENT
+            for a page behind an area without any access.
 
     Source:
         move_pages(2) as of 2.6.18; rule 28 of what a 6.1 kernel does.
     """
-    if not mapped or (row is not None and row.state == "zero"):
+    vma, row = place.vma, place.row
+    if vma is None or (row is not None and row.state == "zero"):
         return "EFAULT"
     if row is None:
-        return "EFAULT" if modern else "ENOENT"
-    return "ENOENT" if row.state == "swapped" else ""
+        return "EFAULT" if modern and vma.private_anonymous else "ENOENT"
+    closed = modern and not vma.flags & (VM.READ | VM.WRITE | VM.EXEC)
+    return "ENOENT" if closed or row.state == "swapped" else ""
 
 
-def _mapped(conn: Connection, mm: int, page: int) -> bool:
-    return bool(vmas.overlapping(conn, mm, page, page + 1))
+def _find(conn: Connection, mm: int, page: int) -> Place:
+    return _look_up(conn, mm, page, page + 1)[page]
 
 
-def _find(conn: Connection, mm: int, page: int) -> MappedRun | None:
-    for vma in vmas.overlapping(conn, mm, page, page + 1):
-        for row in pages.mapped(conn, mm, (vma.start, vma.end), page, page + 1):
-            if row.run.between(page, page + 1):
-                return row
-    return None
+def _look_up(conn: Connection, mm: int, start: int, end: int) -> dict[int, Place]:
+    """What is at each page of [start, end)."""
+    found = dict.fromkeys(range(start, end), Place(None, None))
+    for vma in vmas.overlapping(conn, mm, start, end):
+        empty = Place(vma, None)
+        found.update(dict.fromkeys(range(max(vma.start, start), min(vma.end, end)), empty))
+        for row in pages.mapped(conn, mm, (vma.start, vma.end), start, end):
+            inside = row.run.between(start, end)
+            if inside is not None:
+                found.update(dict.fromkeys(range(inside.start, inside.last + 1, inside.step), Place(vma, row)))
+    return found
 
 
 def _target(conn: Connection, machine: Machine, caller: Caller, pid: int, *, move_all: bool) -> tuple[Task, int, MF]:
@@ -247,18 +273,13 @@ def query_pages(conn: Connection, caller: Caller, pid: int, spans: tuple[Span, .
     addresses: list[int] = []
     status: list[Status] = []
     for span in spans:
-        for address in _addresses(conn, mm, span, page_size, f"pid {pid}"):
-            row = _find(conn, mm, address // page_size)
-            mapped = _mapped(conn, mm, address // page_size)
-            missing = absence(row, modern=machine.modern, mapped=mapped)
-            addresses.append(address)
-            status.append(missing or (row.node if row is not None else None))
+        single = span.address if span.length is None and span.end is None else None
+        start, end = resolve_span(conn, mm, span, page_size, f"pid {pid}")
+        if end - start + len(addresses) > MOST_QUERIED:
+            raise InvalidArgument(f"pid {pid}", f"more than {MOST_QUERIED} pages asked for; name a smaller range")
+        for page, place in _look_up(conn, mm, start, end).items():
+            missing = absence(place, modern=machine.modern)
+            addresses.append(page * page_size if single is None else single)
+            status.append(missing or (place.row.node if place.row is not None else None))
     document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "status": _rows(addresses, status)}
     return document if machine.modern else document | {"notes": [NOTE_V9]}
-
-
-def _addresses(conn: Connection, mm: int, span: Span, page_size: int, subject: str) -> Sequence[int]:
-    if span.address is not None and span.length is None and span.end is None:
-        return [span.address]
-    start, end = resolve_span(conn, mm, span, page_size, subject)
-    return range(start * page_size, end * page_size, page_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -39,7 +40,7 @@ def numa_maps(conn: Connection, pid: int) -> dict[str, Any]:
     era: Era = "modern" if machine.modern else "2.6.16"
     lines = []
     for vma in vmas.load(conn, mm):
-        policy = known[vma.policy] if vma.policy is not None else task.policy or _DEFAULT
+        policy = _shown_policy(machine, vma, known, task.policy)
         found = counts.get(vma.start, _NOTHING)
         lines.append(_line(machine, vma, policy, found, by_node.get(vma.start, [])))
     return {
@@ -62,6 +63,13 @@ def numa_maps(conn: Connection, pid: int) -> dict[str, Any]:
         ],
         "text": format_numa_maps(lines, era),
     }
+
+
+def _shown_policy(machine: Machine, vma: Vma, known: Mapping[int, Policy], task: Policy | None) -> Policy:
+    """The area's policy, else the task's; V9 asks shared memory itself and shows the default where it has none."""
+    if vma.policy is not None:
+        return known[vma.policy]
+    return _DEFAULT if task is None or (vma.kind == "shm" and not machine.modern) else task
 
 
 def _line(machine: Machine, vma: Vma, policy: Policy, found: AreaCounts, nodes: list[tuple[int, int]]) -> NumaMapsLine:

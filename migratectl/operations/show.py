@@ -31,7 +31,7 @@ _WHOLE: Final = Span(address=0, end=ADDRESS_END)
 
 def show_nodes(conn: Connection) -> dict[str, Any]:
     """The document of ``show nodes``: as ``node list``."""
-    return node_rows(load_machine(conn), conn)
+    return node_rows(conn, load_machine(conn))
 
 
 def show_tasks(conn: Connection, pid: int | None) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _label(conn: Connection, mm: int, vma: Vma) -> str | None:
 
 
 def _own_policy(conn: Connection, vma: Vma) -> Policy | None:
-    return None if vma.policy is None else tasks.policies(conn)[vma.policy]
+    return None if vma.policy is None else tasks.find_policy(conn, vma.policy)
 
 
 def policy_text(policy: Policy | None, *, modern: bool) -> str:

@@ -14,20 +14,31 @@ from migratectl.runs import Run
 from migratectl.storage import holds, pagelist
 
 
-def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], SlotPlan | None]:
+def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], SlotPlan]:
     """
-    Give out swap slots: groups split into those that find one and those that do not; None: slots do not run out.
+    Give out swap slots before anything moves.
 
     A page that moves in the pass in which it asks gives its slot back at once, so one free slot is enough for any
-    number of those.
+    number of those. Where slots cannot run out nothing is read.
+
+    Args:
+        conn: The connection of the transaction; the list is cut where slots run out.
+        groups: The candidates.
+
+    Returns:
+        The groups, those that find no slot split off, and who gets slots of which area.
+
+    Source:
+        add_to_swap() and get_swap_page(); semantics.md 1.7, 2.2 e and f, B9.
     """
     asking = [group for group in groups if group.needs_slot]
     areas = [(area.id, area.slots - area.used) for area in holds.swap_areas(conn)]
     keeping = [group for group in asking if not group.course.moves or group.course.act != group.course.end]
     wanted = sum(group.pages for group in keeping) + bool(asking)
-    first_free = next((free for _, free in areas if free), 0)
-    if first_free >= wanted:
-        return groups, None
+    first, free = next(((name, free) for name, free in areas if free), (None, 0))
+    giving = any(group.state.swapcache and group.course.moves for group in groups)
+    if free >= wanted and not (keeping and giving and len(areas) > 1):
+        return groups, SlotPlan(area=first)
     plan = plan_slots(slot_events(_slot_runs(conn, groups, keeping)), areas)
     return _without_slots(conn, groups, plan), plan
 
@@ -76,14 +87,28 @@ def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[Bounds]:
             yield low, high
 
 
-def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan | None, reached: Reached) -> int:
-    """Put pages that backed out after step 3 into the swap cache, as far as the scans got. How many that are."""
+def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reached: Reached) -> int:
+    """
+    Put pages that backed out after step 3 into the swap cache, as far as the scans got.
+
+    Args:
+        conn: The connection of the transaction.
+        groups: What give_slots() returned.
+        plan: What give_slots() returned.
+        reached: How far the scans got.
+
+    Returns:
+        Pages that keep a new entry: the residue.
+
+    Source:
+        semantics.md 2.6, B24: V9 does not undo swap entries.
+    """
     nr = 0
     for group in groups:
         kept = group.needs_slot and not group.slotless
         if not kept or (group.course.moves and reached.cursor is None and not reached.nothing):
             continue
-        for low, high, area in _kept_stretches(conn, group, plan):
+        for low, high, area in _kept_stretches(group, plan):
             for part_low, part_high in _acted(group, reached, low, high):
                 for at in (part_low, part_high):
                     if at is not None:
@@ -107,13 +132,10 @@ def _acted(group: Group, reached: Reached, low: int | None, high: int | None) ->
             yield lowest, highest
 
 
-def _kept_stretches(
-    conn: Connection, group: Group, plan: SlotPlan | None
-) -> Iterable[tuple[int | None, int | None, int]]:
+def _kept_stretches(group: Group, plan: SlotPlan) -> Iterable[tuple[int | None, int | None, int]]:
     """(low, high, swap area) of the slots that pages of a group got."""
-    if plan is None:
-        area = next(area.id for area in holds.swap_areas(conn) if area.used < area.slots)
-        yield None, None, area
+    if plan.area is not None:
+        yield None, None, plan.area
         return
     kept = [(address, area) for nr_pass, address, area in plan.kept if nr_pass == group.course.act]
     start = 0

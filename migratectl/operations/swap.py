@@ -20,6 +20,8 @@ def swap_on(conn: Connection, name: str, size: Size) -> dict[str, Any]:
         Busy: An area of that name is in use (as swapon(2) answers).
         InvalidArgument: It would have no slot.
     """
+    if not name or not name.isprintable():
+        raise InvalidArgument("swap area", "its name is empty or has characters that cannot be printed")
     slots = slots_of(size, facts.page_size(conn))
     if slots < 1:
         raise InvalidArgument(f"swap area '{name}'", f"{size} is less than a page")

@@ -49,6 +49,7 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
     subject = f"pid {call.pid}"
     _check_ids(conn, call, subject)
     cpuset = _cpuset(conn, call.cpuset, subject)
+    _check_name(call.name or "", subject)
     mm = _address_space(conn, call)
     task = Task(
         call.pid,
@@ -75,6 +76,11 @@ def _check_ids(conn: Connection, call: TaskCreate, subject: str) -> None:
         raise AlreadyExists(subject, "there is such a task already; take another pid")
     if call.kernel_thread and call.thread_of is not None:
         raise InvalidArgument(subject, "a kernel thread has no address space to share; leave out one of the options")
+
+
+def _check_name(name: str, subject: str) -> None:
+    if not name.isprintable():
+        raise InvalidArgument(subject, "the name has characters that cannot be printed")
 
 
 def _address_space(conn: Connection, call: TaskCreate) -> int | None:
@@ -147,6 +153,7 @@ def task_set(conn: Connection, pid: int, uid: int | None, name: str | None) -> d
             tasks.update(conn, pid, "caps", 0 if uid else ALL_CAPABILITIES)
         tasks.update(conn, pid, "uid", uid)
     if name is not None:
+        _check_name(name, f"pid {pid}")
         tasks.update(conn, pid, "name", name)
     return task_row(load_machine(conn), find_task(conn, pid))
 
@@ -192,7 +199,9 @@ def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
         for vma in vmas.load(conn, task.mm):
             vmas.delete(conn, vma)
         tasks.delete(conn, pid)
+        anon = tasks.anon_mapping(conn, task.mm)
         tasks.delete_mm(conn, task.mm)
+        vmas.delete_mappings(conn, task.mm, anon)
     else:
         tasks.delete(conn, pid)
     give_back(conn, (f.nodes for f in freed))

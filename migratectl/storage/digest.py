@@ -18,9 +18,9 @@ from sqlalchemy import Connection
 PRIME: Final = (1 << 127) - 1
 BASE: Final = 0x5DEECE66D_1B873593_85EBCA6B % PRIME
 
-_PAGES: Final = """SELECT p.id, p.first, p.count, p.step, m.kind, CASE m.kind WHEN 'anon' THEN '' ELSE m.name END,
- p.node, s.name, p.flags, p.lock, p.pin, p.pins, p.writeback, p.parked, p.outside, o.kind, o.name,
- p.origin_first - p.first
+_PAGES: Final = """SELECT p.id, p.first, p.count, p.step, m.kind,
+ CASE WHEN m.kind IN ('anon', 'zero') THEN '' ELSE m.name END, p.node, s.name, p.flags, p.lock, p.pin, p.pins,
+ p.writeback, p.parked, p.outside, o.kind, CASE o.kind WHEN 'zero' THEN '' ELSE o.name END, p.origin_first - p.first
 FROM pages p JOIN mappings m ON m.id = p.mapping JOIN mappings o ON o.id = p.origin
 LEFT JOIN swap_areas s ON s.id = p.area ORDER BY p.id"""
 _PTES: Final = """SELECT t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr - p.first, t.present,

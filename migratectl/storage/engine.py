@@ -11,7 +11,7 @@ import os
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,10 @@ from migratectl.storage.work import WORK_TABLES, begin_info
 
 APPLICATION_ID: Final = 0x4D494752
 """``PRAGMA application_id`` of a state file: the letters MIGR."""
+
+_ID_AT: Final = 68
+_HEADER: Final = 72
+"""Where SQLite's file header keeps the application id."""
 
 _CORRUPT = ("malformed", "not a database", "encrypted", "disk i/o error")
 
@@ -68,6 +72,8 @@ class StateFile:
             connection.engine.dispose()
 
     def _open(self) -> Connection:
+        if self.path.exists() and not self.path.is_file():
+            raise StateFileError(f"{self.path}: not a file; give the path of a state file: -s FILE")
         if not self.path.is_file():
             raise StateFileError(f"{self.path}: no state file; make one with 'migratectl init', or give -s FILE")
         if self.path.stat().st_size == 0:
@@ -97,27 +103,28 @@ class StateFile:
         """
         if self.path.exists() and not force:
             raise StateFileError(f"{self.path}: there already; give --force to replace it, or -s FILE for another")
-        if not self.path.parent.is_dir():
-            raise StateFileError(f"{self.path.parent}: no such directory; make it first, or give -s FILE")
+        target = Path(os.path.realpath(self.path))  # behind a symbolic link, as every other command goes
+        _check_replaceable(target)
         self.close()
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        draft = target.with_name(f".{target.name}.{os.getpid()}.new")
         with _translated(self.path, self.timeout):
             try:
                 with _drafted(draft, self.timeout) as connection:
                     yield connection
+                _seal(draft)
                 if not dry_run:
-                    self._put_in_place(draft, force=force)
+                    self._put_in_place(draft, target, force=force)
             finally:
                 for name in (draft, *_side_files(draft)):
                     name.unlink(missing_ok=True)
 
-    def _put_in_place(self, draft: Path, *, force: bool) -> None:
+    def _put_in_place(self, draft: Path, target: Path, *, force: bool) -> None:
         try:
             if not force:
-                os.link(draft, self.path)
+                os.link(draft, target)
                 return
-            _retire(self.path, self.timeout)
-            draft.replace(self.path)
+            with _held(target, self.timeout):
+                draft.replace(target)
         except FileExistsError:
             raise StateFileError(f"{self.path}: another process has just made it; nothing was changed") from None
         except OSError as error:
@@ -131,9 +138,8 @@ def _drafted(draft: Path, timeout: float) -> Iterator[Connection]:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except OSError as error:
         raise StateFileError(f"{draft.parent}: cannot be written: {error.strerror}") from None
-    plain = sqlite3.connect(draft, isolation_level=None)  # these two cannot be said inside a transaction
+    plain = sqlite3.connect(draft, isolation_level=None)  # cannot be said inside a transaction
     plain.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    plain.execute("PRAGMA journal_mode=WAL")
     plain.close()
     connection = _connect(draft, timeout)
     try:
@@ -146,22 +152,66 @@ def _drafted(draft: Path, timeout: float) -> Iterator[Connection]:
         connection.engine.dispose()
 
 
+def _seal(draft: Path) -> None:
+    """Turn the log on once all is in the file itself: a full disk is noticed before the file is put in place."""
+    plain = sqlite3.connect(draft, isolation_level=None)
+    try:
+        plain.execute("PRAGMA synchronous=FULL")
+        plain.execute("PRAGMA journal_mode=WAL")
+        plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        plain.close()
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse to put a new state file over anything but an old one, or an empty file."""
+    if not target.parent.is_dir():
+        raise StateFileError(f"{target.parent}: no such directory; make it first, or give -s FILE")
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise StateFileError(f"{target}: not a file; give the path of a state file: -s FILE")
+    try:
+        with target.open("rb") as file:
+            head = file.read(_HEADER)
+    except OSError as error:
+        raise StateFileError(f"{target}: cannot be read: {error.strerror}") from None
+    if head and head[_ID_AT:_HEADER] != APPLICATION_ID.to_bytes(4, "big"):
+        raise StateFileError(
+            f"{target}: not a state file of migratectl, and so not replaced; remove it, or give -s FILE"
+        )
+
+
 def _side_files(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
-def _retire(path: Path, timeout: float) -> None:
-    """Fold the log of the file to be replaced into it, so that no old log meets the new file."""
+@contextmanager
+def _held(path: Path, timeout: float) -> Iterator[None]:
+    """
+    Hold the file that is to be replaced, its log folded in, so that no other process has it open meanwhile.
+
+    A file that is no database is replaced as it is. Raises sqlite3.OperationalError where others work on it.
+    """
     if not path.exists():
+        yield
         return
-    with suppress(sqlite3.DatabaseError):  # whatever stands there is being replaced on request
-        old = sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=rw", uri=True, timeout=timeout)
+    location = f"file:{urllib.parse.quote(str(path))}?mode=rw"
+    old = sqlite3.connect(location, uri=True, timeout=timeout, isolation_level=None)
+    try:
         try:
-            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            old.close()
-    for name in _side_files(path):
-        name.unlink(missing_ok=True)
+            old.execute(
+                "PRAGMA journal_mode=DELETE"
+            )  # needs the file for itself, and leaves no log to meet the new one
+            old.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            for name in _side_files(path):
+                name.unlink(missing_ok=True)
+        yield
+    finally:
+        old.close()
 
 
 def _connect(path: Path, timeout: float) -> Connection:
@@ -208,6 +258,8 @@ def _translated(path: Path, timeout: float) -> Iterator[None]:
         raise _translation(path, timeout, str(error.orig)) from error
     except sqlite3.Error as error:
         raise _translation(path, timeout, str(error)) from error
+    except UnicodeDecodeError as error:  # a text of the file is none
+        raise StateFileError(f"{path}: damaged ({error.reason}); restore it from a copy") from error
 
 
 def _translation(path: Path, timeout: float, text: str) -> StateBusy | StateFileError:

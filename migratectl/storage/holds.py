@@ -20,7 +20,7 @@ def add(conn: Connection, rows: Iterable[int], pid: int, kind: str, passes: int,
         [(page, pid, kind, passes, count) for page in ids],
     )
     pick(conn, ids)
-    pagelist.refresh_holds(conn)
+    refresh(conn)
 
 
 def held_by(conn: Connection, pid: int, kind: str) -> list[int]:
@@ -40,8 +40,34 @@ def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Fre
     ids = list(rows)
     write_many(conn, "DELETE FROM holds WHERE page = ? AND pid = ? AND kind = ?", [(page, pid, kind) for page in ids])
     pick(conn, ids)
-    pagelist.refresh_holds(conn)
+    refresh(conn)
     return pages.free_idle(conn)
+
+
+def expire(conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback: int, pin: int) -> None:
+    """End the holds on the chosen pages whose release pass is at most the one given for their kind."""
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    ended = f"""DELETE FROM holds WHERE page IN ({listed})
+ AND passes <= CASE kind WHEN 'lock' THEN ? WHEN 'writeback' THEN ? WHEN 'pin' THEN ? ELSE -1 END"""
+    write(conn, ended, (*values, lock, writeback, pin))
+    conn.exec_driver_sql("DELETE FROM picked")
+    conn.exec_driver_sql(f"INSERT INTO picked {listed}", values)
+    refresh(conn)
+
+
+def refresh(conn: Connection) -> None:
+    """Bring the hold columns of the rows in ``picked`` up to date with ``holds``."""
+    write(
+        conn,
+        """UPDATE pages SET
+ lock = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'lock'),
+ writeback = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'writeback'),
+ pin = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'pin'),
+ pins = (SELECT coalesce(sum(count), 0) FROM holds WHERE page = pages.id AND kind = 'pin'),
+ parked = EXISTS (SELECT 1 FROM holds WHERE page = pages.id AND kind = 'park')
+WHERE id IN (SELECT page FROM picked)""",
+    )
 
 
 class SwapArea(NamedTuple):

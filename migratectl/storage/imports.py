@@ -1,8 +1,8 @@
 """
 Bulk inserts of an import, and the cache pages of a file while several tasks lay claim to them.
 
-Nothing here asks the database once a line: rows are written in batches a task at a time, the pages of files are kept
-in memory until all tasks have claimed theirs. Only a run that the state already had is cut by a statement.
+Nothing here asks the database once a line or task: rows of many tasks are written together, the pages of files are
+kept in memory until all tasks have claimed theirs. Only a run that the state already had is cut by a statement.
 """
 
 from __future__ import annotations
@@ -11,20 +11,26 @@ import bisect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
-from migratectl.storage.work import write, write_many
+from migratectl.storage.tasks import Task
+from migratectl.storage.work import write_many
+
+BATCH_ROWS: Final = 20_000
+"""Areas and pages that wait for their writing before a batch is written."""
 
 
 class NewPages(NamedTuple):
-    """A page row to write; ``run`` are its indexes, ``writeback`` the pass at which it ends."""
+    """A page row to write; ``first``, ``nr_pages``, ``step`` are its indexes, ``writeback`` when it ends."""
 
     mapping: int
-    run: Run
+    first: int
+    nr_pages: int
+    step: int
     node: int
     area: int | None
     flags: int
@@ -32,13 +38,113 @@ class NewPages(NamedTuple):
     outside: int
 
 
-def insert_areas(conn: Connection, rows: Iterable[tuple[int, int, int, int, int, int, int | None, int]]) -> None:
-    """Add areas: address space, start, end, mapping, delta, flags, policy, order."""
-    write_many(
-        conn,
-        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order") VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-        rows,
-    )
+class NewPte(NamedTuple):
+    """A present, young pte to write."""
+
+    mm: int
+    addr: int
+    dirty: int
+    writable: int
+
+
+class Batch:
+    """
+    Rows of new tasks that wait to be written together; a task's rows are complete before flush() is called.
+
+    Args:
+        conn: The connection of the transaction; nothing else adds tasks, address spaces or mappings meanwhile.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        last = {str(name): int(row) for name, row in conn.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")}
+        self.last_mapping, self.last_mm = last.get("mappings", 0), last.get("mms", 0)
+        self.pids = {pid for (pid,) in conn.exec_driver_sql("SELECT pid FROM tasks")}
+        self.objects: dict[tuple[str, str, int | None], int] = {}
+        for row in conn.exec_driver_sql("SELECT id, kind, name, ino FROM mappings WHERE kind <> 'anon' ORDER BY id"):
+            self._enter_object(*row)
+        self.mappings: list[tuple[int, str, str, str, int | None]] = []
+        self.mms: list[tuple[int, int]] = []
+        self.tasks: list[Task] = []
+        self.areas: list[tuple[int, int, int, int, int, int, int | None, int]] = []
+        self.labels: list[tuple[int, str, int, int]] = []
+        self.pages: list[NewPages] = []
+        self.ptes: list[NewPte] = []
+        self.waits: list[tuple[int, int, int]] = []
+
+    def new_space(self, pid: int) -> tuple[int, int]:
+        """A new, empty address space with an anonymous family of its own; the row ids of both."""
+        anon = self._new_mapping("anon", f"anon:{pid}", "page", None)
+        self.last_mm += 1
+        self.mms.append((self.last_mm, anon))
+        return self.last_mm, anon
+
+    def new_object(self, kind: str, name: str, method: str, ino: int | None) -> int:
+        """A new file or shared memory object; its row id."""
+        row = self._new_mapping(kind, name, method, ino)
+        self._enter_object(row, kind, name, ino)
+        return row
+
+    def find_object(self, kind: str, name: str, ino: int | None) -> int | None:
+        """The first object of that kind and name, and of that inode number where one is given."""
+        return self.objects.get((kind, name, ino))
+
+    def _new_mapping(self, kind: str, name: str, method: str, ino: int | None) -> int:
+        self.last_mapping += 1
+        self.mappings.append((self.last_mapping, kind, name, method, ino))
+        return self.last_mapping
+
+    def _enter_object(self, row: int, kind: str, name: str, ino: int | None) -> None:
+        self.objects.setdefault((kind, name, ino), row)
+        self.objects.setdefault((kind, name, None), row)
+
+    def add_task(self, task: Task) -> None:
+        """Add a task without policy."""
+        self.pids.add(task.pid)
+        self.tasks.append(task)
+
+    def add_pages(self, pid: int, pages: NewPages, pte: NewPte) -> None:
+        """Add a page row whose content is its own with the pte that maps it; *pid* waits for its writeback."""
+        if pages.writeback is not None:
+            self.waits.append((len(self.pages), pid, pages.writeback))
+        self.pages.append(pages)
+        self.ptes.append(pte)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many rows wait that it is time for flush()."""
+        return len(self.areas) + len(self.pages) >= BATCH_ROWS
+
+    def flush(self) -> None:
+        """Write what waits, each table after those that its rows refer to."""
+        self._flush_tasks()
+        write_many(
+            self.conn,
+            'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order")'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            self.areas,
+        )
+        write_many(self.conn, 'INSERT INTO labels(mm, name, start, "end") VALUES (?, ?, ?, ?)', self.labels)
+        rows = insert_pages(self.conn, self.pages)
+        insert_ptes(
+            self.conn,
+            [(mm, addr, row, dirty, able) for row, (mm, addr, dirty, able) in zip(rows, self.ptes, strict=True)],
+        )
+        hold_writeback(self.conn, [(rows[at], pid, passes) for at, pid, passes in self.waits])
+        for waiting in (self.areas, self.labels, self.pages, self.ptes, self.waits):
+            waiting.clear()
+
+    def _flush_tasks(self) -> None:
+        """Write objects, address spaces and tasks."""
+        write_many(self.conn, "INSERT INTO mappings(id, kind, name, method, ino) VALUES (?, ?, ?, ?, ?)", self.mappings)
+        write_many(self.conn, "INSERT INTO mms(id, anon) VALUES (?, ?)", self.mms)
+        write_many(
+            self.conn,
+            "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, dumpable) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(t.pid, t.name, t.uid, t.cpu, t.cpuset.id, t.mm, t.caps, int(t.dumpable)) for t in self.tasks],
+        )
+        for waiting in (self.mappings, self.mms, self.tasks):
+            waiting.clear()
 
 
 def insert_pages(conn: Connection, rows: Sequence[NewPages]) -> range:
@@ -48,10 +154,7 @@ def insert_pages(conn: Connection, rows: Sequence[NewPages]) -> range:
         conn,
         "INSERT INTO pages(id, mapping, first, count, step, node, area, flags, writeback, outside, origin,"
         " origin_first) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?2, ?3)",
-        [
-            (row, mapping, run.start, run.nr_pages, run.step, node, area, flags, writeback, outside)
-            for row, (mapping, run, node, area, flags, writeback, outside) in enumerate(rows, offset)
-        ],
+        [(row, *page) for row, page in enumerate(rows, offset)],
     )
     return range(offset, offset + len(rows))
 
@@ -76,19 +179,6 @@ def set_other(conn: Connection, other: Mapping[int, int]) -> None:
 def use_slots(conn: Connection, used: Mapping[int, int]) -> None:
     """Count swap slots as used, by area."""
     write_many(conn, "UPDATE swap_areas SET used = used + ? WHERE id = ?", [(nr, area) for area, nr in used.items()])
-
-
-def new_object(conn: Connection, kind: str, name: str, method: str, ino: int | None) -> int:
-    """A new file or shared memory object; its row id."""
-    write(conn, "INSERT INTO mappings(kind, name, method, ino) VALUES (?, ?, ?, ?)", (kind, name, method, ino))
-    return int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one())
-
-
-def find_object(conn: Connection, kind: str, name: str, ino: int | None) -> int | None:
-    """The object of that kind and name, and of that inode number where one is given."""
-    query = "SELECT min(id) FROM mappings WHERE kind = ?1 AND name = ?2 AND (?3 IS NULL OR ino = ?3)"
-    found = conn.exec_driver_sql(query, (kind, name, ino)).scalar()
-    return None if found is None else int(found)
 
 
 @dataclass(slots=True)
@@ -300,22 +390,23 @@ def _without(run: Run, common: Run) -> list[Run]:
     return [part for part in rest if part is not None]
 
 
-def write_caches(conn: Connection, caches: Iterable[Cache]) -> dict[int, int]:
-    """Write what an import added to the pages of objects. New pages by node."""
+def write_caches(conn: Connection, caches: Iterable[Cache]) -> None:
+    """Write what an import added to the pages of objects; the tasks that map them must be there."""
     found = [(cache.mapping, piece) for cache in caches for piece in cache.pieces]
     new = [(mapping, piece) for mapping, piece in found if piece.row is None and piece.node is not None]
     rows = [
-        NewPages(mapping, p.run, p.node, p.area, p.flags, p.writeback, p.outside)
+        NewPages(mapping, p.run.start, p.run.nr_pages, p.run.step, p.node, p.area, p.flags, p.writeback, p.outside)
         for mapping, p in new
         if p.node is not None
     ]
-    for (_, piece), row in zip(new, insert_pages(conn, rows), strict=True):
+    fresh = insert_pages(conn, rows)
+    for (_, piece), row in zip(new, fresh, strict=True):
         piece.row = row
     known = [piece for _, piece in found if piece.ptes and piece.row is not None]
     write_many(
         conn,
         "UPDATE pages SET outside = ?1, writeback = ?2 WHERE id = ?3 AND (outside <> ?1 OR writeback IS NOT ?2)",
-        [(piece.outside, piece.writeback, piece.row) for piece in known],
+        [(piece.outside, piece.writeback, piece.row) for piece in known if piece.row not in fresh],
     )
     ptes = [
         (mm, piece.run.start - delta, piece.row or 0, dirty, writable)
@@ -324,7 +415,3 @@ def write_caches(conn: Connection, caches: Iterable[Cache]) -> dict[int, int]:
     ]
     insert_ptes(conn, sorted(ptes))  # in the order of the key, or else each row lands on another block
     hold_writeback(conn, [(p.row or 0, p.holder, p.writeback or 0) for p in known if p.holder is not None])
-    added: dict[int, int] = {}
-    for page in rows:
-        added[page.node] = added.get(page.node, 0) + page.run.nr_pages
-    return added

@@ -301,32 +301,6 @@ def keep_swap_entry(conn: Connection, chosen: Selection, area: int) -> int:
     return nr
 
 
-def expire_holds(conn: Connection, chosen: Selection, *, lock: int, writeback: int, pin: int) -> None:
-    """End the holds on the chosen pages whose release pass is at most the one given for their kind."""
-    where, values = chosen.where()
-    listed = f"SELECT page FROM iso WHERE {where}"
-    ended = f"""DELETE FROM holds WHERE page IN ({listed})
- AND passes <= CASE kind WHEN 'lock' THEN ? WHEN 'writeback' THEN ? WHEN 'pin' THEN ? ELSE -1 END"""
-    write(conn, ended, (*values, lock, writeback, pin))
-    conn.exec_driver_sql("DELETE FROM picked")
-    conn.exec_driver_sql(f"INSERT INTO picked {listed}", values)
-    refresh_holds(conn)
-
-
-def refresh_holds(conn: Connection) -> None:
-    """Bring the hold columns of the rows in ``picked`` up to date with ``holds``."""
-    write(
-        conn,
-        """UPDATE pages SET
- lock = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'lock'),
- writeback = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'writeback'),
- pin = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'pin'),
- pins = (SELECT coalesce(sum(count), 0) FROM holds WHERE page = pages.id AND kind = 'pin'),
- parked = EXISTS (SELECT 1 FROM holds WHERE page = pages.id AND kind = 'park')
-WHERE id IN (SELECT page FROM picked)""",
-    )
-
-
 def travel(conn: Connection, chosen: Selection) -> None:
     """Note that the chosen pages move."""
     where, values = chosen.where()

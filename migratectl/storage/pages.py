@@ -123,16 +123,6 @@ def cut_address(conn: Connection, mm: int, at: int) -> None:
         _cut_and_clear(conn)
 
 
-def cut_index(conn: Connection, mapping: int, at: int) -> None:
-    """Cut every run of *mapping* across page index *at*."""
-    crossing = """INSERT INTO part(page, k, stride, count)
-SELECT id, (?2 - first + step - 1) / step, 1, count - (?2 - first + step - 1) / step FROM pages
-WHERE mapping = ?1 AND first < ?2 AND first + (count - 1) * step >= ?2"""
-    if conn.exec_driver_sql(crossing, (mapping, at)).rowcount > 0:
-        conn.exec_driver_sql(_REST_OF_SPLIT)
-        _cut_and_clear(conn)
-
-
 class MappedRun(NamedTuple):
     """A pte row with the page row that it maps; addresses in pages. ``node`` is None for swapped and zero pages."""
 
@@ -383,12 +373,22 @@ def free_idle(conn: Connection) -> Freed:
             nodes[node] = nodes.get(node, 0) - count
         if area is not None:
             areas[area] = areas.get(area, 0) - count
+    _leave_swap_cache(conn, areas)
     conn.exec_driver_sql(f"DELETE FROM picked WHERE page NOT IN (SELECT id {_IDLE})")
     write(conn, "DELETE FROM holds WHERE page IN (SELECT page FROM picked)")
     write(conn, "DELETE FROM buffers WHERE page IN (SELECT page FROM picked)")
     write(conn, "DELETE FROM pages WHERE id IN (SELECT page FROM picked)")
     write_many(conn, "UPDATE swap_areas SET used = used + ? WHERE id = ?", [(nr, area) for area, nr in areas.items()])
     return Freed(nodes, areas)
+
+
+def _leave_swap_cache(conn: Connection, areas: dict[int, int]) -> None:
+    """Pinned pages of ``picked`` that lost their last pte lose their swap entry with it; counts it in *areas*."""
+    held = """FROM pages WHERE id IN (SELECT page FROM picked) AND pins > 0 AND area IS NOT NULL AND node IS NOT NULL
+ AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)"""
+    for area, count in conn.exec_driver_sql(f"SELECT area, sum(count) {held} GROUP BY area").all():
+        areas[area] = areas.get(area, 0) - count
+        write(conn, f"UPDATE pages SET area = NULL WHERE id IN (SELECT id {held} AND area = ?)", (area,))
 
 
 def total(conn: Connection, rows: Iterable[int]) -> int:

@@ -180,6 +180,7 @@ vma = Table(
     _integer("order", default=0),
     PrimaryKeyConstraint("mm", "start"),
     CheckConstraint('start < "end" AND start >= 0'),
+    Index("vmas_mapping", "mapping"),
     **KEYED,
 )
 

@@ -116,6 +116,12 @@ def intern_policy(conn: Connection, policy: Policy) -> int:
     return int(found)
 
 
+def find_policy(conn: Connection, policy: int) -> Policy:
+    """The policy of a row id."""
+    row = conn.exec_driver_sql("SELECT mode, nodes, flags, mems FROM policies WHERE id = ?", (policy,)).one()
+    return make_policy(*row)
+
+
 def policies(conn: Connection) -> dict[int, Policy]:
     """All policies by row id."""
     return {

@@ -159,7 +159,16 @@ def find_mapping(conn: Connection, kind: str, name: str) -> int | None:
     return None if found is None else int(found)
 
 
-def zero_mapping(conn: Connection) -> int:
-    """The mapping whose pages are the zero page; made at first use."""
-    found = find_mapping(conn, "zero", "zero")
-    return new_mapping(conn, "zero", "zero") if found is None else found
+def zero_mapping(conn: Connection, mm: int) -> int:
+    """The mapping of an address space's zero pages, made at first use: so neighbours are looked for in it alone."""
+    found = find_mapping(conn, "zero", f"zero:{mm}")
+    return new_mapping(conn, "zero", f"zero:{mm}") if found is None else found
+
+
+def delete_mappings(conn: Connection, mm: int, anon: int) -> None:
+    """Remove the mappings of an address space that is gone, unless pages or other address spaces refer to them."""
+    for mapping in (anon, find_mapping(conn, "zero", f"zero:{mm}")):
+        unused = """DELETE FROM mappings WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM pages WHERE mapping = ?1)
+ AND NOT EXISTS (SELECT 1 FROM mms WHERE anon = ?1)"""
+        if mapping is not None:
+            write(conn, unused, (mapping,))

@@ -61,9 +61,9 @@ def changed(conn: Connection) -> bool:
     return bool(conn.info["changed"])
 
 
-def note_change(conn: Connection) -> None:
-    """Remember a change that did not go through write()."""
-    conn.info["changed"] += 1
+def forget_changes(conn: Connection) -> None:
+    """Start anew with what changed(): the next command of a transaction with several begins."""
+    conn.info["changed"] = 0
 
 
 def pick(conn: Connection, pages: Iterable[int]) -> None:

@@ -258,6 +258,7 @@ INDEXES = (
     "CREATE UNIQUE INDEX snapshots_name ON snapshots (name)",
     "CREATE UNIQUE INDEX swap_areas_name ON swap_areas (name)",
     "CREATE INDEX tasks_mm ON tasks (mm)",
+    "CREATE INDEX vmas_mapping ON vmas (mapping)",
 )
 
 VIEWS = (

@@ -507,6 +507,14 @@ def test_nameless_objects_are_not_shared(tool: Runner, tmp_path: Path) -> None:
     assert loaded(tool, make_tree(tmp_path / "b", told), "--force")["nodes"][0]["used"] == 2
 
 
+def test_deleted_file_with_and_without_inode_number(tool: Runner, tmp_path: Path) -> None:
+    """Only the first task tells the number: the second, which knows the name, maps the same two pages."""
+    text = "00400000 default file=/t/x\\040(deleted) dirty=2 N0=2\n"
+    maps = "00400000-00402000 rw-s 00000000 00:01 5 /t/x (deleted)\n"
+    tasks = {7: {"numa_maps": text, "maps": maps}, 8: {"numa_maps": text}}
+    assert loaded(tool, make_tree(tmp_path / "t", tasks))["nodes"][0]["used"] == 2
+
+
 def test_writeback_ends_at_a_wait(tool: Runner, tmp_path: Path) -> None:
     """The hold is the task's and lasts until pass 1; it goes with the task, and pages of files then stay."""
     text = "00400000 default file=/f dirty=2 writeback=2 N0=2\n"
