@@ -172,7 +172,7 @@ def parse_nodes(text: str) -> NodeList:
 
 
 def _numeric_span(text: str) -> Span:
-    start, sign, rest = re.fullmatch(r"([^+-]*)([+-]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    start, sign, rest = re.fullmatch(r"([^+-]*)([+-]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
     address = parse_address(start)
     if sign == "+":
         return Span(address=address, length=parse_size(rest))

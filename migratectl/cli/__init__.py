@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
@@ -198,6 +199,7 @@ def main() -> int:
     if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
         _PROGRAM.main(prog_name=PROGRAM)
     _prepare_streams()
+    signal.signal(signal.SIGTERM, _terminated)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -206,6 +208,11 @@ def main() -> int:
     if code == BROKEN_PIPE and isinstance(sys.stdout, io.TextIOWrapper):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
     return code
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    """Unwind as on an interrupt: roll back, and leave no draft beside the state file."""
+    raise KeyboardInterrupt
 
 
 def _prepare_streams() -> None:

@@ -44,7 +44,7 @@ class Parsed(ParamType, Generic[T]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
         """The value of a word; a default that is no text any more is left alone."""
         if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
+            return value  # type: ignore[no-any-return]  # a T, as click hands it back
         try:
             return self.parse(value)
         except ValueError as error:

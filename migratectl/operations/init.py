@@ -23,7 +23,6 @@ _DEFAULT_SWAP: Final = Size(1 << 30, "B")
 _SMALLEST_PAGE: Final = 512
 _LARGEST_PAGE: Final = 1 << 30
 LOCAL_DISTANCE: Final = 10
-_PAIR: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +153,11 @@ def _one_each(values: tuple[T, ...], nr: int, option: str) -> tuple[T, ...]:
 
 
 def _matrix(given: tuple[int, int] | tuple[tuple[int, ...], ...], nr: int) -> dict[tuple[int, int], int]:
-    if len(given) == _PAIR and all(isinstance(value, int) for value in given):
-        local, remote = given
-        rows: list[tuple[Any, ...]] = [tuple(local if i == j else remote for j in range(nr)) for i in range(nr)]
-    else:
-        rows = [tuple(row) for row in given]  # type: ignore[arg-type]
+    pair = [value for value in given if isinstance(value, int)]
+    rows = [value for value in given if isinstance(value, tuple)]
+    if pair:
+        local, remote = pair
+        rows = [tuple(local if i == j else remote for j in range(nr)) for i in range(nr)]
     if len(rows) != nr or any(len(row) != nr for row in rows):
         raise InvalidArgument("--distance", f"the matrix is not {nr} rows of {nr} numbers")
     if any(value < 1 for row in rows for value in row):

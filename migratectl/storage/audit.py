@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection
 
 from migratectl.runs import Run, clusters
+from migratectl.uapi import VM
 
 
 class Rule(NamedTuple):
@@ -72,7 +73,7 @@ RULES: Final = (
         "INV-14",
         "address space {0}: the area at page {1} is raw or of device memory, yet maps page row {2}",
         "SELECT v.mm, v.start, t.page FROM vmas v JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start"
-        ' AND t.addr < v."end" WHERE v.flags & 160 ORDER BY v.mm, v.start, t.addr',
+        f' AND t.addr < v."end" WHERE v.flags & {int(VM.IO | VM.PFNMAP)} ORDER BY v.mm, v.start, t.addr',
     ),
     Rule(
         "INV-15",

@@ -17,23 +17,42 @@ from sqlalchemy import Connection
 from migratectl.runs import Run
 from migratectl.storage import pages
 from migratectl.storage.work import write
-from migratectl.uapi import PG
+from migratectl.uapi import PG, VM
 
 AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
 KINDS: Final = ("anon", "file", "shm", "zero")
 METHODS: Final = ("page", "buffer", "fail", "none")
 
-_AREA = """CASE WHEN v.flags & 64 THEN 4 WHEN v.flags & 128 THEN 3 WHEN v.flags & 32 THEN 2 WHEN v.flags & 256 THEN 5
- WHEN v.flags & 16 THEN 1 ELSE 0 END"""
-_STATE = """coalesce(p.lock + 1, 0) | (coalesce(p.pin + 1, 0) << 4) | (coalesce(p.writeback + 1, 0) << 8)
- | ((p.area IS NOT NULL) << 12) | (({mlocked}) << 13) | (p.parked << 14) | (({area}) << 15) | (({kind}) << 18)
- | (({method}) << 20) | (min({mapcount}, 1048575) << 24) | (coalesce(p.node, 0) << 44)"""
-_KIND = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'file' THEN 1 WHEN 'shm' THEN 2 ELSE 3 END"
-_METHOD = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
-_MAPCOUNT = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
-_MLOCKED = """EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm AND w.start = (SELECT max(start) FROM vmas u
- WHERE u.mm = x.mm AND u.start <= x.addr) WHERE x.page = p.id AND x.present AND w.flags & 16
- AND NOT (x.mm = t.mm AND x.addr = t.addr))"""
+
+class _Field(NamedTuple):
+    """Where a column stands in the packed state: its lowest bit and how many bits it has."""
+
+    at: int
+    bits: int
+
+    def of(self, state: int) -> int:
+        """Its value in a state."""
+        return state >> self.at & (1 << self.bits) - 1
+
+
+_LOCK, _PIN, _WRITEBACK = _Field(0, 4), _Field(4, 4), _Field(8, 4)
+"""Release pass plus one, 0 where there is no such hold."""
+
+_SWAPCACHE, _MLOCKED_ELSEWHERE, _PARKED = _Field(12, 1), _Field(13, 1), _Field(14, 1)
+_AREA, _KIND, _METHOD = _Field(15, 3), _Field(18, 2), _Field(20, 2)
+"""Positions in AREA_REASONS, KINDS and METHODS."""
+
+_MAPCOUNT, _NODE = _Field(24, 20), _Field(44, 10)
+
+_AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
+ WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
+ ELSE 0 END"""
+_KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'file' THEN 1 WHEN 'shm' THEN 2 ELSE 3 END"
+_METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
+_MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
+_MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
+ AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
+ WHERE x.page = p.id AND x.present AND w.flags & {int(VM.LOCKED)} AND NOT (x.mm = t.mm AND x.addr = t.addr))"""
 _GATHER = """INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
 FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start AND t.addr < v."end"
@@ -60,25 +79,43 @@ class StateRow(NamedTuple):
     pages: int
 
 
+def _packed(*, kind: str, method: str, mlocked: str, mapcount: str) -> str:
+    """The SQL expression of the packed state; its arguments are the expressions that depend on the area."""
+    values = {
+        _LOCK: "coalesce(p.lock + 1, 0)",
+        _PIN: "coalesce(p.pin + 1, 0)",
+        _WRITEBACK: "coalesce(p.writeback + 1, 0)",
+        _SWAPCACHE: "p.area IS NOT NULL",
+        _MLOCKED_ELSEWHERE: mlocked,
+        _PARKED: "p.parked",
+        _AREA: _AREA_OF,
+        _KIND: kind,
+        _METHOD: method,
+        _MAPCOUNT: f"min({mapcount}, {(1 << _MAPCOUNT.bits) - 1})",
+        _NODE: "coalesce(p.node, 0)",
+    }
+    return " | ".join(f"(({value}) << {field.at})" for field, value in values.items())
+
+
 def _unpack(state: int, nr: int) -> StateRow:
-    def release(shift: int) -> int | None:
-        value = state >> shift & 15
+    def release(field: _Field) -> int | None:
+        value = field.of(state)
         return value - 1 if value else None
 
     return StateRow(
-        state,
-        release(0),
-        release(4),
-        release(8),
-        bool(state >> 12 & 1),
-        bool(state >> 13 & 1),
-        bool(state >> 14 & 1),
-        AREA_REASONS[state >> 15 & 7],
-        KINDS[state >> 18 & 3],
-        METHODS[state >> 20 & 3],
-        state >> 24 & 0xFFFFF,
-        state >> 44,
-        nr,
+        state=state,
+        lock=release(_LOCK),
+        pin=release(_PIN),
+        writeback=release(_WRITEBACK),
+        swapcache=bool(_SWAPCACHE.of(state)),
+        mlocked=bool(_MLOCKED_ELSEWHERE.of(state)),
+        parked=bool(_PARKED.of(state)),
+        area=AREA_REASONS[_AREA.of(state)],
+        kind=KINDS[_KIND.of(state)],
+        method=METHODS[_METHOD.of(state)],
+        mapcount=_MAPCOUNT.of(state),
+        node=_NODE.of(state),
+        pages=nr,
     )
 
 
@@ -91,21 +128,14 @@ def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
         alone: No other address space is of the anonymous family, so an anonymous page has one pte at most.
         mapcounts: Whether the rules will read mapcounts.
     """
-    counted = _MAPCOUNT if mapcounts else "1"
-    anon = _STATE.format(
-        mlocked="0" if alone else _MLOCKED,
-        area=_AREA,
+    counted = _MAPCOUNT_OF if mapcounts else "1"
+    anon = _packed(
         kind="CASE WHEN p.node IS NULL THEN 3 ELSE 0 END",
         method="0",
+        mlocked="0" if alone else _MLOCKED_OF,
         mapcount="1 + p.outside" if alone else counted,
     )
-    other = _STATE.format(
-        mlocked=_MLOCKED,
-        area=_AREA,
-        kind=_KIND,
-        method=_METHOD,
-        mapcount=counted,
-    )
+    other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted)
     return (
         _GATHER.format(state=anon, join="", which="="),
         _GATHER.format(state=other, join="CROSS JOIN mappings m ON m.id = p.mapping", which="<>"),
@@ -140,13 +170,8 @@ def gather(
 def gather_pages(conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool) -> list[StateRow]:
     """Fill ``iso`` with single pages, which must have been cut out; as gather()."""
     conn.exec_driver_sql("DELETE FROM iso")
-    state = _STATE.format(
-        mlocked=_MLOCKED,
-        area=_AREA,
-        kind=_KIND,
-        method=_METHOD,
-        mapcount=_MAPCOUNT if mapcounts else "1",
-    )
+    counted = _MAPCOUNT_OF if mapcounts else "1"
+    state = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted)
     statement = f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
@@ -247,7 +272,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) 
     if not through_swap:
         write(conn, f"UPDATE pages SET node = ? WHERE id IN ({listed})", (node, *values))
         return
-    anon = tuple(state for state in chosen.states if KINDS[state >> 18 & 3] == "anon")
+    anon = tuple(state for state in chosen.states if KINDS[_KIND.of(state)] == "anon")
     if anon:
         where, values = Selection(anon, chosen.low, chosen.high).where()
         listed = f"SELECT page FROM iso WHERE {where}"
@@ -270,7 +295,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) 
 
 
 def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequence[str | int]) -> None:
-    if any(state >> 12 & 1 for state in anon):
+    if any(_SWAPCACHE.of(state) for state in anon):
         query = f"SELECT area, sum(count) FROM pages WHERE area IS NOT NULL AND id IN ({listed}) GROUP BY area"
         for area, nr in conn.exec_driver_sql(query, tuple(values)).all():
             write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
@@ -278,7 +303,8 @@ def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequ
 
 def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node: int) -> None:
     """Pages of a file: pte dirty becomes page dirty, every pte goes, nobody maps the new page until it is touched."""
-    dirty = f"UPDATE pages SET flags = flags | 1 WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"
+    dirty = f"""UPDATE pages SET flags = flags | {int(PG.DIRTY)}
+WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
     write(conn, dirty, tuple(values))
     write(conn, f"UPDATE pages SET node = ?, outside = 0 WHERE id IN ({listed})", (node, *values))
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))

@@ -16,6 +16,9 @@ from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage.work import pick, write, write_many
+from migratectl.uapi import PG
+
+_DIRTY: Final = int(PG.DIRTY)
 
 SHARED_COLUMNS: Final = (
     "mapping", "node", "area", "flags", "lock", "pin", "pins", "writeback", "parked", "outside", "origin",
@@ -345,7 +348,7 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
     conn.exec_driver_sql(
         "INSERT OR IGNORE INTO picked SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end)
     )
-    dirty = """UPDATE pages SET flags = flags | 1 WHERE NOT flags & 1 AND id IN (SELECT page FROM ptes
+    dirty = f"""UPDATE pages SET flags = flags | {_DIRTY} WHERE NOT flags & {_DIRTY} AND id IN (SELECT page FROM ptes
  WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)"""
     write(conn, dirty, (mm, start, end))
     write(conn, "DELETE FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end))

@@ -6,12 +6,14 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-_COUNTS: Final = """SELECT v.start,
+from migratectl.uapi import PG
+
+_COUNTS: Final = f"""SELECT v.start,
  sum(CASE WHEN m.kind = 'anon' THEN p.count ELSE 0 END),
- sum(CASE WHEN p.flags & 1 OR t.dirty THEN p.count ELSE 0 END),
+ sum(CASE WHEN p.flags & {int(PG.DIRTY)} OR t.dirty THEN p.count ELSE 0 END),
  max(p.outside + (SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present)),
  sum(CASE WHEN p.area IS NOT NULL THEN p.count ELSE 0 END),
- sum(CASE WHEN p.flags & 8 THEN p.count ELSE 0 END),
+ sum(CASE WHEN p.flags & {int(PG.ACTIVE)} THEN p.count ELSE 0 END),
  sum(CASE WHEN p.writeback IS NOT NULL THEN p.count ELSE 0 END)
 FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start AND t.addr < v."end"
 CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping

@@ -316,4 +316,4 @@ LEFT JOIN policies o ON o.id = v.policy""",
 """Read-only views for an administrator who opens the file with sqlite3."""
 
 for _statement in VIEWS:
-    event.listen(metadata, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+    event.listen(metadata, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]  # DDL has no types
