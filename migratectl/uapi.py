@@ -103,6 +103,13 @@ SYS_PTRACE: Final = capability("sys_ptrace")
 IPC_LOCK: Final = capability("ipc_lock")
 
 
+MAX_PID: Final = 1 << 22
+"""Largest pid of a task: PID_MAX_LIMIT of 64-bit kernels."""
+
+MAX_UID: Final = (1 << 32) - 2
+"""Largest user id; the next number means none."""
+
+
 def errno_number(name: str) -> int:
     """Number of an errno name; EFAULT is 14. Raises AttributeError for an unknown name."""
     return int(getattr(errno, name))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from migratectl.cli import call
 from migratectl.cli import deferred as operations
@@ -108,6 +109,8 @@ def import_command(
     force: bool,
 ) -> int:
     """Make a new state file from a tree of /sys and /proc."""
+    if tasks_only:
+        _refuse_machine_options()
     what = operations.import_tree.ImportTree(
         tree=tree,
         pids=pids,
@@ -121,6 +124,14 @@ def import_command(
     if tasks_only:
         return session.perform(operations.import_tree.import_tree, what)
     return session.create(force, operations.import_tree.import_tree, what)
+
+
+def _refuse_machine_options() -> None:
+    """With --tasks-only the machine stays as it is: refuse the options that say what it is."""
+    context = click.get_current_context()
+    for name in ("empty", "swap", "profile", "force"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"with --tasks-only the machine stays as it is; leave out --{name}")
 
 
 @command("import-numa-maps numa_maps.txt --pid 100", "import-numa-maps numa_maps.txt --pid 100 --name db --node 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -12,10 +12,7 @@ from migratectl.operations.machine import Machine, find_mm, find_task, give_back
 from migratectl.spans import ADDRESS_END
 from migratectl.storage import coalesce, holds, pages, tasks, vmas
 from migratectl.storage.tasks import Cpuset, Task
-from migratectl.uapi import ALL_CAPABILITIES, capability
-
-MAX_PID: Final = 1 << 22
-MAX_UID: Final = (1 << 32) - 2
+from migratectl.uapi import ALL_CAPABILITIES, MAX_PID, MAX_UID, capability
 
 
 @dataclass(frozen=True, slots=True)

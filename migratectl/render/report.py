@@ -277,7 +277,8 @@ def _flat(value: Any) -> str:
         return " ".join(f"{key}={_flat(each)}" for key, each in value.items())
     if isinstance(value, (list, tuple)):
         return ",".join(map(_flat, value))
-    return str(value)
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\{ord(c):03o}" for c in text)
 
 
 def _is_rows(value: Any) -> bool:

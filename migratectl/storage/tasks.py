@@ -166,6 +166,11 @@ def find_cpuset(conn: Connection, name: str) -> Cpuset | None:
     return None if row is None else Cpuset(row[0], row[1], Nodemask.parse(row[2]), Nodemask.parse(row[3]))
 
 
+def set_mems(conn: Connection, name: str, mems: Nodemask) -> None:
+    """Set the mems of a cpuset, where they differ."""
+    write(conn, "UPDATE cpusets SET mems = ? WHERE name = ? AND mems <> ?", (str(mems), name, str(mems)))
+
+
 def insert_cpuset(conn: Connection, name: str, cpus: Nodemask, mems: Nodemask) -> None:
     """Add a cpuset."""
     write(conn, "INSERT INTO cpusets(name, cpus, mems) VALUES (?, ?, ?)", (name, str(cpus), str(mems)))

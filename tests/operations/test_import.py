@@ -324,12 +324,36 @@ def test_tasks_only(tool: Runner, tmp_path: Path) -> None:
     assert "which has room for 3 more" in refused(tool, "import", tree, "--tasks-only", "--pid", 8)
 
 
-@pytest.mark.parametrize("words", [("--empty",), ("--page-size", "16K"), ("--swap", "1G")])
-def test_tasks_only_leaves_the_machine_alone(tool: Runner, tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", [("--empty",), ("--swap", "1G"), ("--profile", "v9"), ("--force",)])
+def test_tasks_only_refuses_words_about_the_machine(tool: Runner, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """They contradict each other on the command line: exit 2."""
     done(tool("init", "--json"))
     outcome = tool("import", make_tree(tmp_path / "t"), "--tasks-only", *words)
+    assert outcome.code == 2
+    assert f"leave out {words[0]}" in outcome.err
+
+
+def test_tasks_only_refuses_another_page_size(tool: Runner, tmp_path: Path) -> None:
+    """It contradicts the state, which has pages of 4 KiB."""
+    done(tool("init", "--json"))
+    outcome = tool("import", make_tree(tmp_path / "t"), "--tasks-only", "--page-size", "16K")
     assert outcome.code == 1
-    assert f"{words[0]}: EINVAL" in outcome.err
+    assert "--page-size: EINVAL" in outcome.err
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(5, 6), (6, 5)])
+def test_a_cpuset_has_the_nodes_of_those_below_it(tool: Runner, tmp_path: Path, lower: int, upper: int) -> None:
+    """INV-18: /a is told to have node 0 and /a/b node 1, so /a has both, whichever task comes first."""
+    files = {
+        lower: {"numa_maps": ONE_PAGE, "cpuset": "/a/b\n", "status": "Mems_allowed_list:\t1\n"},
+        upper: {"numa_maps": ONE_PAGE, "cpuset": "/a\n", "status": "Mems_allowed_list:\t0\n"},
+    }
+    notes = loaded(tool, make_tree(tmp_path / "t", files))["assumptions"]
+    assert [line.partition("cpuset ")[2] for line in notes if " made with " in line] == [
+        "/a/b made with all CPUs and node 1",
+        "/a made with all CPUs and node 0-1",
+    ]
+    assert tool("check").code == 0
 
 
 def test_locked_memory_is_said(tool: Runner, tmp_path: Path) -> None:
