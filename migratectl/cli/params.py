@@ -139,7 +139,10 @@ def _query(text: str) -> Span:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number of seconds; write 30 or 0.5") from None
     if not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(f"'{text}' is not a number of seconds from 0 to {MAX_SECONDS}")
     return seconds

@@ -43,6 +43,11 @@ class Identity:
         return bool(self.caps & capability)
 
 
+def called_pid(caller: Caller, pid: int) -> int:
+    """The task that a pid argument means: 0 is the caller itself, where it is a task."""
+    return caller.pid if pid == 0 and caller.pid is not None else pid
+
+
 def identify(conn: Connection, machine: Machine, caller: Caller) -> Identity:
     """
     Look the caller up.

@@ -45,7 +45,8 @@ def set_mempolicy(
     later = mode in (Mode.LOCAL, Mode.PREFERRED_MANY, Mode.WEIGHTED_INTERLEAVE)
     if (flags or later) and not machine.modern:
         what = "mode flags exist" if flags else f"the mode '{mode}' exists"
-        raise InvalidArgument(subject, f"{what} under the profile modern only; local is 'preferred none' here")
+        instead = "say 'preferred none'" if mode is Mode.LOCAL else "take default, preferred, bind or interleave"
+        raise InvalidArgument(subject, f"{what} under the profile modern only; {instead}")
     if flags or mode in (Mode.PREFERRED_MANY, Mode.WEIGHTED_INTERLEAVE):
         raise NotModelled(subject, f"mode flags and '{Mode.PREFERRED_MANY}', '{Mode.WEIGHTED_INTERLEAVE}' are to come")
     allowed = allowed_nodes(machine, task)

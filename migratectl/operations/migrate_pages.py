@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from migratectl.errors import InvalidArgument, PermissionDenied
 from migratectl.kernel.mempolicy import migration_pairs
 from migratectl.nodemask import NO_NODES, Nodemask
-from migratectl.operations.caller import Caller, Identity, identify
+from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
 from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.spans import NodeList
@@ -26,7 +26,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
         conn: The connection of the transaction.
         caller: Who calls: decides the rights, what is taken (a privileged caller takes shared pages too) and where
             the counters of allocations go.
-        pid: The task.
+        pid: The task; 0 is the caller.
         source: Nodes to leave; any may be named.
         dest: Nodes to go to; those that are not online drop out before ranks are counted.
 
@@ -41,6 +41,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
     """
     machine = load_machine(conn)
     who = identify(conn, machine, caller)
+    pid = called_pid(caller, pid)
     subject = f"pid {pid}"
     found = tasks.find(conn, pid)
     mems = allowed_nodes(machine, found) if found is not None else NO_NODES
@@ -67,9 +68,7 @@ def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodem
     if task.mm is None and not machine.modern:
         raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
     if not may_move(who, task, modern=machine.modern):
-        raise PermissionDenied(
-            subject, f"the caller (uid {who.uid}) is not the owner (uid {task.uid}) nor privileged; try --as 0"
-        )
+        raise PermissionDenied(subject, refusal(who, task))
     allowed = allowed_nodes(machine, task)
     if not dest <= allowed and not who.capable(SYS_NICE):
         raise PermissionDenied(
@@ -81,6 +80,14 @@ def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodem
     if not targets:
         raise InvalidArgument(subject, f"no node of '{dest or 'none'}' can be used; see 'migratectl node list'")
     return targets
+
+
+def refusal(who: Identity, task: Task) -> str:
+    """Why may_move() says no, and what would help."""
+    if who.uid != task.uid:
+        return f"the caller (uid {who.uid}) is not the owner (uid {task.uid}) nor privileged; try --as 0"
+    what = "has capabilities that the caller lacks" if task.dumpable else "is not dumpable"
+    return f"the task {what}, and the caller (uid {who.uid}) is not privileged; try --as 0"
 
 
 def may_move(who: Identity, task: Task, *, modern: bool) -> bool:

@@ -9,10 +9,10 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AccessDenied, InvalidArgument, NoSuchDevice, PermissionDenied
-from migratectl.operations.caller import Caller, identify
+from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, migrate_list
-from migratectl.operations.migrate_pages import may_move
+from migratectl.operations.migrate_pages import may_move, refusal
 from migratectl.spans import Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pages import MappedRun
@@ -186,7 +186,7 @@ def _target(conn: Connection, machine: Machine, caller: Caller, pid: int, *, mov
         raise PermissionDenied(subject, "--move-all needs CAP_SYS_NICE; leave it out, or try --as 0")
     task = find_task(conn, pid)
     if not may_move(who, task, modern=machine.modern):
-        raise PermissionDenied(subject, f"the caller (uid {who.uid}) may not look at a task of uid {task.uid}")
+        raise PermissionDenied(subject, refusal(who, task))
     if task.mm is None:
         raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
     return task, task.mm, MF.MOVE_ALL if move_all else MF.MOVE
@@ -205,7 +205,7 @@ def move_pages(
     Args:
         conn: The connection of the transaction.
         caller: Who calls.
-        pid: The task.
+        pid: The task; 0 is the caller.
         moves: (address in bytes, node) pairs, in the caller's order.
         move_all: Take pages that others map too.
 
@@ -220,6 +220,7 @@ def move_pages(
         move_pages(2), do_pages_move() of today; rules 28 to 33 of what a 6.1 kernel does.
     """
     machine = load_machine(conn)
+    pid = called_pid(caller, pid)
     task, mm, flags = _target(conn, machine, caller, pid, move_all=move_all)
     who = identify(conn, machine, caller)
     migration = Migration(conn, machine, pid, mm, flags, who)
@@ -255,7 +256,7 @@ def query_pages(conn: Connection, caller: Caller, pid: int, spans: tuple[Span, .
     Args:
         conn: The connection of the transaction.
         caller: Who asks.
-        pid: The task.
+        pid: The task; 0 is the caller.
         spans: Addresses, or ranges for all pages in them.
 
     Returns:
@@ -268,6 +269,7 @@ def query_pages(conn: Connection, caller: Caller, pid: int, spans: tuple[Span, .
         move_pages(2), do_pages_stat().
     """
     machine = load_machine(conn)
+    pid = called_pid(caller, pid)
     _, mm, _ = _target(conn, machine, caller, pid, move_all=False)
     page_size = machine.facts.page_size
     addresses: list[int] = []
