@@ -45,11 +45,6 @@ class MapsLine(NamedTuple):
         """Whether writes go to the object rather than to a private copy."""
         return bool(int(self.vm) & _SHARED)
 
-    @property
-    def file(self) -> str | None:
-        """The path of the mapped file; None for anonymous and special areas."""
-        return self.path if self.path and not self.path.startswith("[") else None
-
 
 def parse_maps(text: str, source: str) -> tuple[MapsLine, ...]:
     """

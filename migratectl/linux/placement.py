@@ -34,6 +34,7 @@ from typing import Final, NamedTuple
 from migratectl.errors import InputFileError
 from migratectl.linux.maps import MapsLine
 from migratectl.linux.numa_maps import NumaMapsLine
+from migratectl.linux.tree import storable
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
 from migratectl.spans import ADDRESS_END
@@ -87,13 +88,10 @@ class PlannedArea(NamedTuple):
         start: First page.
         end: Page behind the last one.
         policy: Effective policy: mode, nodes, flags.
-        file: Path of the mapped file; bytes that are no UTF-8 as a backslash and three octal digits.
+        file: Path of the mapped file, as storable() of tree.py writes it.
         offset: Page of the file that *start* maps; 0 without a file.
-        shared: Writes go to the object.
-        heap: It is the heap.
-        stack: It is the stack.
         huge_order: Base pages of a page as a power of two; 0 for base pages.
-        vm: Flags of the area.
+        vm: Flags of the area, with SHARED where writes go to the object, HEAP and STACK.
         runs: Its present pages, disjoint.
         line: Line of the text.
         inode: Inode number of the file where maps tells it, else 0; shared memory may have one path for two objects.
@@ -104,9 +102,6 @@ class PlannedArea(NamedTuple):
     policy: Policy
     file: str | None
     offset: int
-    shared: bool
-    heap: bool
-    stack: bool
     huge_order: int
     vm: VM
     runs: tuple[PlannedRun, ...]
@@ -299,7 +294,7 @@ def _fit_unit(draft: _Draft, above: int, page_size: int) -> _Draft:
 
 def _plan_area(draft: _Draft, above: int, page_size: int, origins: dict[str, int]) -> PlannedArea:
     line, area = draft.line, draft.area
-    file = _storable(line.file) if line.file is not None else None
+    file = storable(line.file) if line.file is not None else None
     offset = 0
     if file is not None:
         offset = area.offset // page_size if area else draft.start - origins.setdefault(file, draft.start)
@@ -315,9 +310,6 @@ def _plan_area(draft: _Draft, above: int, page_size: int, origins: dict[str, int
         line.policy,
         file,
         offset,
-        shared,
-        line.heap,
-        line.stack,
         draft.unit.bit_length() - 1,
         _vm_flags(line, area, shared),
         _mark(spans, draft),
@@ -482,13 +474,6 @@ def _with_flags(known: int, shared: bool, heap: bool, stack: bool, huge: bool) -
         if present:
             flags |= flag
     return flags
-
-
-def _storable(path: str) -> str:
-    """A path without surrogates, which stand for bytes that are no UTF-8."""
-    if path.isascii():
-        return path
-    return "".join(f"\\{ord(c) & 0xFF:03o}" if "\ud800" <= c <= "\udfff" else c for c in path)
 
 
 # ---- what to say

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from migratectl.errors import InputFileError
-from migratectl.linux.tree import Tree
+from migratectl.linux.tree import Tree, storable
 from migratectl.nodemask import Nodemask
 
 MAX_NUMBER: Final = 1 << 32
 STAT_PROCESSOR: Final = 36
 """Place of the CPU among the words of stat behind the name: field 39 of proc(5)."""
 
+_ESCAPED: Final = re.compile(r"\\([n\\])")
 _STAT: Final = re.compile(r"([0-9]+) \((.*)\) ([A-Za-z])((?: -?[0-9]+)*)\s*", re.DOTALL)
 
 
@@ -23,11 +24,11 @@ class ProcessInfo:
     A process; None where the tree does not tell.
 
     Args:
-        name: Its name.
+        name: Its name, as storable() of tree.py writes it.
         uid: Its effective user id.
         caps: Its effective capabilities, a bit each.
         cpu: The CPU that it ran on last.
-        cpuset: Path of its cpuset.
+        cpuset: Path of its cpuset, written likewise.
         mems: The nodes that it may allocate on.
         locked_kib: Locked memory.
         zombie: It has ended and waits for its parent.
@@ -60,12 +61,13 @@ def read_process(tree: Tree, pid: int) -> ProcessInfo:
     path = (tree.read(f"{folder}/cpuset") or "").rstrip("\n")
     if path and not path.startswith("/"):
         raise InputFileError(f"{tree.where(f'{folder}/cpuset')}: line 1: {path[:60]!r} is no path")
+    name = _unescaped(status["Name"][1]) if "Name" in status else name
     return ProcessInfo(
-        name=_unescaped(status["Name"][1]) if "Name" in status else name,
+        name=None if name is None else storable(name),
         uid=_user(status, where),
         caps=_number(status, "CapEff", where, base=16),
         cpu=cpu,
-        cpuset=path or None,
+        cpuset=storable(path) or None,
         mems=_mems(status, where),
         locked_kib=_number(status, "VmLck", where) or 0,
         zombie=status.get("State", (0, state))[1][:1] in ("Z", "X"),
@@ -128,4 +130,5 @@ def _read_stat(tree: Tree, name: str) -> tuple[str | None, str, int | None]:
 
 
 def _unescaped(name: str) -> str:
-    return name.replace("\\n", "\n").replace("\\\\", "\\")
+    """A name without the escapes of status: newline as ``\\n``, backslash doubled."""
+    return _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else "\\", name)

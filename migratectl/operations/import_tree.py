@@ -118,6 +118,8 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     importer = Importer(conn, machine, call.clip, notes)
     rows = [row for pid in _pids(tree, call.pids) if (row := _import_process(importer, tree, pid, call)) is not None]
     importer.finish()
+    if tree.left_out:
+        notes.append(f"{tree.source}: {tree.left_out} links of the archive lead to nothing in it: left out")
     notes += [_of_many(sentence, sources) for sentence, sources in importer.common.items()]
     if in_use:
         _leave_to_others(conn, tree, in_use, importer.room.taken(), notes)

@@ -22,10 +22,10 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
 def test_fields() -> None:
     text, heap, segment, gap, vvar, stack, vsyscall = parse_maps(TEXT, "maps")
     assert (text.start, text.end, text.offset, text.inode) == (0x400000, 0x41F000, 0x2000, 260811)
-    assert (text.file, text.vm, text.shared) == ("/usr/bin/with blank", VM.READ | VM.EXEC, False)
-    assert (heap.file, heap.vm) == (None, VM.READ | VM.WRITE | VM.HEAP)
-    assert (segment.file, segment.shared) == ("/SYSV00000000 (deleted)", True)
-    assert (gap.vm, gap.file) == (VM(0), None)
+    assert (text.path, text.vm, text.shared) == ("/usr/bin/with blank", VM.READ | VM.EXEC, False)
+    assert (heap.path, heap.vm) == ("[heap]", VM.READ | VM.WRITE | VM.HEAP)
+    assert (segment.path, segment.shared) == ("/SYSV00000000 (deleted)", True)
+    assert (gap.vm, gap.path) == (VM(0), "")
     assert vvar.vm == VM.READ | VM.PFNMAP
     assert stack.vm == VM.READ | VM.WRITE | VM.STACK
     assert (vsyscall.number, vsyscall.end) == (7, 0xFFFFFFFFFF601000)
