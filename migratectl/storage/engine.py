@@ -8,7 +8,6 @@ state before or after it, never between. Every error of the database leaves here
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
@@ -107,7 +106,7 @@ class StateFile:
         target = Path(os.path.realpath(self.path))  # behind a symbolic link, as every other command goes
         _check_replaceable(target)
         self.close()
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")  # pids repeat on shared file systems
+        draft = target.with_name(f".{target.name}.{os.urandom(4).hex()}.new")  # pids repeat on shared file systems
         with _translated(self.path, self.timeout):
             try:
                 with _drafted(draft, self.timeout) as connection:
