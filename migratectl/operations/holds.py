@@ -112,13 +112,15 @@ def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[st
     """
     machine = load_machine(conn)
     find_task(conn, pid)
-    mine = set(holds.held_by(conn, pid, kind))
+    inside: set[int] | None = None
     if span is not None:
         _, mm = find_mm(conn, pid)
         start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
         for at in (start, end):
             pages.cut_address(conn, mm, at)
-        mine = set(holds.held_by(conn, pid, kind)) & set(pages.rows_between(conn, mm, start, end, -1))
+        inside = set(pages.rows_between(conn, mm, start, end, -1))
+    held = set(holds.held_by(conn, pid, kind))
+    mine = held if inside is None else held & inside
     nr = pages.total(conn, mine)
     freed = holds.end(conn, sorted(mine), pid, kind)
     give_back(conn, [freed.nodes])

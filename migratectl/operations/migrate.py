@@ -129,8 +129,6 @@ def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> N
     groups = _decide(migration, rows)
     if not groups:
         return
-    if pagelist.rows_listed(migration.conn) <= coalesce.LIMIT:
-        migration.touched.update(pagelist.page_rows(migration.conn))
     if migration.modern:
         _run_modern(migration, groups, dest)
     else:
@@ -212,10 +210,8 @@ def _move_stretch(
 ) -> None:
     conn, (source, dest) = migration.conn, nids
     numbers = tuple(group.number for group in members)
-    for at in bounds:
-        if at is not None:
-            pagelist.cut(conn, Selection(numbers), at)
     chosen = Selection(numbers, *bounds)
+    pagelist.cut_out(conn, chosen)
     whole = bounds == (None, None)
     nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
     if not nr:
@@ -257,10 +253,8 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     end = group.course.end
     if group.course.moves and looked is not None and end is not None and looked >= end:
         return
-    for at in (low, high):
-        if at is not None:
-            pagelist.cut(migration.conn, group.chosen(), at)
     chosen = group.chosen(low, high)
+    pagelist.cut_out(migration.conn, chosen)
     runs = pagelist.runs(migration.conn, chosen)
     if not runs:
         return

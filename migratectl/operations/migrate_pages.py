@@ -47,7 +47,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
     mems = allowed_nodes(machine, found) if found is not None else NO_NODES
     from_nodes = resolve_nodes(machine, source, mems, subject)
     to_nodes = resolve_nodes(machine, dest, mems, subject)
-    task = find_task(conn, pid)
+    task = found or find_task(conn, pid)
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)
     flags = MF.MOVE_ALL if who.capable(SYS_NICE) else MF.MOVE

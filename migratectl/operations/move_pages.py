@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AccessDenied, InvalidArgument, NoSuchDevice, PermissionDenied
-from migratectl.operations.caller import Caller, called_pid, identify
+from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, migrate_list
 from migratectl.operations.migrate_pages import may_move, refusal
@@ -178,8 +178,10 @@ def _look_up(conn: Connection, mm: int, start: int, end: int) -> dict[int, Place
     return found
 
 
-def _target(conn: Connection, machine: Machine, caller: Caller, pid: int, *, move_all: bool) -> tuple[Task, int, MF]:
-    """The task and its address space, after the checks in their order."""
+def _target(
+    conn: Connection, machine: Machine, caller: Caller, pid: int, *, move_all: bool
+) -> tuple[Identity, Task, int]:
+    """Who calls, the task and its address space, after the checks in their order."""
     who = identify(conn, machine, caller)
     subject = f"pid {pid}"
     if move_all and not who.capable(SYS_NICE):
@@ -189,7 +191,7 @@ def _target(conn: Connection, machine: Machine, caller: Caller, pid: int, *, mov
         raise PermissionDenied(subject, refusal(who, task))
     if task.mm is None:
         raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
-    return task, task.mm, MF.MOVE_ALL if move_all else MF.MOVE
+    return who, task, task.mm
 
 
 def move_pages(
@@ -221,9 +223,8 @@ def move_pages(
     """
     machine = load_machine(conn)
     pid = called_pid(caller, pid)
-    task, mm, flags = _target(conn, machine, caller, pid, move_all=move_all)
-    who = identify(conn, machine, caller)
-    migration = Migration(conn, machine, pid, mm, flags, who)
+    who, task, mm = _target(conn, machine, caller, pid, move_all=move_all)
+    migration = Migration(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who)
     call = _Call(conn, machine, task, mm, migration, moves)
     migration.pending = set(machine.nodes)
     call.run()
@@ -270,7 +271,7 @@ def query_pages(conn: Connection, caller: Caller, pid: int, spans: tuple[Span, .
     """
     machine = load_machine(conn)
     pid = called_pid(caller, pid)
-    _, mm, _ = _target(conn, machine, caller, pid, move_all=False)
+    _, _, mm = _target(conn, machine, caller, pid, move_all=False)
     page_size = machine.facts.page_size
     addresses: list[int] = []
     status: list[Status] = []

@@ -64,10 +64,8 @@ def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) ->
         nr = 0
         if group.needs_slot:
             for low, high in _stretches(plan, group.course.act or 0):
-                for at in (low, high):
-                    if at is not None:
-                        pagelist.cut(conn, group.chosen(), at)
                 chosen = group.chosen(low, high)
+                pagelist.cut_out(conn, chosen)
                 nr += pagelist.total(conn, chosen)
                 pagelist.mark_slotless(conn, chosen)
         if nr:
@@ -110,10 +108,8 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
             continue
         for low, high, area in _kept_stretches(group, plan):
             for part_low, part_high in _acted(group, reached, low, high):
-                for at in (part_low, part_high):
-                    if at is not None:
-                        pagelist.cut(conn, group.chosen(), at)
                 chosen = group.chosen(part_low, part_high)
+                pagelist.cut_out(conn, chosen)
                 nr += pagelist.keep_swap_entry(conn, chosen, area)
     return nr
 

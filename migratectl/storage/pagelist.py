@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -241,6 +241,14 @@ FROM part c CROSS JOIN iso i ON i.page = c.page""",
  count = (SELECT r.count FROM rest r WHERE r.page = iso.page) WHERE page IN (SELECT page FROM rest)"""
     )
     pages.clear_parts(conn)
+
+
+def cut_out(conn: Connection, chosen: Selection) -> None:
+    """Cut runs at both bounds of the selection, so that each lies wholly inside or outside of it."""
+    unbounded = replace(chosen, low=None, high=None)
+    for at in (chosen.low, chosen.high):
+        if at is not None:
+            cut(conn, unbounded, at)
 
 
 def mark_slotless(conn: Connection, chosen: Selection) -> None:
