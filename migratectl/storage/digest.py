@@ -38,7 +38,7 @@ _SMALL: Final = {
     " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
     " LEFT JOIN policies p ON p.id = t.policy",
     "vmas": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = v.mm), v.start, v."end", m.kind, m.name, v.delta,'
-    ' v.flags, v."order", p.mode, p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping'
+    ' v.flags, v."order", v.anon_vma, p.mode, p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping'
     " LEFT JOIN policies p ON p.id = v.policy",
     "labels": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = l.mm), l.name, l.start, l."end" FROM labels l',
     "mappings": "SELECT kind, name, fs, journal, method, ino, size FROM mappings WHERE kind IN ('file', 'shm')",

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 
 from migratectl.errors import StateFileError
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest Alembic revision; test_schema.py compares it with the scripts in ``migrations``."""
 
 _VERSION_TABLE: Final = """CREATE TABLE alembic_version (

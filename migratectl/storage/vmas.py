@@ -17,7 +17,8 @@ class Vma:
     """
     An area [start, end) of an address space; page index = address + ``delta``.
 
-    ``kind`` and ``name`` are its mapping's; ``policy`` is a row id or None; ``order`` its page order (0: base pages).
+    ``kind`` and ``name`` are its mapping's; ``policy`` is a row id or None; ``order`` its page order (0: base pages);
+    ``anon_vma``: it has, or had, anonymous pages, so that a fork copies its ptes.
     """
 
     mm: int
@@ -30,6 +31,7 @@ class Vma:
     order: int
     kind: str
     name: str
+    anon_vma: bool = False
 
     @property
     def private_anonymous(self) -> bool:
@@ -48,13 +50,13 @@ class Vma:
 
 
 _SELECT: Final = (
-    'SELECT v.mm, v.start, v."end", v.mapping, v.delta, v.flags, v.policy, v."order", m.kind, m.name'
+    'SELECT v.mm, v.start, v."end", v.mapping, v.delta, v.flags, v.policy, v."order", m.kind, m.name, v.anon_vma'
     " FROM vmas v JOIN mappings m ON m.id = v.mapping"
 )
 
 
 def _vma(row: Any) -> Vma:
-    return Vma(row[0], row[1], row[2], row[3], row[4], VM(row[5]), row[6], row[7], row[8], row[9])
+    return Vma(row[0], row[1], row[2], row[3], row[4], VM(row[5]), row[6], row[7], row[8], row[9], bool(row[10]))
 
 
 def load(conn: Connection, mm: int) -> list[Vma]:
@@ -80,8 +82,9 @@ def insert_many(conn: Connection, vmas: Sequence[Vma]) -> None:
     """Add areas."""
     write_many(
         conn,
-        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order") VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-        [(v.mm, v.start, v.end, v.mapping, v.delta, int(v.flags), v.policy, v.order) for v in vmas],
+        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order", anon_vma)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(v.mm, v.start, v.end, v.mapping, v.delta, int(v.flags), v.policy, v.order, int(v.anon_vma)) for v in vmas],
     )
 
 
@@ -104,6 +107,18 @@ def set_flags(conn: Connection, vma: Vma, flags: VM) -> Vma:
     return replace(vma, flags=flags)
 
 
+def set_policy(conn: Connection, mm: int, start: int, end: int, policy: int | None) -> None:
+    """Give the areas of [start, end), which were cut there, a policy row or none."""
+    scope = "WHERE mm = ? AND start >= ? AND start < ? AND policy IS NOT ?"
+    write(conn, f"UPDATE vmas SET policy = ? {scope}", (policy, mm, start, end, policy))
+
+
+def note_anon_vma(conn: Connection, vma: Vma) -> None:
+    """Remember that an area has had an anonymous page."""
+    if not vma.anon_vma:
+        write(conn, "UPDATE vmas SET anon_vma = 1 WHERE mm = ? AND start = ?", (vma.mm, vma.start))
+
+
 def merge(conn: Connection, mm: int, start: int, end: int) -> bool:
     """Join equal neighbours at the borders of and inside [start, end]. Whether any were joined."""
     joined = False
@@ -111,8 +126,9 @@ def merge(conn: Connection, mm: int, start: int, end: int) -> bool:
     for vma in overlapping(conn, mm, max(start - 1, 0), end + 1):
         if left is not None and left.continues(vma):
             delete(conn, vma)
-            write(conn, 'UPDATE vmas SET "end" = ? WHERE mm = ? AND start = ?', (vma.end, mm, left.start))
-            left, joined = replace(left, end=vma.end), True
+            left, joined = replace(left, end=vma.end, anon_vma=left.anon_vma or vma.anon_vma), True
+            joining = 'UPDATE vmas SET "end" = ?, anon_vma = ? WHERE mm = ? AND start = ?'
+            write(conn, joining, (left.end, int(left.anon_vma), mm, left.start))
         else:
             left = vma
     return joined
