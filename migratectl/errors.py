@@ -85,6 +85,12 @@ class InvalidArgument(KernelError):
     errno_name = "EINVAL"
 
 
+class InputOutputError(KernelError):
+    """EIO: mbind with STRICT found a page on another node."""
+
+    errno_name = "EIO"
+
+
 class NotModelled(KernelError):
     """ENOSYS: the call exists, this part of it is not modelled."""
 

@@ -12,6 +12,9 @@ MIGRATE_CHUNK_SIZE: Final = 256
 MAX_NUMNODES: Final = 1024
 """Node ids are 0 to 1023; a larger one is EINVAL in every call."""
 
+INDEX_LIMIT: Final = 1 << 32
+"""The interleave index of an address is an unsigned 32-bit number (semantics.md 6.1)."""
+
 NEVER: Final = 14
 """Release pass of a hold that no migration outlasts; larger than the last pass of every profile."""
 

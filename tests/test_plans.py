@@ -69,6 +69,26 @@ task run-on 100 --node 3
 swap on more 10p
 task create --pid 101 --thread-of 100
 task exit 101
+fault 100 0x20000000+16p
+fork 100 --pid 102
+fault 100 0x30000000+7p --write
+fault 102 rows --write
+migrate-pages 102 0-3 0-1
+migrate-pages 100 0-3 2-3 --by 102
+mbind 100 rows interleave 0-1 --move
+mbind 100 0x30004000+9p bind 0 --move-all --strict
+mbind 100 rows preferred 2 --move
+mbind 102 rows default --move-all
+mprotect 100 0x30010000+4p r
+mprotect 100 0x30010000+4p rw
+madvise 102 0x30020000+5p dontneed
+get-mempolicy 100 0x30000000 --node
+page park 102 0x30000000+2p
+migrate-pages 102 0-3 1
+page unpark 102
+munmap 102 0x30000000+2p
+mlock 102 0x10000000+2p
+task exit 102
 task exit 100
 """
 """Every command that changes or shows one task, with runs to cut, holds to end, slots to give, files and zero pages."""
@@ -162,6 +182,10 @@ def test_no_command_scans_all_pages(told: tuple[Path, Executed]) -> None:
         "DELETE FROM holds WHERE page IN",
         "INSERT OR IGNORE INTO iso",
         "INSERT OR IGNORE INTO picked",
+        "UPDATE iso SET class =",
+        "SELECT i.page, r.value",
+        "UPDATE ptes SET writable = 0",
+        "UPDATE vmas SET policy = ?",
         "n.next = p.first",
         "GROUP BY p.node",
     ],
@@ -178,7 +202,7 @@ def test_gathering_reads_the_task_alone(told: tuple[Path, Executed], alone: bool
     file = StateFile(told[0])
     with file.transaction(write=False) as conn:
         for statement in pagelist.gather_statements(alone=alone, mapcounts=mapcounts):
-            plan = pages.query_plan(conn, statement, (1, 1, 0, 1))
+            plan = pages.query_plan(conn, statement, (1, 1, "[0]", 1, 0, 1 << 40))
             assert reads_too_much(statement, plan) == []
             order = [line.split()[1] for line in plan if line.startswith("SEARCH ")]
             assert order[:3] == ["v", "t", "p"]

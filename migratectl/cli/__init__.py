@@ -54,6 +54,15 @@ COMMANDS: Final[Mapping[str, Entry]] = {
         "Tell states apart.",
         group={"hash": Entry("Commands", "Print a hash of the modelled state.", "state")},
     ),
+    "log": Entry(_STATE, "List the commands that changed the state, or show one.", "state"),
+    "db": Entry(
+        _STATE,
+        "The schema's version of the state file.",
+        group={
+            "current": Entry("Commands", "Tell the schema's version of the state file.", "state"),
+            "upgrade": Entry("Commands", "Bring a state file of an older version up to date.", "state"),
+        },
+    ),
     "node": Entry(
         _MACHINE,
         "The nodes of the machine.",
@@ -70,10 +79,13 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "exit": Entry("Commands", "End a task and free what it had.", "machine"),
         },
     ),
+    "fork": Entry(_MACHINE, "Copy a task; private pages are shared until written.", "machine"),
     "mmap": Entry(_MACHINE, "Map an area into a task's address space.", "machine"),
     "munmap": Entry(_MACHINE, "Unmap a range.", "machine"),
     "mlock": Entry(_MACHINE, "Lock a range into memory.", "machine"),
     "munlock": Entry(_MACHINE, "Undo mlock for a range.", "machine"),
+    "mprotect": Entry(_MACHINE, "Change the protection of a range.", "machine"),
+    "madvise": Entry(_MACHINE, "Drop the content of a range.", "machine"),
     "fault": Entry(_MACHINE, "Touch every page of a range in address order.", "machine"),
     "page": Entry(
         _MACHINE,
@@ -83,6 +95,10 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "unlock": Entry("Commands", "Let page locks of the task go.", "machine"),
             "pin": Entry("Commands", "Hold references on the pages of a range.", "machine"),
             "unpin": Entry("Commands", "Let references of the task go.", "machine"),
+            "writeback": Entry("Commands", "Let the pages of a range be under writeback.", "machine"),
+            "unwriteback": Entry("Commands", "Let writeback that the task began be over.", "machine"),
+            "park": Entry("Commands", "Park the pages of a range off the LRU, in a per-CPU batch.", "machine"),
+            "unpark": Entry("Commands", "Put pages that the task parked back on the LRU.", "machine"),
         },
     ),
     "swap": Entry(
@@ -91,6 +107,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
         group={"on": Entry("Commands", "Add a swap area.", "machine")},
     ),
     "set-mempolicy": Entry(_PLACEMENT, "Set a task's memory policy, set_mempolicy(2).", "placement"),
+    "get-mempolicy": Entry(_PLACEMENT, "Tell a task's memory policy, get_mempolicy(2).", "placement"),
+    "mbind": Entry(_PLACEMENT, "Set the policy of a range and move what lies elsewhere, mbind(2).", "placement"),
     "migrate-pages": Entry(_PLACEMENT, "Move a task's pages between nodes, migrate_pages(2).", "placement"),
     "move-pages": Entry(_PLACEMENT, "Move or query single pages, move_pages(2).", "placement"),
     "show": Entry(
@@ -101,9 +119,17 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "tasks": Entry("Commands", "Show the tasks.", "look"),
             "vmas": Entry("Commands", "Show the areas of one task or of all.", "look"),
             "pages": Entry("Commands", "Show where the pages of a task are.", "look"),
+            "mappings": Entry("Commands", "Show anonymous families, files and segments with their pages.", "look"),
+            "buffers": Entry("Commands", "Show the pages that have a ring of buffers.", "look"),
+            "policies": Entry("Commands", "Show the policies of tasks, areas and shared objects.", "look"),
+            "cpusets": Entry("Commands", "Show the cpusets and the tasks in them.", "look"),
+            "swap": Entry("Commands", "Show the swap areas, and which pages of a task have a slot.", "look"),
         },
     ),
     "numa-maps": Entry(_LOOKING, "Print a task's numa_maps in the kernel's layout.", "look"),
+    "numastat": Entry(_LOOKING, "Print the counters of the nodes, or a task's memory by node.", "look"),
+    "hardware": Entry(_LOOKING, "Print nodes, memory and distances as numactl does.", "look"),
+    "locality": Entry(_LOOKING, "Show pages by distance from where their task runs.", "look"),
 }
 
 

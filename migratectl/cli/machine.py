@@ -103,6 +103,14 @@ def task_exit_command(session: Session, pid: int) -> int:
     return session.perform(operations.tasks.task_exit, pid)
 
 
+@command("fork 100 --pid 101")
+@_pid
+@click.option("--pid", "child", type=PID, required=True, help="The child.")
+def fork_command(session: Session, pid: int, child: int) -> int:
+    """Copy a task; private pages are shared until written."""
+    return session.perform(operations.fork.fork, pid, child)
+
+
 @command("mmap 100 64M --label heap", "mmap 100 16p --addr 0x20000000 --prot r")
 @_pid
 @click.argument("size", type=SIZE)
@@ -150,6 +158,28 @@ def munlock_command(session: Session, pid: int, span: Span) -> int:
     return session.perform(operations.mm.munlock, pid, span)
 
 
+@command("mprotect 100 heap+16p r", "mprotect 100 0x10000000-0x10010000 none")
+@_pid
+@_span
+@click.argument("prot", type=click.Choice(["rw", "r", "none"]), metavar="r|rw|none")
+def mprotect_command(session: Session, pid: int, span: Span, prot: str) -> int:
+    """Change the protection of a range."""
+    return session.perform(operations.mm.mprotect, pid, span, prot)
+
+
+@command("madvise 100 heap+16p dontneed")
+@_pid
+@_span
+@click.argument("advice", type=click.Choice(["dontneed", "pageout", "random"]), metavar="ADVICE")
+def madvise_command(session: Session, pid: int, span: Span, advice: str) -> int:
+    """
+    Drop the content of a range.
+
+    ADVICE is dontneed: the pages go, the areas stay and fault in anew.
+    """
+    return session.perform(operations.mm.madvise, pid, span, advice)
+
+
 @command("fault 100 heap --write", "fault 100 0x10000000+16p")
 @_pid
 @_span
@@ -191,6 +221,10 @@ page_lock_command = _holding("lock", "Hold the page locks of a range.")
 page_unlock_command = _releasing("lock", "Let page locks of the task go.")
 page_pin_command = _holding("pin", "Hold references on the pages of a range.")
 page_unpin_command = _releasing("pin", "Let references of the task go.")
+page_writeback_command = _holding("writeback", "Let the pages of a range be under writeback.")
+page_unwriteback_command = _releasing("writeback", "Let writeback that the task began be over.")
+page_park_command = _holding("park", "Park the pages of a range off the LRU, in a per-CPU batch.")
+page_unpark_command = _releasing("park", "Put pages that the task parked back on the LRU.")
 
 
 @command("swap on swap1 1G", "swap on swap1 4096p")

@@ -2,45 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
-from migratectl.cli.params import MOVE, NO_NODES, NODES, PID, QUERY
+from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE
 from migratectl.cli.session import Session
-from migratectl.spans import NodeList
-from migratectl.uapi import Mode, ModeFlag
+from migratectl.spans import NodeList, Span
+from migratectl.uapi import MF, Mode, ModeFlag
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+_mode = click.argument("mode", type=click.Choice([each.value for each in Mode]), metavar="MODE")
+
+
+def _policy(function: F) -> F:
+    """The words that name a policy: mode, nodes, mode flags."""
+    decorators = (
+        click.argument("nodes", type=NODES, default=NO_NODES, metavar="[NODES]"),
+        click.option("--static-nodes", is_flag=True, help="The nodes stay when the cpuset changes (modern)."),
+        click.option("--relative-nodes", is_flag=True, help="The nodes count within the cpuset (modern)."),
+        click.option("--numa-balancing", is_flag=True, help="The kernel may move pages (modern)."),
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return _mode(function)
+
+
+def _mode_flags(words: dict[str, Any]) -> tuple[ModeFlag, ...]:
+    """The mode flags among the words of a command."""
+    names = {
+        "static_nodes": ModeFlag.STATIC,
+        "relative_nodes": ModeFlag.RELATIVE,
+        "numa_balancing": ModeFlag.BALANCING,
+    }
+    return tuple(flag for name, flag in names.items() if words[name])
 
 
 @command("set-mempolicy 100 interleave 0-3", "set-mempolicy 100 default")
 @click.argument("pid", type=PID)
-@click.argument("mode", type=click.Choice([each.value for each in Mode]), metavar="MODE")
-@click.argument("nodes", type=NODES, default=NO_NODES, metavar="[NODES]")
-@click.option("--static-nodes", is_flag=True, help="The nodes stay when the cpuset changes (modern).")
-@click.option("--relative-nodes", is_flag=True, help="The nodes count within the cpuset (modern).")
-@click.option("--numa-balancing", is_flag=True, help="The kernel may move pages (modern).")
-def set_mempolicy_command(
-    session: Session,
-    pid: int,
-    mode: str,
-    nodes: NodeList,
-    static_nodes: bool,
-    relative_nodes: bool,
-    numa_balancing: bool,
-) -> int:
+@_policy
+def set_mempolicy_command(session: Session, pid: int, mode: str, nodes: NodeList, **words: Any) -> int:
     """
     Set a task's memory policy, set_mempolicy(2).
 
     MODE is default, preferred, bind or interleave; under the profile modern also local, preferred-many and
     weighted-interleave.
     """
-    given = {
-        ModeFlag.STATIC: static_nodes,
-        ModeFlag.RELATIVE: relative_nodes,
-        ModeFlag.BALANCING: numa_balancing,
-    }
-    flags = tuple(flag for flag, wanted in given.items() if wanted)
-    return session.perform(operations.mempolicy.set_mempolicy, pid, Mode(mode), nodes, flags)
+    return session.perform(operations.mempolicy.set_mempolicy, pid, Mode(mode), nodes, _mode_flags(words))
+
+
+@command("get-mempolicy 100", "get-mempolicy 100 0x10000000 --node")
+@click.argument("pid", type=PID)
+@click.argument("addr", type=ADDR, required=False, metavar="[ADDR]")
+@click.option("--node", is_flag=True, help="The node of the page at ADDR, or the next one of interleaving.")
+@click.option("--mems-allowed", is_flag=True, help="The nodes that the task may use (modern).")
+def get_mempolicy_command(session: Session, pid: int, addr: int | None, node: bool, mems_allowed: bool) -> int:
+    """
+    Tell a task's memory policy, get_mempolicy(2).
+
+    With ADDR that of the area there, which may be default although the task has one. An absent page is read in to
+    tell its node.
+    """
+    operation = operations.mempolicy.get_mempolicy
+    return session.perform(operation, pid, addr, node=node, mems_allowed=mems_allowed)
+
+
+@command("mbind 100 heap interleave 0-3 --move", "mbind 100 0x10000000+64p bind 1 --move-all --strict")
+@click.argument("pid", type=PID)
+@click.argument("span", type=RANGE, metavar="RANGE")
+@_policy
+@click.option("--strict", is_flag=True, help="EIO where pages lie, or stay, on other nodes.")
+@click.option("--move", is_flag=True, help="Move pages that lie elsewhere and only this task maps.")
+@click.option("--move-all", is_flag=True, help="Move pages too that other tasks map (CAP_SYS_NICE).")
+def mbind_command(session: Session, pid: int, span: Span, mode: str, nodes: NodeList, **words: Any) -> int:
+    """
+    Set the policy of a range and move what lies elsewhere, mbind(2).
+
+    The task PID itself calls. MODE is default, preferred, bind or interleave, under the profile modern also local.
+    The exit code is 3 where pages stayed behind; with --strict that is EIO, yet the others have moved.
+    """
+    flags = MF(0)
+    for name in ("strict", "move", "move_all"):
+        flags |= MF[name.upper()] if words[name] else MF(0)
+    call = operations.mbind.Mbind(pid, span, Mode(mode), nodes, flags, _mode_flags(words))
+    return session.perform(operations.mbind.mbind, call)
 
 
 @command("migrate-pages 100 0 1", "migrate-pages 100 0-3 60-63 --dry-run --json")

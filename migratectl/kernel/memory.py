@@ -10,9 +10,10 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from migratectl.kernel.mempolicy import INDEX_BITS, Choice
+from migratectl.kernel.mempolicy import Choice
 from migratectl.kernel.page_alloc import Stage
 from migratectl.runs import Run, RunIndex, clusters, make_run
+from migratectl.uapi import INDEX_LIMIT
 
 
 def absent(start: int, end: int, present: Iterable[Run]) -> list[Run]:
@@ -80,7 +81,7 @@ def _classes(runs: Iterable[Run], delta: int, nr: int) -> list[list[Run]]:
     for run in runs:
         for piece in _within_index_range(run, delta) if nr > 1 else (run,):
             for dealt in piece.deal(nr):
-                classes[(dealt.start + delta) % INDEX_BITS % nr].append(dealt)
+                classes[(dealt.start + delta) % INDEX_LIMIT % nr].append(dealt)
     return classes
 
 
@@ -89,7 +90,7 @@ def _within_index_range(run: Run, delta: int) -> list[Run]:
     pieces: list[Run] = []
     left: Run | None = run
     while left is not None:
-        border = ((left.start + delta) // INDEX_BITS + 1) * INDEX_BITS - delta
+        border = ((left.start + delta) // INDEX_LIMIT + 1) * INDEX_LIMIT - delta
         piece = left.between(left.start, border)
         if piece is not None:
             pieces.append(piece)

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from migratectl.kernel.page_alloc import Zonelist
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
-from migratectl.uapi import Mode
-
-INDEX_BITS = 1 << 32
-"""The interleave index of an address is an unsigned 32-bit number (semantics.md 6.1)."""
+from migratectl.uapi import INDEX_LIMIT, Mode
 
 
 def node_remap(nid: int, old: Nodemask, new: Nodemask) -> int:
@@ -93,7 +90,8 @@ def policy_zonelists(
         local: Node of the faulting CPU.
         fallback: Fallback list of every node.
         allowed: The task's allowed nodes; a list is cut to them.
-        modern: Bind prefers the nearest node of its set instead of the lowest id.
+        modern: Bind prefers the nearest node of its set instead of the lowest id; preferred-many (only here) too, and
+            goes on outside of it.
 
     Returns:
         The lists in order.
@@ -111,6 +109,10 @@ def policy_zonelists(
         order = tuple(nid for nid in fallback[local] if nid in nodes) if modern else tuple(nodes)
         zonelist, first = cut(order)
         return Choice((zonelist,), (first,))
+    if policy and policy.mode is Mode.PREFERRED_MANY and nodes & allowed:
+        near = fallback[local]
+        zonelist, first = cut((*(nid for nid in near if nid in nodes), *(nid for nid in near if nid not in nodes)))
+        return Choice((zonelist,), (first,))
     lists = [cut(fallback[nid]) for nid in nodes if nid in fallback]
     if policy and policy.mode is Mode.INTERLEAVE and lists:
         return Choice(tuple(z for z, _ in lists), tuple(f for _, f in lists), interleave=True)
@@ -127,4 +129,4 @@ def interleave_nid(policy: Policy, index: int) -> int:
         offset_il_node() of mm/mempolicy.c; the index is cut to 32 bits (semantics.md 6.1).
     """
     members = list(policy.nodes)
-    return members[index % INDEX_BITS % len(members)]
+    return members[index % INDEX_LIMIT % len(members)]

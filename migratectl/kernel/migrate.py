@@ -22,6 +22,9 @@ FIRST_WAITING_PASS: Final = 1
 FIRST_BLOCKING_PASS: Final = 3
 """The page lock is waited for from here on, and under ``modern`` writeback."""
 
+LAST_STEP_BEFORE_SLOT: Final = 2
+"""Step 3 gives an anonymous page its swap entry."""
+
 UNSEEN: Final = "unseen"
 """Answer of skip_reason() for what is not even listed."""
 
@@ -72,23 +75,28 @@ def skip_reason(state: PageState, flags: MF, *, modern: bool) -> str | None:
 
     Args:
         state: The page.
-        flags: MOVE takes pages mapped once, MOVE_ALL all.
+        flags: MOVE takes pages mapped once, MOVE_ALL all; STRICT opens closed areas, but for huge ones.
         modern: Locked areas are looked into.
 
     Returns:
         A word of cli.md's ``skips[].reason``; UNSEEN for a zero page of an area that is not looked into.
 
     Source:
-        check_range(), migrate_page_add() and isolate_lru_page() (semantics.md 2.1, B5, B20, B30).
+        check_range(), migrate_page_add() and isolate_lru_page() (semantics.md 2.1, B5, B6, B20, B30).
     """
-    closed = bool(state.area) and not (modern and state.area == "vma-locked")
+    closed = area_closed(state, modern=modern)
     if state.kind == "zero":
         return UNSEEN if closed else "reserved-page"
     if closed:
-        return state.area
+        return None if flags & MF.STRICT and state.area != "vma-hugetlb" else state.area
     if not flags & MF.MOVE_ALL and state.mapcount != 1:
         return "shared"
     return "off-lru" if state.parked else None
+
+
+def area_closed(state: PageState, *, modern: bool) -> bool:
+    """Whether the area that maps a page is one whose pages do not move; today's kernel moves those of locked ones."""
+    return bool(state.area) and not (modern and state.area == "vma-locked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class Attempt:
         outcome: ``moved``, ``retry`` or ``failed``.
         reason: Why it stayed, a word of cli.md's ``failures[].reason``; empty when it moved.
         errno: Its errno name.
-        step: The last step of the documentation's twenty that was reached.
+        step: The last step of the documentation's twenty that was reached; 0: the page was not even looked at.
         swap_entry: Step 3 has been done: an anonymous page owns a swap entry.
     """
 
@@ -205,6 +213,8 @@ def attempt(state: PageState, nr_pass: int, *, slot: bool = True) -> Attempt:
     Source:
         migrate_pages(), Direct Migration V9, 2/5 and 5/5; semantics.md 2.2, 2.3.
     """
+    if area_closed(state, modern=False):  # only STRICT collects it (B6)
+        return Attempt("failed", "mlocked", "EPERM", step=0)
     if not lock_page(state, nr_pass):
         return Attempt("retry", "busy-locked", "EAGAIN", step=1)
     if not writeback_over(state, nr_pass):
@@ -223,6 +233,8 @@ def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
     Source:
         modern-kernel rules: writeback and locks are waited for from pass 3 on, an extra reference is retried.
     """
+    if area_closed(state, modern=True):
+        return Attempt("failed", "mlocked", "EPERM", step=0)
     if not lock_page(state, nr_pass):
         return Attempt("retry", "busy-locked", "EAGAIN", step=1)
     if not writeback_over(state, nr_pass, modern=True):
@@ -279,7 +291,7 @@ def course(state: PageState, *, modern: bool, slot: bool = True) -> Course:
     result = Attempt("retry")
     for nr_pass in range(LAST_PASS[modern] + 1):
         result = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot)
-        if act is None and result.reason not in ("busy-locked", "busy-writeback"):
+        if act is None and (result.outcome == "moved" or result.step > LAST_STEP_BEFORE_SLOT):
             act = nr_pass
         if result.outcome != "retry":
             return Course(act, nr_pass, result)

@@ -275,3 +275,133 @@ def _take(left: dict[int, int], zonelist: Zonelist, nr: int) -> list[tuple[int, 
         if not nr:
             break
     return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Movers of pass ``nr_pass`` in [start, end) of addresses (None: no bound) get targets of ``nodes[class]``."""
+
+    nr_pass: int
+    start: int | None
+    end: int | None
+    nodes: tuple[int | None, ...]
+
+
+Movers = Mapping[tuple[int, int], RunIndex]
+"""Pages that move in one pass, by (class, source node)."""
+
+
+def place_at_once(
+    totals: Sequence[int], sources: Collection[int], zonelists: Sequence[Zonelist], free: Mapping[int, int]
+) -> tuple[int | None, ...] | None:
+    """
+    The giving node of each class, where memory lasts for all pages without counting what they leave behind.
+
+    Args:
+        totals: Pages that move, by class.
+        sources: The nodes that they lie on.
+        zonelists: For each class the nodes that may give, in order.
+        free: Free pages by node.
+
+    Returns:
+        None where the order in which pages move may matter: then place_own_targets() goes through it.
+    """
+    asked: dict[int, int] = {}
+    givers = []
+    for nr, zonelist in zip(totals, zonelists, strict=True):
+        giver = next((nid for nid in zonelist if free[nid] > 0), None)
+        if nr and (giver is None or any(nid in sources for nid in zonelist[: zonelist.index(giver)])):
+            return None
+        givers.append(giver)
+        if giver is not None:
+            asked[giver] = asked.get(giver, 0) + nr
+    return tuple(givers) if all(nr <= free[nid] for nid, nr in asked.items()) else None
+
+
+def place_own_targets(
+    passes: Sequence[tuple[int, Movers]], zonelists: Sequence[Zonelist], free: Mapping[int, int]
+) -> tuple[list[Stretch], tuple[int, int] | None]:
+    """
+    Targets by policy: each page gets its own when it moves, and its old place is free for the next one.
+
+    Args:
+        passes: Pass numbers, ascending, with what moves in them.
+        zonelists: For each class the nodes that may give, in order.
+        free: Free pages by node.
+
+    Returns:
+        The stretches in (pass, address) order, and (pass, address) of the first page that finds no memory, or None.
+        Within a stretch no class changes its giver: it ends where a giver is used up, or where a page leaves a node
+        that stands before the giver of some class.
+
+    Source:
+        migrate_pages_to() with a policy, Direct Migration V9, 4/5, with B2 of semantics.md: a page's own address
+        decides, at the moment it moves.
+    """
+    left = dict(free)
+    found: list[Stretch] = []
+    for nr_pass, movers in passes:
+        low, high = min(index.low for index in movers.values()), max(index.high for index in movers.values())
+        while low < high:
+            pending = {key: index for key, index in movers.items() if index.below(low) < index.total}
+            asking = {number for number, _ in pending}
+            givers = tuple(
+                next((nid for nid in zonelist if left[nid] > 0), None) if number in asking else None
+                for number, zonelist in enumerate(zonelists)
+            )
+            limit = min(_first_change(pending, zonelists, givers, low), high)
+            taken = _bisect_own(pending, givers, left, low, limit)
+            if taken == low:
+                return found, (nr_pass, low)
+            found.append(Stretch(nr_pass, low, taken, givers))
+            _settle(pending, givers, left, low, taken)
+            low = taken
+    return found, None
+
+
+def _first_change(movers: Movers, zonelists: Sequence[Zonelist], givers: Sequence[int | None], low: int) -> int:
+    """One past the first page that leaves a node which stands before the giver of some class."""
+    before: set[int] = set()
+    for number, giver in enumerate(givers):
+        if any(key[0] == number for key in movers):
+            zonelist = zonelists[number]
+            before.update(zonelist if giver is None else zonelist[: zonelist.index(giver)])
+    leaving = [index for (_, source), index in movers.items() if source in before]
+    return min((index.address(index.below(low)) + 1 for index in leaving), default=max(i.high for i in movers.values()))
+
+
+def _bisect_own(movers: Movers, givers: Sequence[int | None], left: Mapping[int, int], low: int, high: int) -> int:
+    """The largest address up to which every giver has a page for all that come, whatever they leave behind."""
+    base = {key: index.below(low) for key, index in movers.items()}
+
+    def fits(limit: int) -> bool:
+        taken: dict[int | None, int] = {}
+        staying: set[int | None] = set()
+        for (number, source), index in movers.items():
+            nr = index.below(limit) - base[number, source]
+            giver = givers[number]
+            if giver == source and nr:
+                staying.add(giver)  # takes a page of the node and leaves one: needs one to be free
+            elif nr:
+                taken[giver] = taken.get(giver, 0) + nr
+        rooms = {giver: 0 if giver is None else left[giver] for giver in {*taken, *staying}}
+        return all(taken.get(giver, 0) + (giver in staying) <= room for giver, room in rooms.items())
+
+    good, bad = low, high + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if fits(middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _settle(movers: Movers, givers: Sequence[int | None], left: dict[int, int], low: int, high: int) -> None:
+    """What the movers of [low, high) took and left behind."""
+    for (number, source), index in movers.items():
+        nr = index.below(high) - index.below(low)
+        giver = givers[number]
+        if nr and giver is not None:
+            left[giver] -= nr
+            left[source] += nr

@@ -144,18 +144,34 @@ def fault(conn: Connection, pid: int, span: Span, write: bool) -> dict[str, Any]
     return document
 
 
-def populate(conn: Connection, machine: Machine, pid: int, start: int, end: int, *, rejoin: bool = True) -> Faults:
+def populate(
+    conn: Connection,
+    machine: Machine,
+    pid: int,
+    start: int,
+    end: int,
+    *,
+    access: VM | None = None,
+    rejoin: bool = True,
+) -> Faults:
     """
-    Fault a range in as mlock and get_user_pages do: by write where the area is writable, else by read.
+    Fault a range in as mlock and get_user_pages do.
 
-    Without *rejoin* the runs stay cut at both ends of the range, for a caller that goes on there.
+    Args:
+        conn: The connection of the transaction.
+        machine: The machine.
+        pid: The task.
+        start: The first page.
+        end: One past the last.
+        access: How to touch; None: by write where the area is writable, else by read.
+        rejoin: Else the runs stay cut at both ends of the range, for a caller that goes on there.
 
     Source:
         make_pages_present(); semantics.md 9a.
     """
     task, mm = find_mm(conn, pid)
     toucher = _toucher(conn, machine, task, mm)
-    _walk(toucher, start, end, None)
+    _walk(toucher, start, end, access)
     _finish(toucher, start, end, rejoin=rejoin)
     return toucher.faults
 
@@ -253,7 +269,9 @@ def _write_faults(toucher: _Toucher, vma: Vma, start: int, end: int) -> int:
     toucher.faults.anonymous += sum(run.below(reached) for run in holes)
     if replaced:
         toucher.freed.append(pages.drop_ptes(conn, mm, [row.addr for row in replaced]))
-    pages.lay(conn, mm, toucher.anon, vma.delta, laid, flags=_FRESH, bits=_WRITTEN)
+    if laid:
+        pages.lay(conn, mm, toucher.anon, vma.delta, laid, flags=_FRESH, bits=_WRITTEN)
+        vmas.note_anon_vma(conn, vma)
     return reached
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from migratectl.kernel.migrate import Course, PageState
-from migratectl.runs import RunIndex
+from migratectl.runs import Run, RunIndex
 from migratectl.storage import pagelist
 from migratectl.storage.pagelist import Selection, StateRow
 
@@ -38,9 +38,9 @@ class Group:
         """Whether its pages ask for a swap slot when their turn comes."""
         return self.state.kind == "anon" and not self.state.swapcache and self.course.act is not None
 
-    def chosen(self, low: int | None = None, high: int | None = None) -> Selection:
-        """Its runs in [low, high)."""
-        return Selection((self.number,), low, high, self.slotless)
+    def chosen(self, low: int | None = None, high: int | None = None, residue: int | None = None) -> Selection:
+        """Its runs in [low, high), of one class or of all."""
+        return Selection((self.number,), low, high, self.slotless, residue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,16 @@ class Line:
             chosen = [group.chosen() for group in members if source in (None, group.source)]
             self._indexes[key] = RunIndex(run for part in chosen for run in pagelist.runs(self.conn, part))
         return self._indexes[key]
+
+    def by_class(self, nr_pass: int, nr: int) -> dict[tuple[int, int], RunIndex]:
+        """The movers of one pass by (class, source node); the list has *nr* classes."""
+        found: dict[tuple[int, int], list[Run]] = {}
+        for group in self.moving[nr_pass]:
+            for residue in range(nr):
+                runs = pagelist.runs(self.conn, group.chosen(residue=residue))
+                if runs:
+                    found.setdefault((residue, group.source), []).extend(runs)
+        return {key: RunIndex(runs) for key, runs in found.items()}
 
     def freed(self, start: int, end: int) -> dict[int, int]:
         """Pages by node that the movers of these ordinals leave behind."""

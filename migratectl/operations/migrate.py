@@ -26,13 +26,14 @@ from migratectl.kernel.migrate import (
 )
 from migratectl.kernel.page_alloc import Allocations, Placement, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
+from migratectl.kernel.swap import SlotPlan
 from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, page_state
 from migratectl.operations.machine import Machine, count_allocations
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.runs import RunIndex
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
-from migratectl.storage.pagelist import Selection, StateRow
+from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.uapi import MF
 
 
@@ -106,38 +107,51 @@ def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
     Source:
         migrate_to_node(), Direct Migration V9, 4/5; semantics.md 3.2.
     """
+    rows = collect(migration, Wanted((source,), zero=not migration.zero_seen))
+    migration.zero_seen = True
+    migrate_list(migration, rows, dest)
+
+
+def collect(migration: Migration, wanted: Wanted) -> list[StateRow]:
+    """
+    Gather the list of a migration; the states of its pages, skipped ones included.
+
+    Source:
+        check_range(), Direct Migration V9, 4/5; semantics.md 2.1.
+    """
     conn, mm = migration.conn, migration.mm
-    areas = vmas.load(conn, mm)
     anon = tasks.anon_mapping(conn, mm)
-    rows = pagelist.gather(
+    return pagelist.gather(
         conn,
         mm,
         anon,
-        source,
+        wanted,
         alone=tasks.family_size(conn, mm) == 1,
         mapcounts=not migration.flags & MF.MOVE_ALL,
-        files=any(vma.mapping != anon for vma in areas),
-        zero=not migration.zero_seen,
+        files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
     )
-    migration.zero_seen = True
-    migrate_list(migration, rows, dest)
 
 
 def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> None:
     """Move the gathered list to *dest*; its states are *rows*."""
     migration.result.nids.add(dest)
-    groups = _decide(migration, rows)
+    groups = decide(migration, rows)
     if not groups:
         return
     if migration.modern:
         _run_modern(migration, groups, dest)
     else:
         _run_rounds(migration, groups, dest)
+    note_touched(migration)
+
+
+def note_touched(migration: Migration) -> None:
+    """Remember the rows of the list for joining, while there are few."""
     if pagelist.rows_listed(migration.conn) <= coalesce.LIMIT:
         migration.touched.update(pagelist.page_rows(migration.conn))
 
 
-def _decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
+def decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
     """Sort out what is skipped; the others with their courses."""
     groups = []
     for row in rows:
@@ -173,9 +187,7 @@ def _run_rounds(migration: Migration, groups: list[Group], dest: int) -> None:
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
     reached = Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
     _move(migration, line, placed)
-    kept = keep_slots(migration.conn, groups, plan, reached)  # some of these slots are those that movers gave back
-    migration.result.swapcache += kept
-    _stay(migration, groups, reached)
+    note_stayed(migration, groups, plan, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     if placed.out_of_memory:
         migration.result.err = "ENOMEM"
@@ -197,25 +209,40 @@ def _move(migration: Migration, line: Line, placed: Placement) -> None:
                 )
                 for source in sorted({group.source for group in members}):
                     mine = [group for group in members if group.source == source]
-                    _move_stretch(migration, mine, bounds, (source, nid), nr_pass)
+                    move_stretch(migration, mine, bounds, (source, nid), nr_pass)
         before += nr
 
 
-def _move_stretch(
+def move_stretch(
     migration: Migration,
     members: Sequence[Group],
     bounds: Bounds,
     nids: tuple[int, int],
     nr_pass: int,
-) -> None:
+    residue: int | None = None,
+) -> int:
+    """
+    Move the pages of *members* in *bounds* from one node to another, and end the holds that are over by then.
+
+    Args:
+        migration: The call; gets the counts.
+        members: Groups of one source node that move in this pass.
+        bounds: [low, high) of addresses; the list is cut there.
+        nids: Source and destination.
+        nr_pass: The pass.
+        residue: Only the pages of this class.
+
+    Returns:
+        The pages that moved.
+    """
     conn, (source, dest) = migration.conn, nids
     numbers = tuple(group.number for group in members)
-    chosen = Selection(numbers, *bounds)
+    chosen = Selection(numbers, *bounds, residue=residue)
     pagelist.cut_out(conn, chosen)
-    whole = bounds == (None, None)
+    whole = bounds == (None, None) and residue is None
     nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
     if not nr:
-        return
+        return 0
     again = pagelist.travel_again(conn, chosen) if source in migration.landed else 0
     if dest in migration.pending:
         migration.landed.add(dest)
@@ -223,12 +250,13 @@ def _move_stretch(
     held = tuple(g.number for g in members if _held(g.state))
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern)
     if held:
-        _expire(migration, Selection(held, *bounds), nr_pass)
+        _expire(migration, Selection(held, *bounds, residue=residue), nr_pass)
     result = migration.result
     result.moves[source, dest] = result.moves.get((source, dest), 0) + nr
     result.moved_twice += again
     migration.take(dest, nr)
     migration.take(source, -nr)
+    return nr
 
 
 def _held(state: PageState) -> bool:
@@ -241,8 +269,18 @@ def _expire(migration: Migration, chosen: Selection, nr_pass: int) -> None:
     holds.expire(migration.conn, chosen, lock=over.lock, writeback=over.writeback, pin=over.pin)
 
 
-def _stay(migration: Migration, groups: Sequence[Group], reached: Reached) -> None:
-    """Note what stayed and why, as far as the scans got, and end the holds that they waited for."""
+def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | None, reached: Reached) -> None:
+    """
+    Note what stayed and why, as far as the scans got, and end the holds that they waited for.
+
+    Args:
+        migration: The call; gets the failures and the residue.
+        groups: The candidates.
+        plan: Who got swap slots; None where none are needed. Some may be those that movers gave back.
+        reached: How far the scans got.
+    """
+    if plan is not None:
+        migration.result.swapcache += keep_slots(migration.conn, groups, plan, reached)
     for group in groups:
         for low, high, looked in reached.parts():
             _stay_part(migration, group, (low, high, looked))
@@ -267,7 +305,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     else:
         last = attempt(group.state, nr_pass, slot=not group.slotless)
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
-    if _held(group.state):
+    if _held(group.state) and last.step:  # a page of a locked area has not been looked at
         _expire(migration, chosen, nr_pass)
 
 
@@ -303,7 +341,7 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     reached = Reached(cursor, nothing=room == 0, last_pass=LAST_PASS[True])
     placed = Placement(((0, dest),) if moved else (), moved, Allocations(), out_of_memory=room < listed)
     _move(migration, line, placed)
-    _stay(migration, groups, reached)
+    note_stayed(migration, groups, None, reached)
     scans = 1 if room and cursor is not None else _scans(migration, groups, reached)
     migration.result.passes = max(migration.result.passes, scans)
     if room < listed:

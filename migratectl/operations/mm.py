@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from migratectl.errors import AlreadyExists, InvalidArgument, NotModelled, OutOfMemory, PermissionDenied
+from migratectl.errors import AlreadyExists, InvalidArgument, KernelError, NotModelled, OutOfMemory, PermissionDenied
 from migratectl.operations.fault import Faults, populate
 from migratectl.operations.machine import (
     Machine,
@@ -18,14 +19,18 @@ from migratectl.operations.machine import (
 )
 from migratectl.spans import ADDRESS_END, Size, Span
 from migratectl.storage import coalesce, pages, tasks, vmas
+from migratectl.storage.pages import Freed
 from migratectl.storage.vmas import Vma
-from migratectl.uapi import IPC_LOCK, VM
+from migratectl.uapi import IPC_LOCK, VM, errno_number
 
 MMAP_BASE: Final = 0x10000000
 MMAP_GRAIN: Final = 2 << 20
 """Without an address an area starts at the lowest free multiple of 2 MiB."""
 
 PROTECTION: Final = {"rw": VM.READ | VM.WRITE, "r": VM.READ, "none": VM(0)}
+_ACCESS: Final = VM.READ | VM.WRITE | VM.EXEC
+_KEPT: Final = VM.LOCKED | VM.HUGETLB | VM.PFNMAP
+"""Areas whose pages madvise may not drop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +147,31 @@ def munmap(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     if start == end:
         raise InvalidArgument(subject, "length zero; give a range of at least one page")
     covered = carve(conn, mm, start, end)
-    freed = pages.unmap(conn, mm, start, end)
-    give_back(conn, [freed.nodes])
+    freed = unmap(conn, mm, start, end)
     for vma in covered:
         vmas.delete(conn, vma)
     vmas.trim_labels(conn, mm, start, end)
-    return {
-        "pid": pid,
-        "return": 0,
-        "errno": None,
-        "pages": sum(vma.end - vma.start for vma in covered),
-        "freed": [{"node": nid, "pages": -nr} for nid, nr in sorted(freed.nodes.items())],
-    }
+    nr = sum(vma.end - vma.start for vma in covered)
+    return {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows([freed])}
+
+
+def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
+    """Drop all ptes of a range, give back what is free now, and join what others still map; as pages.unmap()."""
+    shared = tasks.family_size(conn, mm) > 1
+    rows = pages.rows_between(conn, mm, start, end, coalesce.LIMIT + 1) if shared else []
+    freed = pages.unmap(conn, mm, start, end)
+    give_back(conn, [freed.nodes])
+    coalesce.coalesce(conn, rows)
+    return freed
+
+
+def freed_rows(parts: Iterable[Freed]) -> list[dict[str, int]]:
+    """Freed pages by node, as documents tell them."""
+    totals: dict[int, int] = {}
+    for part in parts:
+        for nid, nr in part.nodes.items():
+            totals[nid] = totals.get(nid, 0) - nr
+    return [{"node": nid, "pages": nr} for nid, nr in sorted(totals.items())]
 
 
 def carve(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
@@ -213,31 +231,128 @@ def _lock(conn: Connection, pid: int, span: Span, *, locked: bool) -> dict[str, 
         flags = vma.flags | VM.LOCKED if locked else vma.flags & ~int(VM.LOCKED)
         if flags != vma.flags:
             vmas.set_flags(conn, vma, VM(flags))
-    if vmas.merge(conn, mm, start, end):
-        _rejoin(conn, mm, start, end)
+    rejoin(conn, mm, vmas.merge(conn, mm, start, end))
     document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "pages": end - start}
     if locked:
         document |= _populate(conn, machine, pid, start, end)
     return document
 
 
-def _rejoin(conn: Connection, mm: int, start: int, end: int) -> None:
-    """Join the runs that an area border no longer keeps apart."""
-    touched: set[int] = set()
+def mprotect(conn: Connection, pid: int, span: Span, prot: str) -> dict[str, Any]:
+    """
+    Change the protection of a range.
+
+    Areas split at its ends and merge with equal neighbours. Where the protection changes, ptes lose write permission:
+    private memory gets it back page by page at the next write. Without any access the pages stay where they are.
+
+    Args:
+        conn: The connection of the transaction.
+        pid: The task.
+        span: The range; its length is rounded up to pages, zero does nothing.
+        prot: ``rw``, ``r`` or ``none``.
+
+    Raises:
+        InvalidArgument: An unaligned start.
+        OutOfMemory: A hole in the range (ENOMEM, as the call answers); nothing was done.
+
+    Source:
+        sys_mprotect(), mprotect_fixup() and change_protection().
+    """
+    machine = load_machine(conn)
+    _, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    page_size = machine.facts.page_size
+    start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
+    _refuse_holes(conn, mm, start, end, page_size, subject)
+    for vma in carve(conn, mm, start, end) if start < end else ():
+        flags = VM(vma.flags & ~int(_ACCESS) | PROTECTION[prot])
+        if flags != vma.flags:
+            vmas.set_flags(conn, vma, flags)
+            pages.write_protect(conn, mm, vma.start, vma.end)
+    rejoin(conn, mm, vmas.merge(conn, mm, start, end))
+    return {"pid": pid, "return": 0, "errno": None, "pages": end - start}
+
+
+def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, Any]:
+    """
+    Give up the content of a range: its pages are dropped, the areas stay and fault in anew.
+
+    Args:
+        conn: The connection of the transaction.
+        pid: The task.
+        span: The range; its length is rounded up to pages, zero does nothing.
+        advice: ``dontneed``.
+
+    Returns:
+        What was dropped and freed. Holes are passed over and answered by ENOMEM at the end; an area that may not be
+        dropped ends the call with EINVAL, what came before it is done.
+
+    Raises:
+        InvalidArgument: An unaligned start, or the first area is locked, huge or raw; nothing was done.
+        OutOfMemory: The range has no area at all.
+        NotModelled: Another advice.
+
+    Source:
+        sys_madvise() and madvise_dontneed(); madvise(2).
+    """
+    machine = load_machine(conn)
+    _, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    if advice != "dontneed":
+        raise NotModelled(subject, f"the advice '{advice}' is not modelled; take dontneed")
+    page_size = machine.facts.page_size
+    start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
     for at in (start, end):
-        for vma in vmas.overlapping(conn, mm, max(at - 1, 0), at + 1):
-            rows = pages.mapped(conn, mm, (vma.start, vma.end), max(at - 1, vma.start), at + 1)
-            touched.update(row.page for row in rows)
-    coalesce.coalesce(conn, touched)
+        pages.cut_address(conn, mm, at)
+    refusal: KernelError | None = None
+    at, nr, freed = start, 0, []
+    for vma in vmas.overlapping(conn, mm, start, end) if start < end else ():
+        low, high = max(vma.start, start), min(vma.end, end)
+        if low > at:
+            refusal = OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas {pid}'")
+        if vma.flags & _KEPT:
+            where = f"{low * page_size:#x} is locked, huge or raw; munlock it or leave it out"
+            refusal = InvalidArgument(subject, where)
+            break
+        freed.append(unmap(conn, mm, low, high))
+        at, nr = high, nr + high - low
+    if refusal is None and at < end:
+        refusal = OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas {pid}'")
+    if refusal is not None and not nr:
+        raise refusal
+    document = {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows(freed)}
+    return document if refusal is None else document | fell_short(refusal)
 
 
-def _refuse_holes(conn: Connection, mm: int, start: int, end: int, page_size: int, subject: str) -> None:
+def fell_short(refusal: KernelError) -> dict[str, Any]:
+    """The keys of a call that was carried out in part."""
+    errno = refusal.errno_name
+    return {
+        "return": -errno_number(errno),
+        "errno": errno,
+        "message": f"{refusal}; the rest is done",
+        "committed": True,
+    }
+
+
+def rejoin(conn: Connection, mm: int, borders: Iterable[int]) -> None:
+    """Join the runs that area borders no longer keep apart."""
+    coalesce.coalesce(conn, pages.rows_around(conn, mm, borders))
+
+
+def first_hole(conn: Connection, mm: int, start: int, end: int) -> int | None:
+    """The lowest page of [start, end) that no area has."""
     at = start
     for vma in vmas.overlapping(conn, mm, start, end):
         if vma.start > at:
             break
         at = vma.end
-    if at < end:
+    return at if at < end else None
+
+
+def _refuse_holes(conn: Connection, mm: int, start: int, end: int, page_size: int, subject: str) -> None:
+    at = first_hole(conn, mm, start, end)
+    if at is not None:
         raise OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas'")
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
+from migratectl.operations.mm import freed_rows, unmap
 from migratectl.spans import ADDRESS_END
 from migratectl.storage import coalesce, holds, pages, tasks, vmas
 from migratectl.storage.tasks import Cpuset, Task
@@ -44,7 +45,8 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
     """
     machine = load_machine(conn)
     subject = f"pid {call.pid}"
-    _check_ids(conn, call, subject)
+    check_pid(conn, call.pid)
+    _check_words(call, subject)
     cpuset = _cpuset(conn, call.cpuset, subject)
     _check_name(call.name or "", subject)
     mm = _address_space(conn, call)
@@ -64,13 +66,17 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
     return task_row(machine, task)
 
 
-def _check_ids(conn: Connection, call: TaskCreate, subject: str) -> None:
-    if not 1 <= call.pid <= MAX_PID:
-        raise InvalidArgument(subject, f"pids go from 1 to {MAX_PID}")
+def check_pid(conn: Connection, pid: int) -> None:
+    """Refuse the pid of a new task: InvalidArgument out of range, AlreadyExists where it is taken."""
+    if not 1 <= pid <= MAX_PID:
+        raise InvalidArgument(f"pid {pid}", f"pids go from 1 to {MAX_PID}")
+    if tasks.find(conn, pid) is not None:
+        raise AlreadyExists(f"pid {pid}", "there is such a task already; take another pid")
+
+
+def _check_words(call: TaskCreate, subject: str) -> None:
     if not 0 <= call.uid <= MAX_UID:
         raise InvalidArgument(subject, f"user ids go from 0 to {MAX_UID}")
-    if tasks.find(conn, call.pid) is not None:
-        raise AlreadyExists(subject, "there is such a task already; take another pid")
     if call.kernel_thread and call.thread_of is not None:
         raise InvalidArgument(subject, "a kernel thread has no address space to share; leave out one of the options")
 
@@ -191,8 +197,9 @@ def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
         rows = holds.held_by(conn, pid, kind)
         freed.append(holds.end(conn, rows, pid, kind))
         touched.update(rows)
+    give_back(conn, (f.nodes for f in freed))
     if task.mm is not None and tasks.pids_of(conn, task.mm) == [pid]:
-        freed.append(pages.unmap(conn, task.mm, 0, ADDRESS_END // machine.facts.page_size))
+        freed.append(unmap(conn, task.mm, 0, ADDRESS_END // machine.facts.page_size))
         for vma in vmas.load(conn, task.mm):
             vmas.delete(conn, vma)
         tasks.delete(conn, pid)
@@ -201,10 +208,5 @@ def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
         vmas.delete_mappings(conn, task.mm, anon)
     else:
         tasks.delete(conn, pid)
-    give_back(conn, (f.nodes for f in freed))
     coalesce.coalesce(conn, touched)
-    totals: dict[int, int] = {}
-    for part in freed:
-        for nid, nr in part.nodes.items():
-            totals[nid] = totals.get(nid, 0) - nr
-    return {**task_row(machine, task), "freed": [{"node": nid, "pages": nr} for nid, nr in sorted(totals.items())]}
+    return {**task_row(machine, task), "freed": freed_rows(freed)}

@@ -16,14 +16,11 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.runs import make_run
-from migratectl.storage.pages import SHARED_COLUMNS
+from migratectl.storage.pages import LARGEST_STEP, SHARED_COLUMNS
 from migratectl.storage.work import pick, write, write_many
 
 LIMIT: Final = 4096
 """Touched rows above which a command leaves runs as they are."""
-
-_WINDOW: Final = 128
-"""How far above a single page a run of larger step is looked for that it begins."""
 
 _COLUMNS = ", ".join(f"p.{name}" for name in SHARED_COLUMNS)
 _ROWS = f"""SELECT p.id, p.first, p.count, p.step, p.origin_first - p.first, {_COLUMNS}
@@ -40,7 +37,7 @@ SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.next = p.first
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1 CROSS JOIN pages n
- ON n.mapping = p.mapping AND n.first BETWEEN p.first + 1 AND p.first + {_WINDOW}
+ ON n.mapping = p.mapping AND n.first BETWEEN p.first + 1 AND p.first + {LARGEST_STEP}
  AND n.count > 1 AND n.first - n.step = p.first
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count > 1 CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.first = p.first - p.step AND n.count = 1"""
@@ -127,7 +124,7 @@ def _adopt_step(row: _Row, by_first: dict[int, _Row]) -> None:
     """A single page takes the step of a run of larger step that it begins."""
     if row.first + 1 in by_first:
         return
-    for distance in range(2, _WINDOW + 1):
+    for distance in range(2, LARGEST_STEP + 1):
         other = by_first.get(row.first + distance)
         if other is not None and other.count > 1 and other.step == distance:
             row.step = distance

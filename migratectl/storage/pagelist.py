@@ -2,12 +2,14 @@
 The page list of one migration from one node: gathered into ``iso``, cut, applied.
 
 ``iso`` has a row a page run: its lowest address in the task, and everything that the rules read, packed into one
-integer so that rows of equal state can be counted together. ``course`` is NULL, or 1 for runs that found no swap slot.
+integer so that rows of equal state can be counted together. ``course`` is NULL, or 1 for runs that found no swap
+slot. ``class`` is 0, or the position in an interleave set that the index of its pages means (deal()).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -17,7 +19,7 @@ from sqlalchemy import Connection
 from migratectl.runs import Run
 from migratectl.storage import pages
 from migratectl.storage.work import write
-from migratectl.uapi import PG, VM
+from migratectl.uapi import INDEX_LIMIT, PG, VM
 
 AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
 KINDS: Final = ("anon", "file", "shm", "zero")
@@ -55,9 +57,10 @@ _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  WHERE x.page = p.id AND x.present AND w.flags & {int(VM.LOCKED)} AND NOT (x.mm = t.mm AND x.addr = t.addr))"""
 _GATHER = """INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
-FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= v.start AND t.addr < v."end"
+FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= max(v.start, ?5) AND t.addr < min(v."end", ?6)
 CROSS JOIN pages p ON p.id = t.page {join}
-WHERE v.mm = ?1 AND v.mapping {which} ?2 AND t.present AND (p.node = ?3 OR ?4 AND p.node IS NULL)
+WHERE v.mm = ?1 AND v.mapping {which} ?2 AND t.present
+ AND (p.node IN (SELECT value FROM json_each(?3)) OR ?4 AND p.node IS NULL)
 ORDER BY v.start, t.addr"""
 
 
@@ -121,8 +124,8 @@ def _unpack(state: int, nr: int) -> StateRow:
 
 def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
     """
-    The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, node,
-    and whether zero pages are wanted too.
+    The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, nodes
+    as JSON, whether zero pages are wanted too, start and end of the range.
 
     Args:
         alone: No other address space is of the anonymous family, so an anonymous page has one pte at most.
@@ -142,28 +145,47 @@ def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    Which pages of an address space a list is made of.
+
+    Attributes:
+        nodes: Present pages on these nodes.
+        start: Lowest address.
+        end: One past the highest; runs must have been cut at both.
+        zero: Zero pages too, whatever the nodes.
+    """
+
+    nodes: tuple[int, ...]
+    start: int = 0
+    end: int = 1 << 62
+    zero: bool = False
+
+
 def gather(
-    conn: Connection, mm: int, anon: int, node: int, *, alone: bool, mapcounts: bool, files: bool, zero: bool
+    conn: Connection, mm: int, anon: int, wanted: Wanted, *, alone: bool, mapcounts: bool, files: bool
 ) -> list[StateRow]:
     """
-    Fill ``iso`` with the present pages of an address space on a node, each once at its lowest address.
+    Fill ``iso`` with present pages of an address space, each once at its lowest address.
 
     Args:
         conn: The connection of the transaction.
         mm: The address space.
         anon: Its anonymous mapping.
-        node: The node.
+        wanted: Which pages.
         alone: See gather_statements().
         mapcounts: See gather_statements().
         files: Whether the address space has areas that are not anonymous.
-        zero: Take the zero pages too, whatever the node.
 
     Returns:
         The distinct states, by number.
     """
     conn.exec_driver_sql("DELETE FROM iso")
     for statement in gather_statements(alone=alone, mapcounts=mapcounts)[: 2 if files else 1]:
-        conn.exec_driver_sql(statement, (mm, anon, node, int(zero)))
+        conn.exec_driver_sql(
+            statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
+        )
     return states(conn)
 
 
@@ -190,19 +212,25 @@ def states(conn: Connection) -> list[StateRow]:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Runs of the list: of some states, in [low, high) of addresses; ``slotless``: those that found no slot."""
+    """
+    Runs of the list: of some states, in [low, high) of addresses.
+
+    ``slotless``: those that found no slot; ``residue``: those of one class (None: of all).
+    """
 
     states: tuple[int, ...]
     low: int | None = None
     high: int | None = None
     slotless: bool = False
+    residue: int | None = None
 
     def where(self) -> tuple[str, tuple[str | int, ...]]:
         """The WHERE clause on ``iso`` and its values, for positional parameters."""
         clauses = ["state IN (SELECT value FROM json_each(?))"]
         values: list[str | int] = [json.dumps(self.states)]
         clauses.append("course IS NOT NULL" if self.slotless else "course IS NULL")
-        for clause, bound in (("addr >= ?", self.low), ("addr < ?", self.high)):
+        bounds = (("addr >= ?", self.low), ("addr < ?", self.high), ("class = ?", self.residue))
+        for clause, bound in bounds:
             if bound is not None:
                 clauses.append(clause)
                 values.append(bound)
@@ -225,11 +253,16 @@ WHERE {where} AND addr < ? AND addr + (count - 1) * step >= ?"""
     if conn.exec_driver_sql(crossing, (at, at, *values, at, at)).rowcount <= 0:
         return
     conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
+    _cut_listed(conn)
+
+
+def _cut_listed(conn: Connection) -> None:
+    """Cut the pieces in ``part`` off their runs, in the state and in the list."""
     offset = pages.cut_parts(conn)
     conn.exec_driver_sql(
-        """INSERT INTO iso(page, addr, step, count, state, course)
-SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step END, c.count, i.state, i.course
-FROM part c CROSS JOIN iso i ON i.page = c.page""",
+        """INSERT INTO iso(page, addr, step, count, state, course, class)
+SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step * c.stride END, c.count, i.state,
+ i.course, i.class FROM part c CROSS JOIN iso i ON i.page = c.page""",
         (offset,),
     )
     conn.exec_driver_sql(
@@ -237,10 +270,62 @@ FROM part c CROSS JOIN iso i ON i.page = c.page""",
         (offset,),
     )
     conn.exec_driver_sql(
-        """UPDATE iso SET step = CASE (SELECT r.count FROM rest r WHERE r.page = iso.page) WHEN 1 THEN 1 ELSE step END,
+        """UPDATE iso SET
+ step = (SELECT CASE r.count WHEN 1 THEN 1 ELSE iso.step * r.stride END FROM rest r WHERE r.page = iso.page),
  count = (SELECT r.count FROM rest r WHERE r.page = iso.page) WHERE page IN (SELECT page FROM rest)"""
     )
     pages.clear_parts(conn)
+
+
+def deal(conn: Connection, chosen: Selection, nr: int) -> None:
+    """
+    Deal the chosen runs into classes: ``class`` is the page index, cut to 32 bits, modulo *nr*.
+
+    Args:
+        conn: The connection of the transaction.
+        chosen: Runs of the list.
+        nr: Nodes of the interleave set; a run of step s falls into nr / gcd(s, nr) classes.
+    """
+    where, values = chosen.where()
+    _cut_at_index_wrap(conn, where, values)
+    steps = conn.exec_driver_sql(f"SELECT DISTINCT step FROM iso WHERE {where} AND count > 1", values).scalars().all()
+    for step in steps:
+        classes = nr // math.gcd(step, nr)
+        many = f"FROM iso i CROSS JOIN json_each(?) r WHERE {where} AND step = ? AND count > r.value"
+        dealt = (json.dumps(list(range(1, classes))), *values, step)
+        conn.exec_driver_sql(
+            f"""INSERT INTO part(page, k, stride, count)
+SELECT i.page, r.value, {classes}, (i.count - r.value + {classes} - 1) / {classes} {many}""",
+            dealt,
+        )
+        kept = f"SELECT DISTINCT page, {classes}, (count + {classes} - 1) / {classes} FROM iso"
+        conn.exec_driver_sql(f"INSERT INTO rest(page, stride, count) {kept} WHERE page IN (SELECT page FROM part)")
+        _cut_listed(conn)
+    index = f"(SELECT p.first FROM pages p WHERE p.id = iso.page) % {INDEX_LIMIT} % ?"
+    conn.exec_driver_sql(f"UPDATE iso SET class = {index} WHERE {where}", (nr, *values))
+
+
+def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int]) -> None:
+    """Cut runs where the page index passes a multiple of 2^32, so that each has its indexes on one side."""
+    border = f"((p.first / {INDEX_LIMIT} + 1) * {INDEX_LIMIT} - p.first + p.step - 1) / p.step"
+    crossing = f"""INSERT INTO part(page, k, stride, count) SELECT p.id, {border}, 1, p.count - ({border})
+FROM pages p WHERE p.id IN (SELECT page FROM iso WHERE {where})
+ AND p.first / {INDEX_LIMIT} <> (p.next - p.step) / {INDEX_LIMIT}"""
+    while conn.exec_driver_sql(crossing, tuple(values)).rowcount > 0:
+        conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
+        _cut_listed(conn)
+
+
+def class_totals(conn: Connection, chosen: Selection) -> dict[int, int]:
+    """Pages of the chosen runs by class."""
+    where, values = chosen.where()
+    query = f"SELECT class, sum(count) FROM iso WHERE {where} GROUP BY class ORDER BY class"
+    return {row[0]: row[1] for row in conn.exec_driver_sql(query, values)}
+
+
+def anything_below(conn: Connection, limit: int) -> bool:
+    """Whether a run of the list starts below *limit*."""
+    return bool(conn.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM iso WHERE addr < ?)", (limit,)).scalar_one())
 
 
 def cut_out(conn: Connection, chosen: Selection) -> None:
@@ -282,7 +367,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) 
         return
     anon = tuple(state for state in chosen.states if KINDS[_KIND.of(state)] == "anon")
     if anon:
-        where, values = Selection(anon, chosen.low, chosen.high).where()
+        where, values = replace(chosen, states=anon).where()
         listed = f"SELECT page FROM iso WHERE {where}"
         _leave_swap(conn, anon, listed, values)
         flags = int(PG.DIRTY | PG.UPTODATE)
@@ -298,7 +383,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) 
         )
     if len(anon) < len(chosen.states):
         others = tuple(state for state in chosen.states if state not in anon)
-        where, values = Selection(others, chosen.low, chosen.high).where()
+        where, values = replace(chosen, states=others).where()
         _move_cache(conn, f"SELECT page FROM iso WHERE {where}", values, node)
 
 

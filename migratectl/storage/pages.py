@@ -25,6 +25,9 @@ SHARED_COLUMNS: Final = (
 )  # fmt: skip
 """Columns that all pages of a run share and a piece inherits."""
 
+LARGEST_STEP: Final = 128
+"""How far apart pages of a run may be that is looked for beside a single page or an area's border."""
+
 _COLUMNS = ", ".join(SHARED_COLUMNS)
 _INHERITED = ", ".join(f"p.{name}" for name in SHARED_COLUMNS)
 
@@ -251,6 +254,56 @@ def lay(
     return list(ids)
 
 
+def fork_ptes(conn: Connection, mm: int, copy: int, area: tuple[int, int], *, private: bool) -> None:
+    """
+    Copy the ptes of an area to the same addresses of another address space, present and swapped ones.
+
+    Args:
+        conn: The connection of the transaction.
+        mm: Whose they are.
+        copy: The new address space; its ptes are old.
+        area: [start, end) in pages.
+        private: The ptes of both are write-protected.
+    """
+    write(
+        conn,
+        f"""INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)
+SELECT ?, t.addr, t.page, t.present, 0, t.dirty, {"0" if private else "t.writable"}
+FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND m.kind <> 'zero'""",
+        (copy, mm, *area),
+    )
+    if private:
+        write_protect(conn, mm, *area)
+
+
+def fork_zero_pages(conn: Connection, mm: int, copy: int, areas: Iterable[tuple[int, int]], own: int) -> None:
+    """
+    Map zero pages of another address space where *mm* maps some in *areas*: rows of their own, in mapping *own*.
+
+    So the neighbours of a zero page are looked for among those of one address space.
+    """
+    listed = """INSERT INTO part(page, k, stride, count) SELECT t.page, t.addr, p.step, p.count
+FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND m.kind = 'zero'"""
+    for area in areas:
+        conn.exec_driver_sql(listed, (mm, *area))
+    offset = last_row(conn)
+    write(
+        conn,
+        """INSERT INTO pages(id, mapping, first, count, step, origin, origin_first)
+SELECT ?1 + c.seq, ?2, c.k, c.count, c.stride, ?2, c.k FROM part c""",
+        (offset, own),
+    )
+    write(conn, "INSERT INTO ptes(mm, addr, page) SELECT ?, c.k, ? + c.seq FROM part c", (copy, offset))
+    clear_parts(conn)
+
+
+def write_protect(conn: Connection, mm: int, start: int, end: int) -> None:
+    """Take write permission off all ptes in [start, end); the ptes must have been cut there."""
+    write(conn, "UPDATE ptes SET writable = 0 WHERE mm = ? AND addr >= ? AND addr < ? AND writable", (mm, start, end))
+
+
 def last_row(conn: Connection) -> int:
     """The highest row id that a page run ever had; row ids are never reused."""
     query = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'pages'"
@@ -261,6 +314,14 @@ def rows_between(conn: Connection, mm: int, start: int, end: int, limit: int) ->
     """The page rows whose ptes start in [start, end), at most *limit* of them."""
     query = "SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ? LIMIT ?"
     return [page for (page,) in conn.exec_driver_sql(query, (mm, start, end, limit))]
+
+
+def rows_around(conn: Connection, mm: int, borders: Iterable[int]) -> set[int]:
+    """The page rows on both sides of addresses at which areas were joined, strided ones included."""
+    query = f"""SELECT t.page FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ?1 AND t.addr < ?2 + {LARGEST_STEP} AND t.addr + (p.count - 1) * p.step >= ?2 - {LARGEST_STEP}
+ AND t.addr >= (SELECT coalesce(max(start), 0) FROM vmas WHERE mm = ?1 AND start < ?2)"""
+    return {page for at in borders for (page,) in conn.exec_driver_sql(query, (mm, at))}
 
 
 class ProtectedRun(NamedTuple):
@@ -349,7 +410,8 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
         "INSERT OR IGNORE INTO picked SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end)
     )
     dirty = f"""UPDATE pages SET flags = flags | {_DIRTY} WHERE NOT flags & {_DIRTY} AND id IN (SELECT page FROM ptes
- WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)"""
+ WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)
+ AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) <> 'anon'"""
     write(conn, dirty, (mm, start, end))
     write(conn, "DELETE FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end))
     return free_idle(conn)

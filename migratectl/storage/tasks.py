@@ -142,6 +142,12 @@ def new_mm(conn: Connection, pid: int) -> int:
     return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
 
 
+def fork_mm(conn: Connection, mm: int) -> int:
+    """A new, empty address space of the anonymous family of *mm*."""
+    write(conn, "INSERT INTO mms(anon) SELECT anon FROM mms WHERE id = ?", (mm,))
+    return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
+
+
 def delete_mm(conn: Connection, mm: int) -> None:
     """Remove an address space; its areas and ptes must be gone."""
     write(conn, "DELETE FROM labels WHERE mm = ?", (mm,))

@@ -119,19 +119,20 @@ def note_anon_vma(conn: Connection, vma: Vma) -> None:
         write(conn, "UPDATE vmas SET anon_vma = 1 WHERE mm = ? AND start = ?", (vma.mm, vma.start))
 
 
-def merge(conn: Connection, mm: int, start: int, end: int) -> bool:
-    """Join equal neighbours at the borders of and inside [start, end]. Whether any were joined."""
-    joined = False
+def merge(conn: Connection, mm: int, start: int, end: int) -> list[int]:
+    """Join equal neighbours at the borders of and inside [start, end]. The borders that are gone."""
+    borders = []
     left: Vma | None = None
     for vma in overlapping(conn, mm, max(start - 1, 0), end + 1):
         if left is not None and left.continues(vma):
             delete(conn, vma)
-            left, joined = replace(left, end=vma.end, anon_vma=left.anon_vma or vma.anon_vma), True
+            left = replace(left, end=vma.end, anon_vma=left.anon_vma or vma.anon_vma)
+            borders.append(vma.start)
             joining = 'UPDATE vmas SET "end" = ?, anon_vma = ? WHERE mm = ? AND start = ?'
             write(conn, joining, (left.end, int(left.anon_vma), mm, left.start))
         else:
             left = vma
-    return joined
+    return borders
 
 
 def find_label(conn: Connection, mm: int, name: str) -> tuple[int, int] | None:
@@ -175,15 +176,20 @@ def find_mapping(conn: Connection, kind: str, name: str) -> int | None:
     return None if found is None else int(found)
 
 
+def find_zero_mapping(conn: Connection, mm: int) -> int | None:
+    """The mapping of an address space's zero pages, where it has had any."""
+    return find_mapping(conn, "zero", f"zero:{mm}")
+
+
 def zero_mapping(conn: Connection, mm: int) -> int:
     """The mapping of an address space's zero pages, made at first use: so neighbours are looked for in it alone."""
-    found = find_mapping(conn, "zero", f"zero:{mm}")
+    found = find_zero_mapping(conn, mm)
     return new_mapping(conn, "zero", f"zero:{mm}") if found is None else found
 
 
 def delete_mappings(conn: Connection, mm: int, anon: int) -> None:
     """Remove the mappings of an address space that is gone, unless pages or other address spaces refer to them."""
-    for mapping in (anon, find_mapping(conn, "zero", f"zero:{mm}")):
+    for mapping in (anon, find_zero_mapping(conn, mm)):
         unused = """DELETE FROM mappings WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM pages WHERE mapping = ?1)
  AND NOT EXISTS (SELECT 1 FROM mms WHERE anon = ?1)"""
         if mapping is not None:

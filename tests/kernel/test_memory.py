@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratectl.kernel.memory import absent, demand_by_class, placed_pieces
-from migratectl.kernel.mempolicy import INDEX_BITS, Choice, interleave_nid, policy_zonelists
+from migratectl.kernel.mempolicy import Choice, interleave_nid, policy_zonelists
 from migratectl.kernel.page_alloc import Stage, place_faults
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
-from migratectl.uapi import Mode
+from migratectl.uapi import INDEX_LIMIT, Mode
 
 RUNS = st.builds(make_run, st.integers(0, 60), st.integers(1, 9), st.integers(1, 12))
 
@@ -88,7 +88,7 @@ def choice_of(nr: int) -> Choice:
     return policy_zonelists(policy, 0, FALLBACK, NODES, modern=False)
 
 
-DELTAS = st.sampled_from([0, 1, -7, 1000, INDEX_BITS - 30, 2 * INDEX_BITS - 61, INDEX_BITS + 3])
+DELTAS = st.sampled_from([0, 1, -7, 1000, INDEX_LIMIT - 30, 2 * INDEX_LIMIT - 61, INDEX_LIMIT + 3])
 
 
 @settings(max_examples=50)
@@ -100,7 +100,7 @@ def test_demand_is_divided_by_the_page_index(runs: list[Run], delta: int, nr: in
     assert len(classes) == nr
     for number, index in enumerate(classes):
         found = sorted(index.address(k) for k in range(index.total))
-        assert found == sorted(page for page in pages(runs) if (page + delta) % INDEX_BITS % nr == number)
+        assert found == sorted(page for page in pages(runs) if (page + delta) % INDEX_LIMIT % nr == number)
 
 
 @settings(max_examples=50)
@@ -139,7 +139,7 @@ def test_pieces_are_the_placed_pages(runs: list[Run], delta: int, nr: int, room:
     for stage in stages:
         for page in pages(runs):
             if stage.start <= page < stage.end:
-                wanted[page] = stage.nodes[(page + delta) % INDEX_BITS % nr]
+                wanted[page] = stage.nodes[(page + delta) % INDEX_LIMIT % nr]
     assert found == wanted
     assert set(found) == {page for page in pages(runs) if stopped is None or page < stopped}
     assert all(run.nr_pages > 1 or run.step == 1 for run, _ in pieces)

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratectl.kernel.mempolicy import (
-    INDEX_BITS,
     Choice,
     interleave_nid,
     migration_pairs,
@@ -16,7 +15,7 @@ from migratectl.kernel.mempolicy import (
 )
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
-from migratectl.uapi import Mode
+from migratectl.uapi import INDEX_LIMIT, Mode
 
 # (row, from, to, map of the nodes that move or stay, V9's order, final place where it is not the map)
 PAIRS = [
@@ -235,7 +234,7 @@ def test_a_node_without_a_list_is_as_if_it_were_not_there() -> None:
 def test_the_interleave_index_is_cut_to_32_bits(index: int, nid: int) -> None:
     """Over 0, 3, 5: 2^16 is 1 modulo 3, 2^32 - 1 is 0; 2^32 would be 1 and 2^33 + 1 would be 0 without the cut."""
     assert interleave_nid(policy(Mode.INTERLEAVE, "0,3,5"), index) == nid
-    assert INDEX_BITS == 1 << 32
+    assert INDEX_LIMIT == 1 << 32
 
 
 def test_an_area_at_page_2_33_starts_on_the_first_node() -> None:

@@ -1,0 +1,158 @@
+"""mbind(2): the policy of a range, and moving what lies elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from migratectl.errors import BadAddress, InputOutputError, PermissionDenied
+from migratectl.kernel.mempolicy import policy_zonelists
+from migratectl.nodemask import Nodemask
+from migratectl.operations.caller import Caller, Identity, identify
+from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
+from migratectl.operations.mempolicy import check_mode, new_policy
+from migratectl.operations.migrate import Migration, collect
+from migratectl.operations.mm import carve, first_hole
+from migratectl.operations.policy_targets import migrate_by_policy
+from migratectl.policy import Policy
+from migratectl.spans import NodeList, Span
+from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.pagelist import Wanted
+from migratectl.uapi import MF, SYS_NICE, Mode, ModeFlag, errno_number
+
+
+@dataclass(frozen=True, slots=True)
+class Mbind:
+    """The words of ``mbind``."""
+
+    pid: int
+    span: Span
+    mode: Mode
+    nodes: NodeList
+    flags: MF
+    mode_flags: tuple[ModeFlag, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether pages are to move."""
+        return bool(self.flags & (MF.MOVE | MF.MOVE_ALL))
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """What the call is about once its words are checked: pages [start, end), the new policy, the nodes asked for."""
+
+    mm: int
+    start: int
+    end: int
+    policy: Policy | None
+    asked: Nodemask
+    strict: bool
+
+
+def mbind(conn: Connection, call: Mbind) -> dict[str, Any]:
+    """
+    Set the policy of a range of a task's address space, as if the task called mbind(2) itself.
+
+    Args:
+        conn: The connection of the transaction.
+        call: The words; the length of the range is rounded up to pages.
+
+    Returns:
+        The document of a migration; ``return`` is 0, or minus EIO where STRICT was asked for and pages stayed: then the
+        policy is set all the same, and what moved stays moved.
+
+    Raises:
+        NoSuchProcess, InvalidArgument, PermissionDenied, BadAddress: In the order of semantics.md 3.3; nothing is done.
+        InputOutputError: STRICT without a move, and a page lies elsewhere: the policy is not set.
+
+    Source:
+        sys_mbind() and do_mbind(), Direct Migration V9, 4/5; mbind(2); B2, B6, B16 of semantics.md.
+    """
+    machine = load_machine(conn)
+    task, mm = find_mm(conn, call.pid)
+    subject = f"pid {call.pid}"
+    who = identify(conn, machine, Caller(pid=call.pid))
+    asked = resolve_nodes(machine, call.nodes, who.mems, subject)
+    check_mode(machine, call.mode, call.mode_flags, subject)
+    if call.flags & MF.MOVE_ALL and not who.capable(SYS_NICE):
+        raise PermissionDenied(subject, "--move-all needs CAP_SYS_NICE; leave it out or create the task with it")
+    start, end = resolve_span(conn, mm, call.span, machine.facts.page_size, subject, aligned=True)
+    flags = MF.MOVE_ALL if call.flags & MF.MOVE_ALL else call.flags & MF.MOVE
+    if call.flags & MF.STRICT and call.mode is not Mode.DEFAULT:
+        flags |= MF.STRICT
+    migration = Migration(conn, machine, call.pid, mm, MF(flags), who)
+    if start < end:
+        limit = who.mems if machine.modern else machine.online
+        policy = new_policy(machine, call.mode, asked, limit, who.mems, subject)
+        target = _Range(mm, start, end, policy, asked, bool(flags & MF.STRICT))
+        _check_holes(conn, machine, call, target)
+        migration.result.nids |= {nid for nid in (policy.nodes if policy else ()) if nid in machine.nodes}
+        _bind(migration, call, target, who, task.policy)
+    result = migration.finish()
+    document = {"pid": call.pid, **result.document(machine.facts.page_size)}
+    failed = bool(flags & MF.STRICT) and (result.failed or result.err or _unqueued(machine, document))
+    return document | _outcome(call, document, failed=bool(failed))
+
+
+def _check_holes(conn: Connection, machine: Machine, call: Mbind, target: _Range) -> None:
+    """Every page of the range lies in an area; the default policy passes over holes, but not over all of it."""
+    at = first_hole(conn, target.mm, target.start, target.end)
+    if at is None or (call.mode is Mode.DEFAULT and vmas.overlapping(conn, target.mm, target.start, target.end)):
+        return
+    where = hex(at * machine.facts.page_size)
+    raise BadAddress(f"pid {call.pid}", f"no area at {where}; see 'migratectl show vmas {call.pid}'")
+
+
+def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task_policy: Policy | None) -> None:
+    """Split the areas, gather what is misplaced, set the policy, move."""
+    conn, machine = migration.conn, migration.machine
+    elsewhere = Wanted(
+        tuple(nid for nid in machine.nodes if nid not in target.asked), target.start, target.end, zero=True
+    )
+    carve(conn, target.mm, target.start, target.end)
+    if target.strict and not call.moves:
+        _refuse_misplaced(migration, call, elsewhere)
+    policy_id = None if target.policy is None else tasks.intern_policy(conn, target.policy)
+    rows = collect(migration, elsewhere) if call.moves else []
+    vmas.set_policy(conn, target.mm, target.start, target.end, policy_id)
+    if rows:
+        deciding = target.policy if target.policy is not None else task_policy
+        choice = policy_zonelists(deciding, who.local, machine.fallback, who.mems, modern=machine.modern)
+        migrate_by_policy(migration, rows, choice)
+    if machine.modern:
+        borders = vmas.merge(conn, target.mm, target.start, target.end)
+        migration.touched.update(pages.rows_around(conn, target.mm, borders))
+
+
+def _refuse_misplaced(migration: Migration, call: Mbind, elsewhere: Wanted) -> None:
+    """STRICT alone: a present page on another node is EIO, whatever its area, but for huge ones."""
+    misplaced = [row for row in collect(migration, elsewhere) if row.kind != "zero" and row.area != "vma-hugetlb"]
+    if misplaced:
+        nr = sum(row.pages for row in misplaced)
+        what = "1 page lies" if nr == 1 else f"{nr} pages lie"
+        raise InputOutputError(
+            f"pid {call.pid}", f"{what} on another node, the policy is not set; add --move, or leave out --strict"
+        )
+
+
+def _unqueued(machine: Machine, document: dict[str, Any]) -> bool:
+    """A 6.x kernel counts a page that could not be taken off the LRU against STRICT."""
+    return machine.modern and any(entry["reason"] == "off-lru" for entry in document["skips"])
+
+
+def _outcome(call: Mbind, document: dict[str, Any], *, failed: bool) -> dict[str, Any]:
+    """What the call returns: never a count."""
+    if not failed:
+        return {"return": 0, "errno": None}
+    nr = document["failed"]
+    stayed = "1 page" if nr == 1 else f"{nr} pages"
+    others = "the others have moved" if document["moved"] else "none has moved"
+    look = f"migratectl explain {call.pid} {call.span}"
+    return {
+        "return": -errno_number("EIO"),
+        "errno": "EIO",
+        "message": f"pid {call.pid}: EIO: {stayed} stayed, {others}, the policy is set (see '{look}')",
+    }
