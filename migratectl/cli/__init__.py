@@ -66,7 +66,11 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "node": Entry(
         _MACHINE,
         "The nodes of the machine.",
-        group={"list": Entry("Commands", "List the nodes and their memory.", "machine")},
+        group={
+            "list": Entry("Commands", "List the nodes and their memory.", "machine"),
+            "offline": Entry("Commands", "Move everything off a node, then take it offline.", "machine"),
+            "online": Entry("Commands", "Bring a node back online.", "machine"),
+        },
     ),
     "task": Entry(
         _MACHINE,

@@ -51,6 +51,24 @@ def node_list_command(session: Session) -> int:
     return session.look(operations.show.show_nodes)
 
 
+@command("node offline 3", "node offline 3 --dry-run")
+@click.argument("node", type=NODE)
+def node_offline_command(session: Session, node: int) -> int:
+    """
+    Move everything off a node, then take it offline.
+
+    Pages go to the nearest nodes; where some stay, the node stays online and the reasons are told.
+    """
+    return session.perform(operations.hotplug.node_offline, session.caller, node)
+
+
+@command("node online 3")
+@click.argument("node", type=NODE)
+def node_online_command(session: Session, node: int) -> int:
+    """Bring a node back online."""
+    return session.perform(operations.hotplug.node_online, node)
+
+
 @command("task create --pid 100 --name db --node 0", "task create --pid 101 --thread-of 100 --cpu 4")
 @click.option("--pid", type=PID, required=True, help="The new task.")
 @click.option("--name", metavar="S", help="Its name.")

@@ -12,9 +12,13 @@ from migratectl.uapi import errno_number
 
 @dataclass(frozen=True, slots=True)
 class Stayed:
-    """Pages of a task that did not move for one reason: ``errno`` and ``nr_pass`` are None for a skipped one."""
+    """
+    Pages of a task that did not move for one reason.
 
-    pid: int
+    ``pid`` is None where nobody maps them; ``errno`` and ``nr_pass`` are None for a skipped one.
+    """
+
+    pid: int | None
     node: int | None
     reason: str
     errno: str | None = None
@@ -39,10 +43,10 @@ class MigrateResult:
         err: Errno name of the call, None where it succeeded.
     """
 
-    before: Mapping[int, int]
+    before: dict[int, int] = field(default_factory=dict)
     nids: set[int] = field(default_factory=set)
     moves: dict[tuple[int, int], int] = field(default_factory=dict)
-    after: Mapping[int, int] = field(default_factory=dict)
+    after: dict[int, int] = field(default_factory=dict)
     moved_twice: int = 0
     failures: dict[Stayed, list[Run]] = field(default_factory=dict)
     skips: dict[Stayed, list[Run]] = field(default_factory=dict)
@@ -135,7 +139,7 @@ def _entries(stayed: Mapping[Stayed, list[Run]], page_size: int, *, tried: bool)
                 entry |= {"errno": why.errno, "pass": _last_pass(run, by_pass)}
             if run.step > 1:
                 entry["step"] = run.step
-            entries.append((why.pid, -1 if why.node is None else why.node, run.start, entry))
+            entries.append((-1 if why.pid is None else why.pid, -1 if why.node is None else why.node, run.start, entry))
     return [entry for *_, entry in sorted(entries, key=lambda item: item[:3])]
 
 

@@ -109,7 +109,7 @@ def set_up(
 
 
 def zonelists(
-    machine: Iterable[NodeShape], distance: Mapping[tuple[int, int], int], *, modern: bool
+    machine: Iterable[NodeShape | Node], distance: Mapping[tuple[int, int], int], *, modern: bool
 ) -> dict[int, tuple[int, ...]]:
     """
     The fallback list of every node; ``modern`` leaves memory-less nodes out of the lists, though such a node has one.

@@ -83,7 +83,7 @@ def mbind(conn: Connection, call: Mbind) -> dict[str, Any]:
     flags = MF.MOVE_ALL if call.flags & MF.MOVE_ALL else call.flags & MF.MOVE
     if call.flags & MF.STRICT and call.mode is not Mode.DEFAULT:
         flags |= MF.STRICT
-    migration = Migration(conn, machine, call.pid, mm, MF(flags), who)
+    migration = Migration.of(conn, machine, call.pid, mm, MF(flags), who)
     if start < end:
         limit = who.mems if machine.modern else machine.online
         policy = new_policy(machine, call.mode, asked, limit, who.mems, subject)

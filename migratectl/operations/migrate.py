@@ -8,7 +8,7 @@ only where something runs out: memory and swap slots are then given out by pure 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -24,7 +24,7 @@ from migratectl.kernel.migrate import (
     holds_over,
     skip_reason,
 )
-from migratectl.kernel.page_alloc import Allocations, Placement, place_targets
+from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
 from migratectl.operations.caller import Identity
@@ -40,19 +40,21 @@ from migratectl.uapi import MF
 @dataclass(slots=True)
 class Migration:
     """
-    One migrating call on one address space: what it may do, and what it has done so far.
+    One migrating call: what it may do, the address space that it is at, and what it has done so far.
 
-    ``pending`` are the source nodes of pairs to come, ``landed`` those of them that pages have moved to already.
+    ``pid`` is None while it is at pages that nobody maps. ``pending`` are the source nodes of pairs to come, ``landed``
+    those of them that pages have moved to already.
     """
 
     conn: Connection
     machine: Machine
-    pid: int
-    mm: int
     flags: MF
     caller: Identity
-    result: MigrateResult = field(init=False)
+    pid: int | None = None
+    mm: int | None = None
+    result: MigrateResult = field(default_factory=MigrateResult)
     free: dict[int, int] = field(init=False)
+    concerned: list[int] = field(default_factory=list)
     allocations: Allocations = field(default_factory=Allocations)
     used: dict[int, int] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
@@ -61,9 +63,26 @@ class Migration:
     landed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.result = MigrateResult(before=pages.by_node(self.conn, self.mm))
         self.free = self.machine.free
         pagelist.start_travel(self.conn)
+
+    @classmethod
+    def of(cls, conn: Connection, machine: Machine, pid: int, mm: int, flags: MF, caller: Identity) -> Migration:
+        """A call on one address space."""
+        migration = cls(conn, machine, flags, caller)
+        migration.concern([mm])
+        migration.turn_to(pid, mm)
+        return migration
+
+    def concern(self, mms: Iterable[int]) -> None:
+        """Say which address spaces the call is about, before it moves anything: their pages are counted now."""
+        for mm in mms:
+            self.concerned.append(mm)
+            _add(self.result.before, pages.by_node(self.conn, mm))
+
+    def turn_to(self, pid: int | None, mm: int | None) -> None:
+        """Go on with another address space, or with pages that nobody maps."""
+        self.pid, self.mm = pid, mm
 
     @property
     def modern(self) -> bool:
@@ -93,11 +112,17 @@ class Migration:
 
     def finish(self) -> MigrateResult:
         """Write the counters, join runs that became equal, and hand out the result."""
-        self.result.after = pages.by_node(self.conn, self.mm)
+        for mm in self.concerned:
+            _add(self.result.after, pages.by_node(self.conn, mm))
         nodes.add_used(self.conn, self.used)
         count_allocations(self.conn, self.allocations, self.caller.local)
         coalesce.coalesce(self.conn, self.touched)
         return self.result
+
+
+def _add(totals: dict[int, int], counts: Mapping[int, int]) -> None:
+    for nid, nr in counts.items():
+        totals[nid] = totals.get(nid, 0) + nr
 
 
 def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
@@ -120,6 +145,8 @@ def collect(migration: Migration, wanted: Wanted) -> list[StateRow]:
         check_range(), Direct Migration V9, 4/5; semantics.md 2.1.
     """
     conn, mm = migration.conn, migration.mm
+    if mm is None:
+        raise ValueError("no address space to collect from")
     anon = tasks.anon_mapping(conn, mm)
     return pagelist.gather(
         conn,
@@ -135,14 +162,30 @@ def collect(migration: Migration, wanted: Wanted) -> list[StateRow]:
 def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> None:
     """Move the gathered list to *dest*; its states are *rows*."""
     migration.result.nids.add(dest)
-    groups = decide(migration, rows)
-    if not groups:
-        return
     if migration.modern:
-        _run_modern(migration, groups, dest)
-    else:
-        _run_rounds(migration, groups, dest)
-    note_touched(migration)
+        groups = decide(migration, rows)
+        if groups:
+            _run_modern(migration, groups, dest)
+            note_touched(migration)
+        return
+    allowed = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
+    migrate_along(migration, rows, allowed, dest)
+
+
+def migrate_along(migration: Migration, rows: Iterable[StateRow], zonelist: Zonelist, first: int) -> None:
+    """
+    V9's way: targets in rounds, from the nodes of a list.
+
+    Args:
+        migration: The call.
+        rows: The states of the gathered list.
+        zonelist: The nodes that may give, in order.
+        first: The node that hits and misses are counted against.
+    """
+    groups = decide(migration, rows)
+    if groups:
+        _run_rounds(migration, groups, zonelist, first)
+        note_touched(migration)
 
 
 def note_touched(migration: Migration) -> None:
@@ -166,24 +209,23 @@ def decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
     return groups
 
 
-def _run_rounds(migration: Migration, groups: list[Group], dest: int) -> None:
+def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, first: int) -> None:
     """migrate_pages_to() with node targets: semantics.md 3.1."""
     groups, plan = give_slots(migration.conn, groups)
     line = Line(migration.conn, groups)
-    zonelist = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
     placed = place_targets(
         sources=line.sources,
         freed=line.freed,
         zonelist=zonelist,
-        first=dest,
+        first=first,
         free=migration.free,
         movers=line.movers,
         listed=sum(group.pages for group in groups),
         failed_before=line.failed_before,
         chunk=uapi.MIGRATE_CHUNK_SIZE,
     )
-    for (first, nid), nr in placed.allocations.pages.items():
-        migration.allocations.add(first, nid, nr)
+    for (head, nid), nr in placed.allocations.pages.items():
+        migration.allocations.add(head, nid, nr)
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
     reached = Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
     _move(migration, line, placed)

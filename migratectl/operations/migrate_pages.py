@@ -51,7 +51,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)
     flags = MF.MOVE_ALL if who.capable(SYS_NICE) else MF.MOVE
-    migration = Migration(conn, machine, pid, mm, flags, who)
+    migration = Migration.of(conn, machine, pid, mm, flags, who)
     migration.result.nids |= {nid for nid in from_nodes | targets if nid in machine.nodes}
     pairs = list(migration_pairs(from_nodes, targets, modern=machine.modern))
     for at, (nid, target) in enumerate(pairs):

@@ -224,7 +224,7 @@ def move_pages(
     machine = load_machine(conn)
     pid = called_pid(caller, pid)
     who, task, mm = _target(conn, machine, caller, pid, move_all=move_all)
-    migration = Migration(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who)
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who)
     call = _Call(conn, machine, task, mm, migration, moves)
     migration.pending = set(machine.nodes)
     call.run()

@@ -68,6 +68,17 @@ def insert(conn: Connection, nodes: Iterable[Node], distances: Mapping[tuple[int
     )
 
 
+def set_online(conn: Connection, nid: int, *, online: bool) -> None:
+    """Bring a node online or take it offline; its pages must be gone by then."""
+    write(conn, "UPDATE nodes SET online = ? WHERE id = ?", (int(online), nid))
+
+
+def set_zonelists(conn: Connection, lists: Mapping[int, tuple[int, ...]]) -> None:
+    """Give nodes other fallback lists."""
+    rows = [(",".join(map(str, zonelist)), nid) for nid, zonelist in lists.items()]
+    write_many(conn, "UPDATE nodes SET zonelist = ? WHERE id = ?", rows)
+
+
 def distances(conn: Connection) -> dict[tuple[int, int], int]:
     """Distance for each (from, to)."""
     rows = conn.exec_driver_sql("SELECT source, dest, distance FROM distances ORDER BY source, dest")

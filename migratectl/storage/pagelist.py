@@ -82,7 +82,7 @@ class StateRow(NamedTuple):
     pages: int
 
 
-def _packed(*, kind: str, method: str, mlocked: str, mapcount: str) -> str:
+def _packed(*, kind: str, method: str, mlocked: str, mapcount: str, area: str = _AREA_OF) -> str:
     """The SQL expression of the packed state; its arguments are the expressions that depend on the area."""
     values = {
         _LOCK: "coalesce(p.lock + 1, 0)",
@@ -91,7 +91,7 @@ def _packed(*, kind: str, method: str, mlocked: str, mapcount: str) -> str:
         _SWAPCACHE: "p.area IS NOT NULL",
         _MLOCKED_ELSEWHERE: mlocked,
         _PARKED: "p.parked",
-        _AREA: _AREA_OF,
+        _AREA: area,
         _KIND: kind,
         _METHOD: method,
         _MAPCOUNT: f"min({mapcount}, {(1 << _MAPCOUNT.bits) - 1})",
@@ -155,12 +155,14 @@ class Wanted:
         start: Lowest address.
         end: One past the highest; runs must have been cut at both.
         zero: Zero pages too, whatever the nodes.
+        unmet: Leave out the pages that note_met() has noted.
     """
 
     nodes: tuple[int, ...]
     start: int = 0
     end: int = 1 << 62
     zero: bool = False
+    unmet: bool = False
 
 
 def gather(
@@ -186,7 +188,32 @@ def gather(
         conn.exec_driver_sql(
             statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
         )
+    if wanted.unmet:
+        conn.exec_driver_sql("DELETE FROM iso WHERE page IN (SELECT page FROM met)")
     return states(conn)
+
+
+def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[StateRow]:
+    """Fill ``iso`` with the cache pages of a mapping on a node that nobody maps; their addresses are page indexes."""
+    conn.exec_driver_sql("DELETE FROM iso")
+    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount="p.outside")
+    conn.exec_driver_sql(
+        f"""INSERT INTO iso(page, addr, step, count, state)
+SELECT p.id, p.first, p.step, p.count, {state} FROM pages p CROSS JOIN mappings m ON m.id = p.mapping
+WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id)""",
+        (mapping, node),
+    )
+    return states(conn)
+
+
+def forget_met(conn: Connection) -> None:
+    """Forget what note_met() has noted."""
+    conn.exec_driver_sql("DELETE FROM met")
+
+
+def note_met(conn: Connection) -> None:
+    """Remember the pages of the list as looked at, for a command over several address spaces."""
+    conn.exec_driver_sql("INSERT OR IGNORE INTO met SELECT page FROM iso")
 
 
 def gather_pages(conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool) -> list[StateRow]:

@@ -463,6 +463,39 @@ def total(conn: Connection, rows: Iterable[int]) -> int:
     return int(conn.exec_driver_sql(query).scalar_one())
 
 
+class Orphan(NamedTuple):
+    """Anonymous pages that nobody maps any more, kept by the pins of a task."""
+
+    pid: int
+    pages: int
+
+
+def total_on(conn: Connection, node: int) -> int:
+    """Pages that lie on a node, as the pages themselves say."""
+    return int(conn.exec_driver_sql("SELECT coalesce(sum(count), 0) FROM pages WHERE node = ?", (node,)).scalar_one())
+
+
+def orphans_on(conn: Connection, node: int) -> list[Orphan]:
+    """Pinned pages on a node without any pte, by holder."""
+    query = """SELECT h.pid, sum(p.count) FROM pages p JOIN holds h ON h.page = p.id AND h.kind = 'pin'
+WHERE p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) GROUP BY h.pid ORDER BY h.pid"""
+    return [Orphan(*row) for row in conn.exec_driver_sql(query, (node,))]
+
+
+def address_spaces_on(conn: Connection, node: int) -> list[tuple[int, int]]:
+    """(lowest pid, address space) of all that have pages on a node, by pid."""
+    query = """SELECT min(k.pid), k.mm FROM tasks k WHERE k.mm IN
+ (SELECT t.mm FROM pages p JOIN ptes t ON t.page = p.id WHERE p.node = ? AND t.present) GROUP BY k.mm ORDER BY 1"""
+    return [(pid, mm) for pid, mm in conn.exec_driver_sql(query, (node,))]
+
+
+def unmapped_mappings_on(conn: Connection, node: int) -> list[int]:
+    """Files and shared memory that have pages on a node which nobody maps, by row id."""
+    query = """SELECT DISTINCT p.mapping FROM pages p JOIN mappings m ON m.id = p.mapping
+WHERE p.node = ? AND m.kind IN ('file', 'shm') AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY 1"""
+    return [mapping for (mapping,) in conn.exec_driver_sql(query, (node,))]
+
+
 def by_node(conn: Connection, mm: int) -> dict[int, int]:
     """Present pages of an address space on every node that has some."""
     query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page

@@ -2,7 +2,8 @@
 The temporary tables of the set statements, made once a connection, and the one way to write.
 
 ``part``: pieces to cut off page runs (see pages.py); ``rest``: what stays of those runs; ``iso``: the page list of
-one migrate_to_node(); ``picked``: the page rows that a statement is about; ``travelled``: what a command has moved.
+one migrate_to_node(); ``met``: what a command over several tasks has looked at; ``picked``: the page rows that a
+statement is about; ``travelled``: what a command has moved.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ WORK_TABLES: Final = (
     "CREATE TEMP TABLE iso (page INTEGER PRIMARY KEY, addr INTEGER, step INTEGER, count INTEGER, state INTEGER,"
     " course INTEGER, class INTEGER NOT NULL DEFAULT 0)",
     "CREATE TEMP TABLE picked (page INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE met (page INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE travelled (page INTEGER PRIMARY KEY, again INTEGER DEFAULT 0)",
 )
 

@@ -1,0 +1,125 @@
+"""Nodes going offline and coming back: memory hot-remove drains a node first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from migratectl.errors import InvalidArgument
+from migratectl.kernel.mempolicy import Choice
+from migratectl.kernel.page_alloc import Zonelist
+from migratectl.nodemask import Nodemask
+from migratectl.operations.caller import Caller, identify
+from migratectl.operations.init import zonelists
+from migratectl.operations.machine import Machine, load_machine
+from migratectl.operations.migrate import Migration, collect, migrate_along
+from migratectl.operations.policy_targets import migrate_by_policy
+from migratectl.storage import nodes, pagelist, pages, tasks
+from migratectl.storage.pagelist import StateRow, Wanted
+from migratectl.storage.pages import Orphan
+from migratectl.uapi import MF, errno_number
+
+
+def node_offline(conn: Connection, caller: Caller, nid: int) -> dict[str, Any]:
+    """
+    Take a node offline once all its pages have moved along its fallback list.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who calls: its node counts the allocations.
+        nid: The node.
+
+    Returns:
+        The document of a migration over all tasks that had pages there, shared ones taken too. EBUSY where pages
+        stay: what moved stays moved, the node stays online, ``failures`` and ``skips`` say what stands in the way.
+
+    Raises:
+        InvalidArgument: No such node, it is offline already, or no other node that is online has memory.
+
+    Source:
+        offline_pages() and do_migrate_range(); semantics.md 9a.
+    """
+    machine = load_machine(conn)
+    subject = f"node {nid}"
+    if nid not in machine.nodes:
+        raise InvalidArgument(subject, "no such node; see 'migratectl node list'")
+    if not machine.nodes[nid].online:
+        raise InvalidArgument(subject, "is offline already; see 'migratectl node list'")
+    zonelist = tuple(other for other in machine.fallback[nid] if other != nid)
+    if not any(machine.nodes[other].capacity for other in zonelist):
+        raise InvalidArgument(subject, "is the last node with memory that is online; bring another online first")
+    result = _drain(conn, machine, caller, nid, zonelist)
+    left = pages.total_on(conn, nid)
+    if left:
+        return result | _still_busy(nid, left, pages.orphans_on(conn, nid))
+    nodes.set_online(conn, nid, online=False)
+    refresh(conn)
+    if machine.nodes[nid].other:
+        what = f"{machine.nodes[nid].other} pages in use by what this state does not model count as gone with the node"
+        result["assumptions"] = [what]
+    return result | {"return": 0, "errno": None}
+
+
+def node_online(conn: Connection, nid: int) -> dict[str, Any]:
+    """
+    Bring a node back; no page moves.
+
+    Raises:
+        InvalidArgument: No such node, or it is online already.
+    """
+    machine = load_machine(conn)
+    subject = f"node {nid}"
+    if nid not in machine.nodes:
+        raise InvalidArgument(subject, "no such node; see 'migratectl node list'")
+    if machine.nodes[nid].online:
+        raise InvalidArgument(subject, "is online already; see 'migratectl node list'")
+    nodes.set_online(conn, nid, online=True)
+    refresh(conn)
+    return {"node": nid, "return": 0, "errno": None, "online": True}
+
+
+def refresh(conn: Connection) -> None:
+    """Fallback lists and the root cpuset name the nodes that are online now, under ``modern`` those with memory."""
+    machine = load_machine(conn)
+    members = [node for node in machine.nodes.values() if node.online]
+    nodes.set_zonelists(conn, zonelists(members, nodes.distances(conn), modern=machine.modern))
+    tasks.set_mems(conn, "/", machine.usable)
+
+
+def _drain(conn: Connection, machine: Machine, caller: Caller, nid: int, zonelist: Zonelist) -> dict[str, Any]:
+    """Move what lies on the node: every address space by its lowest pid, then the cache pages that nobody maps."""
+    who = identify(conn, machine, caller)
+    migration = Migration(conn, machine, MF.MOVE_ALL, who)
+    migration.result.nids |= {nid}
+    pagelist.forget_met(conn)
+    spaces = pages.address_spaces_on(conn, nid)
+    migration.concern(mm for _, mm in spaces)
+    for pid, mm in spaces:
+        migration.turn_to(pid, mm)
+        _migrate(migration, collect(migration, Wanted((nid,), unmet=True)), zonelist)
+        pagelist.note_met(conn)
+    for mapping in pages.unmapped_mappings_on(conn, nid):
+        migration.turn_to(None, None)
+        _migrate(migration, pagelist.gather_unmapped(conn, mapping, nid), zonelist)
+    return {"node": nid, **migration.finish().document(machine.facts.page_size)}
+
+
+def _migrate(migration: Migration, rows: list[StateRow], zonelist: Zonelist) -> None:
+    allowed = tuple(nid for nid in zonelist if nid in migration.machine.online)
+    if migration.modern:
+        migrate_by_policy(migration, rows, Choice((allowed,), (allowed[0],)))
+    else:
+        migrate_along(migration, rows, allowed, allowed[0])
+
+
+def _still_busy(nid: int, left: int, orphans: list[Orphan]) -> dict[str, Any]:
+    what = "1 page stays" if left == 1 else f"{left} pages stay"
+    pinned = sum(orphan.pages for orphan in orphans)
+    holders = Nodemask(orphan.pid for orphan in orphans)
+    held = f", {pinned} of them mapped by nobody and pinned by pid {holders}" if pinned else ""
+    return {
+        "return": -errno_number("EBUSY"),
+        "errno": "EBUSY",
+        "message": f"node {nid}: EBUSY: {what}{held}, the node stays online; end what holds them and try again",
+    }
