@@ -130,6 +130,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "swap": Entry("Commands", "Show the swap areas, and which pages of a task have a slot.", "look"),
         },
     ),
+    "explain": Entry(_LOOKING, "Tell for each page whether it could move, and why not.", "look"),
     "numa-maps": Entry(_LOOKING, "Print a task's numa_maps in the kernel's layout.", "look"),
     "numastat": Entry(_LOOKING, "Print the counters of the nodes, or a task's memory by node.", "look"),
     "hardware": Entry(_LOOKING, "Print nodes, memory and distances as numactl does.", "look"),

@@ -52,7 +52,7 @@ def node_offline(conn: Connection, caller: Caller, nid: int) -> dict[str, Any]:
     result = _drain(conn, machine, caller, nid, zonelist)
     left = pages.total_on(conn, nid)
     if left:
-        return result | _still_busy(nid, left, pages.orphans_on(conn, nid))
+        return result | _still_busy(nid, left, pages.orphans_on(conn, nid), full=result["errno"] == "ENOMEM")
     nodes.set_online(conn, nid, online=False)
     refresh(conn)
     if machine.nodes[nid].other:
@@ -113,13 +113,14 @@ def _migrate(migration: Migration, rows: list[StateRow], zonelist: Zonelist) -> 
         migrate_along(migration, rows, allowed, allowed[0])
 
 
-def _still_busy(nid: int, left: int, orphans: list[Orphan]) -> dict[str, Any]:
+def _still_busy(nid: int, left: int, orphans: list[Orphan], *, full: bool) -> dict[str, Any]:
     what = "1 page stays" if left == 1 else f"{left} pages stay"
     pinned = sum(orphan.pages for orphan in orphans)
     holders = Nodemask(orphan.pid for orphan in orphans)
     held = f", {pinned} of them mapped by nobody and pinned by pid {holders}" if pinned else ""
+    remedy = "free memory on the other nodes" if full else "end what holds them"
     return {
         "return": -errno_number("EBUSY"),
         "errno": "EBUSY",
-        "message": f"node {nid}: EBUSY: {what}{held}, the node stays online; end what holds them and try again",
+        "message": f"node {nid}: EBUSY: {what}{held}, the node stays online; {remedy} and try again",
     }

@@ -35,6 +35,13 @@ def kinds_of(conn: Connection, pid: int) -> list[str]:
     return [kind for (kind,) in conn.exec_driver_sql(query, (pid,))]
 
 
+def holders(conn: Connection, state: int, kind: str) -> list[tuple[int, tuple[int, str, int]]]:
+    """(page row, (pid, kind, release pass)) of the holds of one kind on the listed pages of a state."""
+    query = """SELECT DISTINCT i.page, h.pid, h.kind, h.passes FROM iso i CROSS JOIN holds h ON h.page = i.page
+WHERE i.state = ? AND h.kind = ? ORDER BY i.page, h.pid, h.passes"""
+    return [(row[0], (row[1], row[2], row[3])) for row in conn.exec_driver_sql(query, (state, kind))]
+
+
 def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Freed:
     """End the holds of a task on page rows; a page that nobody maps and nobody holds any more is freed."""
     ids = list(rows)

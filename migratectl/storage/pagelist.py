@@ -271,6 +271,24 @@ def runs(conn: Connection, chosen: Selection) -> list[Run]:
     return [Run(*row) for row in conn.exec_driver_sql(query, values)]
 
 
+def listed(conn: Connection, state: int) -> list[tuple[int, Run]]:
+    """The runs of one state with their page rows, by lowest address."""
+    query = "SELECT page, addr, step, count FROM iso WHERE state = ? ORDER BY addr"
+    return [(page, Run(addr, step, count)) for page, addr, step, count in conn.exec_driver_sql(query, (state,))]
+
+
+def mappers(conn: Connection, state: int, *, locked: bool) -> dict[int, tuple[int, ...]]:
+    """The tasks that map the pages of one state, in areas locked in memory or in any, by page row."""
+    area = f"""AND EXISTS (SELECT 1 FROM vmas v WHERE v.mm = t.mm AND v.flags & {int(VM.LOCKED)}
+ AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr))"""
+    query = f"""SELECT DISTINCT i.page, k.pid FROM iso i CROSS JOIN ptes t ON t.page = i.page
+CROSS JOIN tasks k ON k.mm = t.mm WHERE i.state = ? {area if locked else ""} ORDER BY i.page, k.pid"""
+    found: dict[int, list[int]] = {}
+    for page, pid in conn.exec_driver_sql(query, (state,)):
+        found.setdefault(page, []).append(pid)
+    return {page: tuple(pids) for page, pids in found.items()}
+
+
 def cut(conn: Connection, chosen: Selection, at: int) -> None:
     """Cut the chosen runs across address *at*, in the state and in the list."""
     where, values = chosen.where()
