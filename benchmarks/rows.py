@@ -14,6 +14,9 @@ from benchmarks.tree import make_tree
 AREA: Final = "0x10000000"
 SMALL: Final = f"{AREA}+16p"
 HUGE: Final = f"{AREA}+64G"
+MIDDLE: Final = "0x810000000+1p"
+"""32 GiB behind AREA."""
+
 SIXTEEN_NODES: Final = "init --nodes 16 --memory 64G"
 
 RANDOM_PAGES: Final = 1_000_000
@@ -105,6 +108,33 @@ def huge(bench: Bench) -> Iterator[Row]:
     for name, sample in found.items():
         if name != "S":
             yield Row("huge", name, sample, found["S"], 1.3)
+
+
+def shared(bench: Bench) -> Iterator[Row]:
+    """64 GiB on one node: spread by mbind over eight others, forked, and copied on write in the middle."""
+    written, forked = bench.folder / "written.db", bench.folder / "forked.db"
+    lines = [SIXTEEN_NODES, "task create --pid 100", f"mmap 100 64G --addr {AREA}", f"fault 100 {HUGE} --write"]
+    bench.script_of_commands(written, lines)
+    bench.script_of_commands(forked, [*lines, "fork 100 --pid 101"])
+    state = bench.folder / "shared-work.db"
+
+    def fresh(template: Path, *words: str) -> Sample:
+        return bench.command(copy_state(template, state), *words)
+
+    found = interleaved(
+        bench.repeat,
+        {
+            "S": bench.floor_s,
+            "mbind interleave of 64 GiB over 8 nodes": partial(
+                fresh, written, "mbind", "100", HUGE, "interleave", "8-15", "--move"
+            ),
+            "fork of 64 GiB": partial(fresh, written, "fork", "100", "--pid", "101"),
+            "copy on write in the middle of 64 GiB": partial(fresh, forked, "fault", "101", MIDDLE, "--write"),
+        },
+    )
+    for name, sample in found.items():
+        if name != "S":
+            yield Row("shared", name, sample, found["S"], 1.3)
 
 
 def scattered(bench: Bench) -> Iterator[Row]:
@@ -239,6 +269,7 @@ BENCHMARKS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "start": start,
     "small": small,
     "huge": huge,
+    "shared": shared,
     "scattered": scattered,
     "crowd": crowd,
     "doubling": doubling,

@@ -11,6 +11,7 @@ import pytest
 
 from migratectl.cli import COMMANDS, run
 from migratectl.cli.group import Entry
+from tests import test_golden as transcript
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -74,6 +75,39 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+FENCE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+STORIES = {"administrator.md": "32amd64-4s2n4c-cgroup2"}
+"""The pages of docs whose console blocks are one transcript, and the machine that they call ``machine``."""
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_is_a_transcript(
+    name: str, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """All console blocks of a page, one after another in one folder, byte for byte."""
+    tree = shared_data / "topologies" / STORIES[name]
+    if not tree.exists():
+        pytest.skip(f"no {tree}: the story is told on that machine")
+    page = ROOT / "docs" / name
+    text = page.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIGRATECTL_STATE", "state.db")
+    (tmp_path / "machine").symlink_to(tree.resolve())
+
+    def told(block: re.Match[str]) -> str:
+        heading, steps = transcript.read(block[1])
+        for step in steps:
+            step.output = transcript.answer(step)
+        return f"```console\n{transcript.write(heading, steps)}```"
+
+    fresh = FENCE.sub(told, text)
+    assert FENCE.search(text)
+    if request.config.getoption("--golden-update"):
+        page.write_text(fresh, encoding="utf-8")
+        return
+    assert fresh == text, "run pytest tests/test_docs.py --golden-update and look at what changed"
 
 
 def test_patch_to_code_names_only_modules_functions_and_tests_that_exist() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +39,8 @@ class Verdict(NamedTuple):
     What would become of a page.
 
     ``step`` is the one of the documentation's twenty at which it ends, None where the page is not even collected;
-    ``holders`` are (pid, kind, release pass), ``mappers`` pids, as far as they stand in its way.
+    ``holders`` are (pid, kind, release pass), ``mappers`` pids, as far as they stand in its way; ``outside``: tasks
+    that this state does not have map it too.
     """
 
     node: int | None
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
     step: int | None = None
     holders: tuple[tuple[int, str, int], ...] = ()
     mappers: tuple[int, ...] = ()
+    outside: bool = False
 
 
 SENTENCES: Final = {
@@ -176,10 +178,13 @@ def _of_state(migration: Migration, row: StateRow, source: Nodemask) -> Iterable
         for page, holder in holds.holders(migration.conn, row.state, kind):
             by_page.setdefault(page, []).append(holder)
     mappers: dict[int, tuple[int, ...]] = {}
+    outside: set[int] = set()
     if plain.reason in ("shared", "mlocked"):
         mappers = pagelist.mappers(migration.conn, row.state, locked=plain.reason == "mlocked")
+        outside = pagelist.mapped_outside(migration.conn, row.state)
     for page, run in pagelist.listed(migration.conn, row.state):
-        yield plain._replace(holders=tuple(by_page.get(page, ())), mappers=mappers.get(page, ())), run
+        holding, mapping = tuple(by_page.get(page, ())), mappers.get(page, ())
+        yield plain._replace(holders=holding, mappers=mapping, outside=page in outside), run
 
 
 def _judge(migration: Migration, row: StateRow, source: Nodemask) -> Verdict:
@@ -229,6 +234,7 @@ def _entries(found: dict[Verdict, list[Run]], machine: Machine, pid: int) -> lis
                     for holder, kind, passes in verdict.holders
                 ],
                 "mappers": list(verdict.mappers),
+                "mapped_outside": verdict.outside,
             }
             if run.step > 1:
                 entry["step"] = run.step
@@ -242,8 +248,5 @@ def _help(verdict: Verdict, pid: int, span: str) -> str | None:
     if text is None:
         return None
     holder = verdict.holders[0][0] if verdict.holders else pid
-    return text.format(pid=pid, span=span, holder=holder, mappers=_listed(verdict.mappers))
-
-
-def _listed(pids: Sequence[int]) -> str:
-    return ", ".join(map(str, pids)) or "outside this state"
+    mappers = ", ".join(map(str, verdict.mappers)) + (" and others outside this state" if verdict.outside else "")
+    return text.format(pid=pid, span=span, holder=holder, mappers=mappers)

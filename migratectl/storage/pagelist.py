@@ -289,6 +289,12 @@ CROSS JOIN tasks k ON k.mm = t.mm WHERE i.state = ? {area if locked else ""} ORD
     return {page: tuple(pids) for page, pids in found.items()}
 
 
+def mapped_outside(conn: Connection, state: int) -> set[int]:
+    """The page rows of one state that tasks outside the state file map too."""
+    query = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE i.state = ? AND p.outside > 0"
+    return {page for (page,) in conn.exec_driver_sql(query, (state,))}
+
+
 def cut(conn: Connection, chosen: Selection, at: int) -> None:
     """Cut the chosen runs across address *at*, in the state and in the list."""
     where, values = chosen.where()
