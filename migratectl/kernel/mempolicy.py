@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from migratectl.kernel.page_alloc import Zonelist
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
-from migratectl.uapi import INDEX_LIMIT, Mode
+from migratectl.uapi import Mode
 
 
 def node_remap(nid: int, old: Nodemask, new: Nodemask) -> int:
@@ -119,14 +119,3 @@ def policy_zonelists(
     start = next(iter(nodes)) if policy and policy.mode is Mode.PREFERRED and nodes else local
     zonelist, first = cut(fallback.get(start, fallback[local]))
     return Choice((zonelist,), (first,))
-
-
-def interleave_nid(policy: Policy, index: int) -> int:
-    """
-    The node of an interleave policy for a page index.
-
-    Source:
-        offset_il_node() of mm/mempolicy.c; the index is cut to 32 bits (semantics.md 6.1).
-    """
-    members = list(policy.nodes)
-    return members[index % INDEX_LIMIT % len(members)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratectl.kernel.memory import absent, demand_by_class, placed_pieces
-from migratectl.kernel.mempolicy import Choice, interleave_nid, policy_zonelists
+from migratectl.kernel.mempolicy import Choice, policy_zonelists
 from migratectl.kernel.page_alloc import Stage, place_faults
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
@@ -103,16 +103,17 @@ def test_demand_is_divided_by_the_page_index(runs: list[Run], delta: int, nr: in
         assert found == sorted(page for page in pages(runs) if (page + delta) % INDEX_LIMIT % nr == number)
 
 
-@settings(max_examples=50)
-@given(disjoint(), DELTAS, st.integers(1, 4))
-def test_the_division_agrees_with_the_policy(runs: list[Run], delta: int, nr: int) -> None:
-    """The list that serves an address begins with the node that offset_il_node() names."""
-    delta = max(delta, -min((run.start for run in runs), default=0))
-    choice = choice_of(nr)
-    policy = Policy(Mode.INTERLEAVE, Nodemask(list(NODES)[:nr]))
-    for number, index in enumerate(demand_by_class(runs, delta, choice)):
-        for page in (index.address(k) for k in range(index.total)):
-            assert choice.zonelists[number][0] == interleave_nid(policy, page + delta)
+@pytest.mark.parametrize(
+    ("index", "nid"),
+    [(0, 0), (1, 3), (2, 5), (3, 0), (0x10000, 3), ((1 << 32) - 1, 0), (1 << 32, 0), ((1 << 33) + 1, 3)],
+)
+def test_the_interleave_index_is_cut_to_32_bits(index: int, nid: int) -> None:
+    """Over 0, 3, 5: 2^16 is 1 modulo 3, 2^32 - 1 is 0; 2^32 would be 1 and 2^33 + 1 would be 0 without the cut."""
+    order = {node: (node, *(other for other in range(6) if other != node)) for node in range(6)}
+    policy = Policy(Mode.INTERLEAVE, Nodemask.parse("0,3,5"))
+    choice = policy_zonelists(policy, 1, order, Nodemask(range(6)), modern=False)
+    classes = demand_by_class([Run(index, 1, 1)], 0, choice)
+    assert [choice.zonelists[k][0] for k, demand in enumerate(classes) if demand.total] == [nid]
 
 
 def test_a_whole_area_is_one_run_a_node() -> None:

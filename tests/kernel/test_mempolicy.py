@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 
 from migratectl.kernel.mempolicy import (
     Choice,
-    interleave_nid,
     migration_pairs,
     node_remap,
     policy_zonelists,
 )
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
-from migratectl.uapi import INDEX_LIMIT, Mode
+from migratectl.uapi import Mode
 
 # (row, from, to, map of the nodes that move or stay, V9's order, final place where it is not the map)
 PAIRS = [
@@ -222,22 +221,3 @@ def test_a_node_without_a_list_is_as_if_it_were_not_there() -> None:
     assert policy_zonelists(policy(Mode.PREFERRED, "7"), 2, FALLBACK, Nodemask(range(4)), modern=False) == (
         single(2, 3, 0, 1)
     )
-
-
-# ---- the interleave index ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("index", "nid"),
-    [(0, 0), (1, 3), (2, 5), (3, 0), (0x10000, 3), ((1 << 32) - 1, 0), (1 << 32, 0), ((1 << 33) + 1, 3)],
-)
-def test_the_interleave_index_is_cut_to_32_bits(index: int, nid: int) -> None:
-    """Over 0, 3, 5: 2^16 is 1 modulo 3, 2^32 - 1 is 0; 2^32 would be 1 and 2^33 + 1 would be 0 without the cut."""
-    assert interleave_nid(policy(Mode.INTERLEAVE, "0,3,5"), index) == nid
-    assert INDEX_LIMIT == 1 << 32
-
-
-def test_an_area_at_page_2_33_starts_on_the_first_node() -> None:
-    """modern-kernel.md 19, with three nodes: set[0], not set[2]."""
-    assert (1 << 33) % 3 == 2
-    assert interleave_nid(policy(Mode.INTERLEAVE, "4-6"), 1 << 33) == 4
