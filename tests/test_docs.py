@@ -27,10 +27,9 @@ def output(*argv: str) -> str:
 def commands(registry: Mapping[str, Entry], path: str = "") -> Iterator[tuple[str, Entry]]:
     """Every command, those of groups by their full name."""
     for name, entry in registry.items():
-        if entry.group is None:
+        if entry.module is not None:
             yield f"{path}{name}", entry
-        else:
-            yield from commands(entry.group, f"{path}{name} ")
+        yield from commands(entry.group or {}, f"{path}{name} ")
 
 
 def generated() -> dict[str, str]:

@@ -121,7 +121,7 @@ def test_the_newest_revision_is_the_one_that_init_stamps() -> None:
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
     assert scripts.get_heads() == [schema.REVISION]
-    assert scripts.get_bases() == ["0001"]
+    assert tuple(reversed([each.revision for each in scripts.walk_revisions()])) == schema.REVISIONS
 
 
 def test_a_released_revision_does_not_look_at_the_metadata() -> None:
@@ -169,6 +169,7 @@ def test_a_file_of_another_revision_is_refused(machine: Runner, state: Path, fou
         assert outcome.err.count("\n") == 1
         assert f"schema {found}" in outcome.err
         assert schema.REVISION in outcome.err
+        assert "db upgrade" not in outcome.err, "it leads to no version that is not known"
     assert sorted(master(state, stamped=True)) == before
 
 

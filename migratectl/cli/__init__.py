@@ -54,7 +54,12 @@ COMMANDS: Final[Mapping[str, Entry]] = {
         "Tell states apart.",
         group={"hash": Entry("Commands", "Print a hash of the modelled state.", "state")},
     ),
-    "log": Entry(_STATE, "List the commands that changed the state, or show one.", "state"),
+    "log": Entry(
+        _STATE,
+        "List the commands that changed the state, or show one.",
+        "state",
+        group={"show": Entry("Commands", "Show one entry of the history.", "state")},
+    ),
     "db": Entry(
         _STATE,
         "The schema's version of the state file.",

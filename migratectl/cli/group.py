@@ -30,8 +30,8 @@ class Entry:
     Args:
         section: Heading under which the help lists it.
         help: Its line in the help, equal to the first line of its own.
-        module: Module of ``migratectl.cli`` that has it; None with *group*.
-        group: A group of further commands, instead of a module.
+        module: Module of ``migratectl.cli`` that has it; None for a group that is no command itself.
+        group: Further commands below its name.
     """
 
     section: str
@@ -137,12 +137,21 @@ class LazyGroup(click.Group):
                 return first.invoke(context)
 
     def _load(self, name: str, entry: Entry) -> click.Command:
-        if entry.group is not None:
+        if entry.group is not None and entry.module is None:
             return LazyGroup(name, help=entry.help, registry=entry.group, params=global_options(hidden=True))
         module = importlib.import_module(f"migratectl.cli.{entry.module}")
         path = name if self.name is None else f"{self.name}-{name}"
         found: click.Command = getattr(module, f"{path.replace('-', '_')}_command")
+        if isinstance(found, LazyGroup):
+            found.registry = entry.group or {}
         return found
+
+
+class CommandWithCommands(LazyGroup, Command):
+    """A command that has further commands: it runs itself where none of them is named."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, registry={}, **keywords)
 
 
 def command(*examples: str) -> Callable[[Callable[..., int]], Command]:

@@ -6,19 +6,19 @@ import json
 import re
 import shlex
 import tempfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
 
 from migratectl.cli import call
 from migratectl.cli import deferred as operations
-from migratectl.cli.group import command
+from migratectl.cli.group import CommandWithCommands, command
 from migratectl.cli.params import (
     CPUS,
     DISTANCES,
@@ -37,11 +37,17 @@ from migratectl.errors import InputFileError
 from migratectl.spans import Size
 from migratectl.uapi import MAX_NUMNODES, Profile
 
+if TYPE_CHECKING:
+    from migratectl.storage.schema import Accept
+
 GOOD: Final = (DONE, STAYED)
 """Exit codes after which a batch goes on."""
 
 _CODE = re.compile(r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\S)#|[^#'"\\])*""")
 """A line of a script up to its comment: a # at the start of a word that is not quoted."""
+
+MAX_ENTRIES: Final = (1 << 31) - 1
+"""Largest number of an entry of the history."""
 
 _profile = click.option(
     "--profile",
@@ -159,6 +165,66 @@ def check_command(session: Session) -> int:
 def state_hash_command(session: Session) -> int:
     """Print a hash of the modelled state."""
     return session.look(operations.state_hash.state_hash)
+
+
+_times = click.option("--time", "times", is_flag=True, help="Tell when each command ran (UTC).")
+
+
+@click.group(
+    "log",
+    cls=CommandWithCommands,
+    examples=("log", "log --last 10 --time", "log show 3"),
+    invoke_without_command=True,
+    subcommand_metavar="[show N]",
+)
+@click.option("--last", type=click.IntRange(1, MAX_ENTRIES), metavar="N", help="The newest N entries only.")
+@_times
+@click.pass_context
+def log_command(context: click.Context, last: int | None, times: bool) -> int:
+    """List the commands that changed the state, or show one."""
+    session = context.ensure_object(Session)
+    if context.invoked_subcommand is None:
+        return session.look(operations.log.log, last, times)
+    if last is not None or times:
+        raise click.UsageError("--last goes with the list alone, --time stands behind 'log show N'")
+    return DONE
+
+
+@command("log show 3", "log show 3 --time --json")
+@click.argument("entry", type=click.IntRange(0, MAX_ENTRIES), metavar="N")
+@_times
+def log_show_command(session: Session, entry: int, times: bool) -> int:
+    """Show one entry of the history."""
+    return session.look(operations.log.log_show, entry, times)
+
+
+@command("db current", "db current --json")
+def db_current_command(session: Session) -> int:
+    """Tell the schema's version of the state file."""
+    with _opening(session, "any"):
+        return session.look(operations.db.current)
+
+
+@command("db upgrade", "db upgrade --dry-run")
+def db_upgrade_command(session: Session) -> int:
+    """Bring a state file of an older version up to date."""
+    with _opening(session, "older"):
+        return session.perform(operations.db.upgrade)
+
+
+@contextmanager
+def _opening(session: Session, accept: Accept) -> Iterator[None]:
+    """Let a command open the state file whatever its schema; in the one transaction of a batch it is open already."""
+    options = session.options
+    if session.batch is not None and session.batch.stack is not None:
+        yield
+        return
+    session.close()
+    session.files[options.state] = operations.engine.StateFile(options.state, options.timeout, accept)
+    try:
+        yield
+    finally:
+        session.close()
 
 
 @command("batch script", "batch --atomic --json script", "batch - < script")

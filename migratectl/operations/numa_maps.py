@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,48 +21,66 @@ _DEFAULT = Policy(Mode.DEFAULT, Nodemask())
 _NOTHING = AreaCounts(0, 0, 0, 0, 0, 0)
 
 
-def numa_maps(conn: Connection, pid: int) -> dict[str, Any]:
+def numa_maps(conn: Connection, pid: int, era: Era | None = None) -> dict[str, Any]:
     """
-    The areas of a task as /proc/PID/numa_maps shows them: a line for every area, present pages only.
+    The areas of a task as /proc/PID/numa_maps shows them: present pages only.
+
+    Args:
+        conn: The connection of the transaction.
+        pid: The task.
+        era: The layout: ``2006-01`` (a line only for areas with pages, huge ones left out), ``2.6.16`` or ``modern``
+            (a line for every area); None: the profile's, 2.6.16 under V9.
 
     Returns:
-        The document of ``numa-maps``, and ``text``: the kernel's text, of 2.6.16 under V9, of today under ``modern``.
+        The document of ``numa-maps``, its lines those of the layout, and ``text``: the kernel's.
 
     Raises:
         NoSuchProcess, InvalidArgument: No such task; a kernel thread.
 
     Source:
-        show_numa_map(); semantics.md 7.1 b and c, B27.
+        show_numa_map(); semantics.md 7.1, B27.
     """
     machine = load_machine(conn)
     task, mm = find_mm(conn, pid)
+    layout: Era = era or ("modern" if machine.modern else "2.6.16")
     counts, by_node = summary.area_counts(conn, mm), summary.area_nodes(conn, mm)
     known = tasks.policies(conn)
-    era: Era = "modern" if machine.modern else "2.6.16"
     lines = []
     for vma in vmas.load(conn, mm):
-        policy = _shown_policy(machine, vma, known, task.policy)
+        policy = _named_in(layout, _shown_policy(machine, vma, known, task.policy))
         found = counts.get(vma.start, _NOTHING)
         lines.append(_line(machine, vma, policy, found, by_node.get(vma.start, [])))
+    old = layout == "2006-01"
+    if old:
+        lines = [line for line in lines if line.nodes and not line.huge]
     return {
         "pid": pid,
-        "lines": [
-            {
-                "addr": hex(line.address),
-                "policy": format_policy(line.policy, era),
-                "file": line.file,
-                "anon": line.anon,
-                "dirty": line.dirty,
-                "mapped": line.mapped,
-                "mapmax": line.mapmax if line.mapmax > 1 else None,
-                "swapcache": line.swapcache,
-                "active": line.active,
-                "writeback": line.writeback,
-                "nodes": {str(node): nr for node, nr in line.nodes},
-            }
-            for line in lines
-        ],
-        "text": format_numa_maps(lines, era),
+        "era": layout,
+        "lines": [_row(line, layout) | ({"pages": line.pages, "maxref": line.mapmax} if old else {}) for line in lines],
+        "text": format_numa_maps(lines, layout),
+    }
+
+
+def _named_in(era: Era, policy: Policy) -> Policy:
+    """The policy by its name in a layout: the local one is a mode today, and was preferred without nodes."""
+    if era == "modern" and policy.mode is Mode.PREFERRED and not policy.nodes:
+        return replace(policy, mode=Mode.LOCAL)
+    return replace(policy, mode=Mode.PREFERRED) if era != "modern" and policy.mode is Mode.LOCAL else policy
+
+
+def _row(line: NumaMapsLine, era: Era) -> dict[str, Any]:
+    return {
+        "addr": hex(line.address),
+        "policy": format_policy(line.policy, era),
+        "file": line.file,
+        "anon": line.anon,
+        "dirty": line.dirty,
+        "mapped": line.mapped,
+        "mapmax": line.mapmax if line.mapmax > 1 else None,
+        "swapcache": line.swapcache,
+        "active": line.active,
+        "writeback": line.writeback,
+        "nodes": {str(node): nr for node, nr in line.nodes},
     }
 
 

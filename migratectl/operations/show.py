@@ -20,13 +20,14 @@ from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
-from migratectl.uapi import PG, VM, Mode
+from migratectl.uapi import ALL_CAPABILITIES, CAPABILITIES, PG, VM, Mode
 
 Look = tuple[str, int | None, tuple[str, ...], int]
 """State, node, flags and mapcount of a page: what a row of ``show pages`` shares."""
 
 _ABSENT: Final[Look] = ("absent", None, (), 0)
-_WHOLE: Final = Span(address=0, end=ADDRESS_END)
+WHOLE: Final = Span(address=0, end=ADDRESS_END)
+"""Every address there is."""
 
 
 def show_nodes(conn: Connection) -> dict[str, Any]:
@@ -35,11 +36,47 @@ def show_nodes(conn: Connection) -> dict[str, Any]:
 
 
 def show_tasks(conn: Connection, pid: int | None) -> dict[str, Any]:
-    """The document of ``show tasks``: as ``task list``, or one task of it. Raises NoSuchProcess."""
+    """
+    All tasks by pid, or one.
+
+    Returns:
+        The document of ``show tasks``: as ``task list``, and of each task its policy, the next node of an interleaving
+        one, the capabilities that it has (``cap``) or lacks (``drop_cap``) unlike others of its user, whether it is
+        dumpable, the other tasks of its address space, and whether it is a kernel thread.
+
+    Raises:
+        NoSuchProcess: No such task.
+    """
     if pid is not None:
         find_task(conn, pid)
-    rows = task_list(conn)["tasks"]
-    return {"tasks": [row for row in rows if pid in (None, row["pid"])]}
+    modern = load_machine(conn).modern
+    known = {task.pid: task for task in tasks.load(conn)}
+    sharing: dict[int | None, list[int]] = {}
+    for task in known.values():
+        sharing.setdefault(task.mm, []).append(task.pid)
+    rows = []
+    for row in task_list(conn)["tasks"]:
+        task = known[row["pid"]]
+        if pid in (None, task.pid):
+            others = [] if task.mm is None else [other for other in sharing[task.mm] if other != task.pid]
+            rows.append(row | _more_of(task, modern=modern) | {"threads": others})
+    return {"tasks": rows}
+
+
+def _more_of(task: Task, *, modern: bool) -> dict[str, Any]:
+    default = 0 if task.uid else ALL_CAPABILITIES
+    return {
+        "policy": policy_text(task.policy, modern=modern),
+        "il_next": task.il_next,
+        "cap": _capabilities(task.caps & ~default),
+        "drop_cap": _capabilities(default & ~task.caps),
+        "dumpable": task.dumpable,
+        "kernel_thread": task.mm is None,
+    }
+
+
+def _capabilities(bits: int) -> list[str]:
+    return [name for number, name in enumerate(CAPABILITIES) if bits >> number & 1]
 
 
 def show_vmas(conn: Connection, pid: int | None, span: Span | None) -> dict[str, Any]:
@@ -53,7 +90,7 @@ def show_vmas(conn: Connection, pid: int | None, span: Span | None) -> dict[str,
     start, end = 0, ADDRESS_END // machine.facts.page_size
     if pid is not None:
         _, mm = find_mm(conn, pid)
-        start, end = resolve_span(conn, mm, span or _WHOLE, machine.facts.page_size, f"pid {pid}")
+        start, end = resolve_span(conn, mm, span or WHOLE, machine.facts.page_size, f"pid {pid}")
     rows = []
     for task in tasks.load(conn):
         if task.mm is not None and pid in (None, task.pid):
@@ -71,17 +108,26 @@ def _vma_row(conn: Connection, machine: Machine, mm: int, vma: Vma) -> dict[str,
         "addr": hex(vma.start * page_size),
         "end": hex(vma.end * page_size),
         "pages": vma.end - vma.start,
-        "label": _label(conn, mm, vma),
+        "label": label_of(conn, mm, vma),
         "policy": policy_text(_own_policy(conn, vma), modern=machine.modern),
         "kind": vma.kind,
         "file": vma.name if vma.kind != "anon" else None,
+        "mapping": vma.mapping,
+        "prot": _protection(vma),
+        "anon_vma": vma.anon_vma,
         "flags": [flag.name.lower() for flag in VM if flag & vma.flags and flag.name],
         "order": vma.order,
         "nodes": {str(nid): nr for nid, nr in present.items()},
     }
 
 
-def _label(conn: Connection, mm: int, vma: Vma) -> str | None:
+def _protection(vma: Vma) -> str:
+    """As ``mprotect`` writes it, with an x for code."""
+    letters = {VM.READ: "r", VM.WRITE: "w", VM.EXEC: "x"}
+    return "".join(letter for flag, letter in letters.items() if flag & vma.flags) or "none"
+
+
+def label_of(conn: Connection, mm: int, vma: Vma) -> str | None:
     """The label whose range the area starts in, or else the first that starts in it."""
     found = [(name, low) for name, low, high in vmas.labels(conn, mm) if low < vma.end and high > vma.start]
     return found[0][0] if found else None
@@ -115,7 +161,7 @@ def show_pages(conn: Connection, pid: int, span: Span | None, runs: bool) -> dic
     machine = load_machine(conn)
     task, mm = find_mm(conn, pid)
     page_size = machine.facts.page_size
-    start, end = resolve_span(conn, mm, span or _WHOLE, page_size, f"pid {pid}")
+    start, end = resolve_span(conn, mm, span or WHOLE, page_size, f"pid {pid}")
     areas = [
         _area(conn, machine, task, vma, max(start, vma.start), min(end, vma.end), runs=runs)
         for vma in vmas.overlapping(conn, mm, start, end)
@@ -136,7 +182,7 @@ def _area(
     return {
         "addr": hex(vma.start * page_size),
         "end": hex(vma.end * page_size),
-        "label": _label(conn, vma.mm, vma),
+        "label": label_of(conn, vma.mm, vma),
         "policy": policy_text(_own_policy(conn, vma), modern=machine.modern),
         "pages": [_page_row(run, seen, page_size) for run, seen in rows],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from migratectl.render.report import Line, Part, Table, Verbatim
+from migratectl.render.parts import Line, Part, Table, Verbatim
 
 _BOLD, _RED, _PLAIN = "\033[1m", "\033[31m", "\033[0m"
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from migratectl.render.report import Line, Part, Table, Verbatim
+from migratectl.render.parts import Line, Part, Table, Verbatim
 
 
 def to_table(parts: Iterable[Part], *, colored: bool, width: int | None = None) -> str:

@@ -40,11 +40,14 @@ class StateFile:
     Args:
         path: The file; it is never created by opening it.
         timeout: Seconds to wait for another process's transaction.
+        accept: Which schemas are opened; foreign keys are enforced in the newest alone, since an upgrade makes tables
+            anew.
     """
 
-    def __init__(self, path: Path, timeout: float = 30.0) -> None:
+    def __init__(self, path: Path, timeout: float = 30.0, accept: schema.Accept = "newest") -> None:
         self.path = path
         self.timeout = timeout
+        self.accept: schema.Accept = accept
         self._connection: Connection | None = None
 
     @contextmanager
@@ -78,10 +81,10 @@ class StateFile:
             raise StateFileError(f"{self.path}: no state file; make one with 'migratectl init', or give -s FILE")
         if self.path.stat().st_size == 0:
             raise StateFileError(f"{self.path}: an empty file, not a state file; see 'migratectl init'")
-        connection = _connect(self.path, self.timeout)
+        connection = _connect(self.path, self.timeout, foreign_keys=self.accept == "newest")
         try:
             _check_ours(connection, self.path)
-            schema.check_current(connection, self.path)
+            schema.check_revision(connection, self.path, self.accept)
         except BaseException:
             connection.close()
             connection.engine.dispose()
@@ -214,7 +217,7 @@ def _held(path: Path, timeout: float) -> Iterator[None]:
         old.close()
 
 
-def _connect(path: Path, timeout: float) -> Connection:
+def _connect(path: Path, timeout: float, *, foreign_keys: bool = True) -> Connection:
     """One SQLAlchemy connection with the settings of every transaction and the work tables of the set statements."""
     location = f"file:{urllib.parse.quote(str(path))}?mode=rw"
 
@@ -225,7 +228,7 @@ def _connect(path: Path, timeout: float) -> Connection:
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA cache_size=-65536")

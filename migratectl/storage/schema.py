@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DatabaseError
 
 from migratectl.errors import StateFileError
 
-REVISION: Final = "0002"
-"""The newest Alembic revision; test_schema.py compares it with the scripts in ``migrations``."""
+REVISIONS: Final = ("0001", "0002")
+"""The Alembic revisions, oldest first; test_schema.py compares them with the scripts in ``migrations``."""
+
+REVISION: Final = REVISIONS[-1]
+"""The newest one."""
+
+Accept = Literal["newest", "older", "any"]
+"""Which revisions a command works on: the newest alone, those that an upgrade starts from too, or unknown ones too."""
 
 _VERSION_TABLE: Final = """CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL,
@@ -41,24 +47,31 @@ def revision(conn: Connection) -> str | None:
         if "no such table" not in str(error):
             raise
         return None
-    finally:
-        conn.rollback()
     return None if found is None else str(found)
 
 
-def check_current(conn: Connection, path: Path) -> None:
+def check_revision(conn: Connection, path: Path, accept: Accept = "newest") -> None:
     """
     Refuse a file of another schema.
+
+    Args:
+        conn: A connection without a transaction.
+        path: The file, for messages.
+        accept: Revisions that are good enough.
 
     Raises:
         StateFileError: The file is of a newer version, of an older one, or carries no version.
     """
     found = revision(conn)
+    conn.rollback()
     if found == REVISION:
         return
     if found is None:
         raise StateFileError(f"{path}: carries no schema version; damaged, restore it from a copy")
-    raise StateFileError(f"{path}: has schema {found}, this migratectl knows {REVISION}; use the version that wrote it")
+    if accept == "any" or (accept == "older" and found in REVISIONS):
+        return
+    remedy = "run 'migratectl db upgrade'" if found in REVISIONS else "use the version that wrote it"
+    raise StateFileError(f"{path}: has schema {found}, this migratectl knows {REVISION}; {remedy}")
 
 
 def upgrade(conn: Connection, target: str = REVISION) -> None:
@@ -79,6 +92,32 @@ def upgrade(conn: Connection, target: str = REVISION) -> None:
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, target)
+
+
+def upgrade_file(conn: Connection) -> list[str]:
+    """
+    Bring a file up to date within the caller's transaction, which must not enforce foreign keys.
+
+    A table that changes is made anew, and the rows that refer to it wait; so references are tested at the end.
+
+    Returns:
+        The revisions that were run, oldest first; empty where the file is of the newest one.
+
+    Raises:
+        StateFileError: The file is of an unknown revision, or a row of it refers to one that is not there.
+    """
+    found = revision(conn)
+    if found not in REVISIONS:
+        raise StateFileError(f"the file has schema {found} by now, unknown here; use the version that wrote it")
+    steps = REVISIONS[REVISIONS.index(found) + 1 :]
+    if not steps:
+        return []
+    upgrade(conn)
+    broken = conn.exec_driver_sql("SELECT * FROM pragma_foreign_key_check ORDER BY 1, 2 LIMIT 1").first()
+    if broken is not None:
+        raise StateFileError(f"damaged, a row of {broken[0]} refers to none of {broken[2]}; restore it from a copy")
+    conn.info["changed"] = conn.info.get("changed", 0) + 1  # the statements of a revision do not count themselves
+    return list(steps)
 
 
 def script_location() -> Path:

@@ -22,10 +22,9 @@ from tests.conftest import Runner
 def commands(registry: Any = COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Entry]]:
     """Every command that can be called, with its entry."""
     for name, entry in registry.items():
-        if entry.group is None:
+        if entry.module is not None:
             yield (*path, name), entry
-        else:
-            yield from commands(entry.group, (*path, name))
+        yield from commands(entry.group or {}, (*path, name))
 
 
 EVERY = list(commands())

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from migratectl import render
 from migratectl.render.json import to_json
+from migratectl.render.parts import Line, Table, Verbatim
 from migratectl.render.plain import to_plain
-from migratectl.render.report import Line, Table, Verbatim, failure, report
+from migratectl.render.report import failure, report
 from migratectl.render.table import to_table
 from migratectl.render.terminal import Look, looks
 
@@ -262,3 +263,53 @@ def test_a_terminal_gets_the_same_figures() -> None:
 def test_json_is_one_line_of_ascii_without_the_text_for_readers() -> None:
     text = to_json({"command": "numa-maps", "text": "x", "lines": [{"file": "/é\udcff"}]})
     assert text == '{"command": "numa-maps", "lines": [{"file": "/\\u00e9\\udcff"}]}\n'
+
+
+def mapping(**facts: Any) -> dict[str, Any]:
+    """A row of ``show mappings``."""
+    row = {"mapping": 1, "kind": "file", "name": "/data", "fs": None, "journal": None, "method": "buffer", "ino": None}
+    return row | {"size": None, "pages": 6, "swapped": 0, "nodes": {"0": 6}, "tasks": [7, 8]} | facts
+
+
+def test_a_mapping_tells_of_file_systems_where_there_are_some() -> None:
+    document: dict[str, Any] = {"command": "show mappings", "pid": None, "mappings": [mapping()]}
+    assert to_plain(report(document)) == (
+        "mapping  kind  name   method  pages  swapped  nodes  tasks\n"
+        "      1  file  /data  buffer      6        0  0=6    7,8\n"
+    )
+    document["mappings"].append(mapping(mapping=2, fs="ext3", journal="ordered", size=16))
+    assert to_plain(report(document)).splitlines()[::2] == [
+        "mapping  kind  name   method  fs    journal  size  pages  swapped  nodes  tasks",
+        "      2  file  /data  buffer  ext3  ordered    16      6        0  0=6    7,8",
+    ]
+    assert to_plain(report(document | {"mappings": []})) == "no mappings\n"
+
+
+def test_an_entry_of_the_history() -> None:
+    """What stayed is a table here: the history knows no addresses, but each node and pass."""
+    result = {key: MIGRATION[key] for key in ("return", "errno", "moved", "failed", "skipped", "passes", "residue")}
+    stayed = [
+        {"pid": 100, "node": 0, "reason": "pinned", "errno": "EAGAIN", "pass": 10, "pages": 2},
+        {"pid": 100, "node": 2, "reason": "no-swap", "errno": "ENOMEM", "pass": 0, "pages": 2},
+    ]
+    skips = [{"pid": 101, "node": 0, "reason": "shared", "errno": None, "pass": None, "pages": 1}]
+    result |= {"argv": ["migrate-pages", "100", "0", "1"], "profile": "v9", "failures": stayed, "skips": skips}
+    document = {"command": "log show", "entry": 5, "argv": result["argv"], "result": result, "errno": None}
+    assert to_plain(report(document)) == (
+        "entry 5: migrate-pages 100 0 1\n"
+        "profile v9, return 4\n"
+        "moved 509, failed 4, skipped 1 (11 passes)\n"
+        "stayed   reason   errno   pid  node  pass  pages\n"
+        "failed   pinned   EAGAIN  100     0    10      2\n"
+        "failed   no-swap  ENOMEM  100     2     0      2\n"
+        "skipped  shared   -       101     0     -      1\n"
+        "residue: swapcache 3\n"
+    )
+
+
+def test_names_that_cannot_be_printed_do_not_reach_a_terminal() -> None:
+    """A word of the history may be anything that a shell can write."""
+    entry = {"entry": 1, "argv": ["task", "set", "1", "--name", "\033[2J"], "return": None, "errno": None}
+    text = to_plain(report({"command": "log", "entries": [entry | {"moved": None, "failed": None, "skipped": None}]}))
+    assert "\033" not in text
+    assert "\\033[2J" in text

@@ -32,7 +32,12 @@ def test_each_change_is_a_row(machine: Runner, state: Path) -> None:
     assert argv == ["migrate-pages", "100", "0", "1"]
     assert (profile, back, errno) == ("v9", 0, None)
     assert (summary["moved"], summary["failed"]) == (16, 0)
-    assert "nodes" not in summary
+    assert summary["moves"] == [{"from": 0, "to": 1, "pages": 16}]
+    assert summary["nodes"] == [
+        {"node": 0, "before": 16, "after": 0, "in": 0, "out": 16, "failed": 0},
+        {"node": 1, "before": 0, "after": 16, "in": 16, "out": 0, "failed": 0},
+    ]
+    assert "nodes" not in before[0][4], "init tells of the machine, which the state has"
 
 
 NO_CHANGE = [
