@@ -8,65 +8,30 @@ knows neither rows nor SQL. ``course`` runs the passes and is asked once for eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from migratectl.kernel.page import (
+    FIRST_BLOCKING_PASS,
+    FIRST_WAITING_PASS,
+    Attempt,
+    Left,
+    PageState,
+    carried,
+    over,
+    page_count,
+)
+from migratectl.kernel.vmscan import pageout, release_ring, swap_page
 from migratectl.uapi import MF, NEVER
 
 LAST_PASS: Final = {False: 10, True: 9}
 """Number of the last scan, by whether the profile is ``modern``."""
-
-FIRST_WAITING_PASS: Final = 1
-"""V9 waits for writeback from here on."""
-
-FIRST_BLOCKING_PASS: Final = 3
-"""The page lock is waited for from here on, and under ``modern`` writeback."""
 
 LAST_STEP_BEFORE_SLOT: Final = 2
 """Step 3 gives an anonymous page its swap entry."""
 
 UNSEEN: Final = "unseen"
 """Answer of skip_reason() for what is not even listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageState:
-    """
-    What the rules read of a page; all pages of a run share it.
-
-    Attributes:
-        kind: ``anon``, ``zero``, ``file`` or ``shm``.
-        method: The mapping's migratepage method: ``page``, ``buffer``, ``fail`` or ``none``.
-        mapcount: Present ptes, over all tasks and mappers outside the state; 1 where nobody asked.
-        swapcache: The page has a swap entry.
-        lock: Pass from which the page lock can be had; None: it is free.
-        writeback: Pass from which writeback is over; None: there is none.
-        pin: Pass from which no reference is left that migration does not know; None: there is none.
-        area: What kind of area maps it: ``''`` or the reason why its pages are not looked at, such as ``vma-locked``.
-        mlocked: Another mapping of it is in a locked area.
-        parked: Off the LRU, in a per-CPU batch.
-    """
-
-    kind: str = "anon"
-    method: str = "page"
-    mapcount: int = 1
-    swapcache: bool = False
-    lock: int | None = None
-    writeback: int | None = None
-    pin: int | None = None
-    area: str = ""
-    mlocked: bool = False
-    parked: bool = False
-
-
-def page_count(mapcount: int, *, cached: bool, buffers: bool = False, isolated: bool = False, extra: int = 0) -> int:
-    """
-    References on a page: a pte each, the tree, the buffer ring, isolation, and everybody else.
-
-    Source:
-        semantics.md 1.6.
-    """
-    return mapcount + cached + buffers + isolated + extra
 
 
 def skip_reason(state: PageState, flags: MF, *, modern: bool) -> str | None:
@@ -99,26 +64,6 @@ def area_closed(state: PageState, *, modern: bool) -> bool:
     return bool(state.area) and not (modern and state.area == "vma-locked")
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """
-    What one pass does to a page.
-
-    Attributes:
-        outcome: ``moved``, ``retry`` or ``failed``.
-        reason: Why it stayed, a word of cli.md's ``failures[].reason``; empty when it moved.
-        errno: Its errno name.
-        step: The last step of the documentation's twenty that was reached; 0: the page was not even looked at.
-        swap_entry: Step 3 has been done: an anonymous page owns a swap entry.
-    """
-
-    outcome: str
-    reason: str = ""
-    errno: str = ""
-    step: int = 20
-    swap_entry: bool = False
-
-
 def lock_page(state: PageState, nr_pass: int) -> bool:
     """
     Whether the page lock is had in this pass: tried in passes 0 to 2, waited for from 3 on.
@@ -129,7 +74,7 @@ def lock_page(state: PageState, nr_pass: int) -> bool:
     Source:
         migrate_pages(), Direct Migration V9, 2/5; semantics.md 2.2 c, 2.7.
     """
-    return _over(state.lock, nr_pass, waiting=nr_pass >= FIRST_BLOCKING_PASS)
+    return over(state.lock, nr_pass, waiting=nr_pass >= FIRST_BLOCKING_PASS)
 
 
 def writeback_over(state: PageState, nr_pass: int, *, modern: bool = False) -> bool:
@@ -139,11 +84,7 @@ def writeback_over(state: PageState, nr_pass: int, *, modern: bool = False) -> b
     Source:
         migrate_pages(), Direct Migration V9, 2/5; semantics.md 2.2 d, 2.7. Today's kernel waits from pass 3 on.
     """
-    return _over(state.writeback, nr_pass, waiting=nr_pass >= (FIRST_BLOCKING_PASS if modern else FIRST_WAITING_PASS))
-
-
-def _over(release: int | None, nr_pass: int, *, waiting: bool) -> bool:
-    return release is None or nr_pass >= release or (waiting and release < NEVER)
+    return over(state.writeback, nr_pass, waiting=nr_pass >= (FIRST_BLOCKING_PASS if modern else FIRST_WAITING_PASS))
 
 
 class Over(NamedTuple):
@@ -189,16 +130,66 @@ def migrate_page_remove_references(state: PageState, nr_pass: int, nr_refs: int)
         migrate_page_remove_references(), Direct Migration V9, 2/5, with try_to_unmap(page, 1) of the thread and B8
         of semantics.md (a locked mapping is permanent).
     """
-    extra = 0 if _over(state.pin, nr_pass, waiting=False) else 1
-    count = page_count(state.mapcount, cached=True, buffers=nr_refs > 2, isolated=True, extra=extra)
+    entry = state.kind == "anon"
+    extra = 1 if state.pinned(nr_pass) else 0
+    count = page_count(state.mapcount, cached=True, buffers=state.ring is not None, isolated=True, extra=extra)
     if state.mapcount + nr_refs != count:
-        return Attempt("retry", "pinned", "EAGAIN", step=7, swap_entry=state.kind == "anon")
+        return Attempt("retry", "pinned", "EAGAIN", step=7, swap_entry=entry)
     if state.mlocked:
-        return Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=state.kind == "anon")
+        return Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=entry)
     return Attempt("moved")
 
 
-def attempt(state: PageState, nr_pass: int, *, slot: bool = True) -> Attempt:
+def buffer_migrate_page(state: PageState, nr_pass: int) -> Attempt:
+    """
+    Move a page with the ring of its buffers; each buffer is locked on the way, which waits.
+
+    A buffer that is locked for ever would hang the kernel: the page is busy then, and nothing has been touched.
+
+    Source:
+        buffer_migrate_page(), Direct Migration V9, 5/5, with the second amendment of the thread; semantics.md 2.3, 9a.
+    """
+    if state.ring is None:
+        return migrate_page_remove_references(state, nr_pass, nr_refs=2)
+    if not over(state.ring.locked, nr_pass, waiting=True):
+        return Attempt("retry", "busy-locked", "EAGAIN", step=13)
+    return migrate_page_remove_references(state, nr_pass, nr_refs=3)
+
+
+def migrate_without_method(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
+    """
+    V9's way for a mapping without a method: unmap, write, drop the ring, then move it as migrate_page() does.
+
+    Source:
+        migrate_pages(), Direct Migration V9, 5/5; semantics.md 2.2 j to n, 2.6; B10 (unmap before the look at dirty).
+    """
+    if state.mlocked:
+        return Attempt("failed", "mlocked", "EPERM", step=5)
+    left = Left(unmapped=state.mapcount > 0)
+    if state.dirty:
+        return pageout(state, nr_pass, left, slot=slot)
+    left, backed_out = release_ring(state, nr_pass, left)
+    if backed_out is not None:
+        return backed_out
+    if state.pinned(nr_pass):
+        return Attempt("retry", "pinned", "EAGAIN", step=7, left=left)
+    return Attempt("moved", left=left)
+
+
+def _held_up(state: PageState, nr_pass: int, *, modern: bool) -> Attempt | None:
+    """Steps 1 and 2, and what comes before them: why the page is not looked at further in this pass."""
+    if area_closed(state, modern=modern):  # only STRICT collects it (B6)
+        return Attempt("failed", "mlocked", "EPERM", step=0)
+    if state.truncated and state.ring is None and state.pin is None:
+        return Attempt("vanished", step=0)
+    if not lock_page(state, nr_pass):
+        return Attempt("retry", "busy-locked", "EAGAIN", step=1)
+    if not writeback_over(state, nr_pass, modern=modern):
+        return Attempt("retry", "busy-writeback", "EAGAIN", step=2)
+    return None
+
+
+def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = False) -> Attempt:
     """
     One page in one pass of V9's migrate_pages().
 
@@ -206,6 +197,7 @@ def attempt(state: PageState, nr_pass: int, *, slot: bool = True) -> Attempt:
         state: The isolated page as this pass finds it.
         nr_pass: 0 to 10.
         slot: Whether a swap slot is free.
+        evict: There is no target list: the page is to leave memory (the swap-only caller).
 
     Returns:
         What happens, and what stays behind when it is not a move.
@@ -213,36 +205,54 @@ def attempt(state: PageState, nr_pass: int, *, slot: bool = True) -> Attempt:
     Source:
         migrate_pages(), Direct Migration V9, 2/5 and 5/5; semantics.md 2.2, 2.3.
     """
-    if area_closed(state, modern=False):  # only STRICT collects it (B6)
-        return Attempt("failed", "mlocked", "EPERM", step=0)
-    if not lock_page(state, nr_pass):
-        return Attempt("retry", "busy-locked", "EAGAIN", step=1)
-    if not writeback_over(state, nr_pass):
-        return Attempt("retry", "busy-writeback", "EAGAIN", step=2)
+    held_up = _held_up(state, nr_pass, modern=False)
+    if held_up is not None:
+        return held_up
     if state.kind == "anon" and not (state.swapcache or slot):
         return Attempt("failed", "no-swap", "ENOMEM", step=3)
-    if state.method == "fail":
+    if evict:
+        return swap_page(state, nr_pass, slot=slot)
+    if state.truncated:
+        return Attempt("retry", "truncated", "EAGAIN", step=9)
+    method = "page" if state.swapcache else state.method
+    if method == "fail":
         return Attempt("failed", "fs-refuses", "EIO", step=5)
+    if method == "none":
+        return migrate_without_method(state, nr_pass, slot=slot)
+    if method == "buffer":
+        return buffer_migrate_page(state, nr_pass)
     return migrate_page_remove_references(state, nr_pass, nr_refs=2)
 
 
 def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
     """
-    One page in one pass of a 6.x kernel: no swap entry, locked areas are no obstacle, nothing stays behind.
+    One page in one pass of a 6.x kernel: no swap entry, locked areas are no obstacle, ptes come back.
+
+    A dirty page of a mapping without a method is written, or fails for good where nothing can write it.
 
     Source:
-        modern-kernel rules: writeback and locks are waited for from pass 3 on, an extra reference is retried.
+        modern-kernel rules: writeback and locks are waited for from pass 3 on, an extra reference is retried; today's
+        fallback_migrate_folio() and writeout() of mm/migrate.c.
     """
-    if area_closed(state, modern=True):
-        return Attempt("failed", "mlocked", "EPERM", step=0)
-    if not lock_page(state, nr_pass):
-        return Attempt("retry", "busy-locked", "EAGAIN", step=1)
-    if not writeback_over(state, nr_pass, modern=True):
-        return Attempt("retry", "busy-writeback", "EAGAIN", step=2)
+    held_up = _held_up(state, nr_pass, modern=True)
+    if held_up is not None:
+        return held_up
+    if state.truncated:
+        return Attempt("retry", "truncated", "EAGAIN", step=9)
     if state.method == "fail":
         return Attempt("failed", "fs-refuses", "EIO", step=5)
-    found = migrate_page_remove_references(replace(state, mlocked=False), nr_pass, nr_refs=2)
+    free = replace(state, mlocked=False)
+    if state.method == "none" and state.kind != "anon":
+        found = migrate_without_method(free, nr_pass, slot=True)
+        if found.reason == "pageout-activate":
+            found = replace(found, outcome="failed")
+        return replace(found, left=found.left._replace(unmapped=False))
+    found = buffer_migrate_page(free, nr_pass) if state.method == "buffer" else _plain_modern(free, nr_pass)
     return replace(found, swap_entry=False)
+
+
+def _plain_modern(state: PageState, nr_pass: int) -> Attempt:
+    return migrate_page_remove_references(state, nr_pass, nr_refs=2 + (state.ring is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,15 +261,18 @@ class Course:
     The way of a page through all passes, targets and slots provided.
 
     Attributes:
-        act: The first pass that gets the page lock and writeback out of the way (where a slot is asked for);
-            None where no pass does.
-        end: The pass in which it moves or fails for good; None for a page that is retried to the end.
+        act: The first pass that gets the page lock and writeback out of the way; None where no pass does.
+        end: The pass in which it moves, goes or fails for good; None for a page that is retried to the end.
         last: What that pass, or the last one, does.
+        attempts: What each pass does, from pass 0 on; what is left behind adds up.
+        slot_at: The pass that asks for a swap slot; None where none is needed.
     """
 
     act: int | None
     end: int | None
     last: Attempt
+    attempts: tuple[Attempt, ...] = field(default=(), compare=False)
+    slot_at: int | None = field(default=None, compare=False)
 
     @property
     def moves(self) -> bool:
@@ -267,12 +280,21 @@ class Course:
         return self.last.outcome == "moved"
 
     @property
+    def goes(self) -> bool:
+        """Whether the page is gone at the end without a target."""
+        return self.last.outcome in ("evicted", "vanished")
+
+    @property
     def stuck(self) -> bool:
         """Whether the page is retried until the passes are over."""
         return self.end is None
 
+    def at(self, nr_pass: int) -> Attempt:
+        """What a pass does, or the last one before it that looked at the page."""
+        return self.attempts[min(nr_pass, len(self.attempts) - 1)]
 
-def course(state: PageState, *, modern: bool, slot: bool = True) -> Course:
+
+def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = False) -> Course:
     """
     Run a page through the passes.
 
@@ -280,19 +302,35 @@ def course(state: PageState, *, modern: bool, slot: bool = True) -> Course:
         state: The isolated page.
         modern: Ten passes of a 6.x kernel instead of V9's eleven.
         slot: Whether a swap slot is free when it is asked for.
+        evict: See attempt().
 
     Returns:
-        The course; a failure for good ends it at once, a retry goes on with the next pass.
+        The course; a failure for good ends it at once, a retry goes on with the next pass and finds what is left.
 
     Source:
         migrate_pages(), Direct Migration V9, 2/5: the counter is tested before it is increased, hence 1 + 10 scans.
     """
-    act = None
-    result = Attempt("retry")
+    act = slot_at = None
+    attempts: list[Attempt] = []
+    left = Left()
     for nr_pass in range(LAST_PASS[modern] + 1):
-        result = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot)
-        if act is None and (result.outcome == "moved" or result.step > LAST_STEP_BEFORE_SLOT):
-            act = nr_pass
+        result = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot, evict=evict)
+        got = result.done or result.step > LAST_STEP_BEFORE_SLOT
+        act = nr_pass if act is None and got else act
+        if slot_at is None and got and _asks_for_slot(state, result, modern=modern):
+            slot_at = nr_pass
+        left = Left(*(before or now for before, now in zip(left, result.left, strict=True)))
+        result = replace(result, left=left)
+        attempts.append(result)
         if result.outcome != "retry":
-            return Course(act, nr_pass, result)
-    return Course(act, None, result)
+            return Course(act, nr_pass, result, tuple(attempts), slot_at)
+        state = carried(state, result)
+    return Course(act, None, attempts[-1], tuple(attempts), slot_at)
+
+
+def _asks_for_slot(state: PageState, result: Attempt, *, modern: bool) -> bool:
+    """Whether a pass asked for a swap slot: step 3 of an anonymous page, or tmpfs that writes to swap."""
+    if modern or state.swapcache:
+        return False
+    stores = state.writepage == "swap" and state.dirty and result.reason in ("writeback-started", "pageout-activate")
+    return state.kind == "anon" or (state.kind != "zero" and stores)

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from migratectl.errors import KernelError, PermissionDenied
 from migratectl.kernel.memory import absent
-from migratectl.kernel.migrate import LAST_PASS, UNSEEN, PageState, course, skip_reason
+from migratectl.kernel.migrate import LAST_PASS, UNSEEN, course, skip_reason
+from migratectl.kernel.page import PageState
 from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.line import page_state

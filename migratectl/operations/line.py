@@ -10,7 +10,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from migratectl.kernel.migrate import Course, PageState
+from migratectl.kernel.migrate import Course
+from migratectl.kernel.page import PageState
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import pagelist
 from migratectl.storage.pagelist import Selection, StateRow

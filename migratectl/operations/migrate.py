@@ -17,13 +17,11 @@ from migratectl import uapi
 from migratectl.kernel.migrate import (
     LAST_PASS,
     UNSEEN,
-    PageState,
-    attempt,
-    attempt_modern,
     course,
     holds_over,
     skip_reason,
 )
+from migratectl.kernel.page import PageState
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
@@ -342,10 +340,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
         migration.result.fail(Stayed(migration.pid, group.source, "not-tried", "ENOMEM"), runs)
         return
     nr_pass = looked if end is None else min(looked, end)
-    if migration.modern:
-        last = attempt_modern(group.state, nr_pass)
-    else:
-        last = attempt(group.state, nr_pass, slot=not group.slotless)
+    last = group.course.at(nr_pass)
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
     if _held(group.state) and last.step:  # a page of a locked area has not been looked at
         _expire(migration, chosen, nr_pass)

@@ -9,21 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migratectl.kernel.migrate import (
-    FIRST_BLOCKING_PASS,
     LAST_PASS,
     UNSEEN,
-    Attempt,
     Course,
-    PageState,
     attempt,
     attempt_modern,
     course,
     lock_page,
     migrate_page_remove_references,
-    page_count,
     skip_reason,
     writeback_over,
 )
+from migratectl.kernel.page import FIRST_BLOCKING_PASS, Attempt, Left, PageState, Ring, page_count
 from migratectl.uapi import MF, NEVER
 
 # ---- 1.6: references -----------------------------------------------------------------------------------------------
@@ -280,8 +277,9 @@ def test_a_method_that_refuses_fails_for_good() -> None:
 
 def test_a_ring_of_buffers_is_one_reference() -> None:
     """nr_refs 3 allows for it; what is beyond is a pin."""
-    assert migrate_page_remove_references(PageState(kind="file"), 0, nr_refs=3) == Attempt("moved")
-    pinned = migrate_page_remove_references(PageState(kind="file", pin=NEVER), 0, nr_refs=3)
+    ringed = PageState(kind="file", ring=Ring())
+    assert migrate_page_remove_references(ringed, 0, nr_refs=3) == Attempt("moved")
+    pinned = migrate_page_remove_references(replace(ringed, pin=NEVER), 0, nr_refs=3)
     assert pinned == Attempt("retry", "pinned", "EAGAIN", step=7)
 
 
@@ -331,3 +329,149 @@ def test_a_mapcount_alone_stops_nothing(state: PageState) -> None:
     for modern in (False, True):
         results = {course(replace(state, mapcount=k), modern=modern) for k in range(5)}
         assert len(results) == 1
+
+
+# ---- mappings without a method, rings, truncation: 2.2 h to n, 2.4, B10, B11 ----------------------------------------
+
+FILE = PageState(kind="file", method="none")
+TMPFS = PageState(kind="shm", method="none", writepage="swap")
+RAMFS = PageState(kind="file", method="none", writepage="none")
+GONE = Left(unmapped=True)
+
+NO_METHOD = {
+    "clean: unmapped, then moved": (FILE, 0, "", GONE),
+    "clean and mapped by nobody": (replace(FILE, mapcount=0), 0, "", Left()),
+    "dirty: written in pass 0, moved in pass 1": (replace(FILE, dirty=True), 1, "", GONE._replace(cleaned=True)),
+    "ring idle: dropped": (replace(FILE, ring=Ring()), 0, "", GONE._replace(released=True)),
+    "ring and page dirty: written, then dropped": (
+        replace(FILE, dirty=True, ring=Ring(dirty=True)),
+        1,
+        "",
+        GONE._replace(cleaned=True, released=True),
+    ),
+    "ring in use until pass 4": (replace(FILE, ring=Ring(busy=4)), 4, "", GONE._replace(released=True)),
+    "ring in use until pass 7": (replace(FILE, ring=Ring(busy=7)), 7, "", GONE._replace(released=True)),
+    "ring in use for ever": (replace(FILE, ring=Ring(busy=NEVER)), None, "buffers-busy", GONE),
+    "ring locked for ever": (replace(FILE, ring=Ring(locked=NEVER)), None, "buffers-busy", GONE),
+    "dirty page, ring locked for ever": (
+        replace(FILE, dirty=True, ring=Ring(dirty=True, locked=NEVER)),
+        None,
+        "pageout-keep",
+        GONE,
+    ),
+    "pinned for ever, clean: ptes gone (9a)": (replace(FILE, pin=NEVER), None, "pinned", GONE),
+    "pinned for ever, dirty: never written": (replace(FILE, pin=NEVER, dirty=True), None, "pinned", GONE),
+    "pinned until 6, dirty: written then": (
+        replace(FILE, pin=6, dirty=True),
+        7,
+        "",
+        GONE._replace(cleaned=True),
+    ),
+    "mlocked elsewhere: for good, before a pte goes (B8)": (replace(FILE, mlocked=True), 0, "mlocked", Left()),
+    "ramfs, clean": (RAMFS, 0, "", GONE),
+    "ramfs, dirty: nothing can write it": (replace(RAMFS, dirty=True), None, "pageout-activate", GONE),
+    "tmpfs, dirty: to the swap cache, moved from there": (
+        replace(TMPFS, dirty=True),
+        1,
+        "",
+        GONE._replace(stored=True),
+    ),
+    "tmpfs, in the swap cache already": (replace(TMPFS, dirty=True, swapcache=True), 0, "", Left()),
+    "refusing file system": (replace(FILE, method="fail", dirty=True), 0, "fs-refuses", Left()),
+    "truncated, somebody holds it": (replace(FILE, truncated=True, pin=NEVER), None, "truncated", Left()),
+    "truncated, its ring could not be dropped": (replace(FILE, truncated=True, ring=Ring()), None, "truncated", Left()),
+}
+
+
+@pytest.mark.parametrize(("state", "end", "reason", "left"), NO_METHOD.values(), ids=NO_METHOD)
+def test_pages_without_a_method(state: PageState, end: int | None, reason: str, left: Left) -> None:
+    found = course(state, modern=False)
+    assert (found.end, found.last.reason, found.last.left) == (end, reason, left)
+    assert found.moves == (not reason)
+
+
+def test_written_in_the_very_last_pass() -> None:
+    """A pin that goes in pass 10 lets the write start, but nobody comes back to see it end."""
+    found = course(replace(FILE, pin=10, dirty=True), modern=False)
+    assert (found.end, found.last.reason) == (None, "writeback-started")
+    assert found.last.left.cleaned
+
+
+def test_tmpfs_without_a_slot_asks_in_vain() -> None:
+    found = course(replace(TMPFS, dirty=True), modern=False, slot=False)
+    assert (found.end, found.last.reason, found.slot_at) == (None, "pageout-activate", 0)
+    assert course(replace(TMPFS, dirty=True), modern=False).slot_at == 0
+    assert course(TMPFS, modern=False).slot_at is None, "a clean page is not written"
+
+
+def test_a_truncated_page_that_nobody_holds_has_vanished() -> None:
+    """Count 1: freed under us; rc 0, and no target is used (2.2 a)."""
+    found = course(replace(FILE, truncated=True, mapcount=0), modern=False)
+    assert (found.end, found.last.outcome, found.moves) == (0, "vanished", False)
+
+
+RINGS = {
+    "handed over": (Ring(), 0, ""),
+    "dirty: no obstacle": (Ring(dirty=True), 0, ""),
+    "in use: no obstacle": (Ring(busy=NEVER), 0, ""),
+    "locked until 9: waited for": (Ring(locked=9), 0, ""),
+    "locked for ever": (Ring(locked=NEVER), None, "busy-locked"),
+}
+
+
+@pytest.mark.parametrize(("ring", "end", "reason"), RINGS.values(), ids=RINGS)
+def test_the_buffer_method_takes_the_ring_along(ring: Ring, end: int | None, reason: str) -> None:
+    """Three references; every buffer lock is waited for (second amendment of the thread)."""
+    state = PageState(kind="file", method="buffer", ring=ring, dirty=ring.dirty)
+    found = course(state, modern=False)
+    assert (found.end, found.last.reason, found.last.left) == (end, reason, Left())
+
+
+def test_a_method_that_does_not_know_of_rings_finds_one_reference_too_many() -> None:
+    found = course(PageState(kind="file", method="page", ring=Ring()), modern=False)
+    assert (found.end, found.last.reason) == (None, "pinned")
+
+
+EVICT = {
+    "anonymous: written in pass 0, gone in pass 1": (PageState(), 1, "evicted", ""),
+    "in the swap cache and clean: gone at once": (PageState(swapcache=True), 0, "evicted", ""),
+    "in the swap cache and dirty": (PageState(swapcache=True, dirty=True), 1, "evicted", ""),
+    "pinned": (PageState(pin=NEVER), None, "retry", "pinned"),
+    "locked": (PageState(lock=NEVER), None, "retry", "busy-locked"),
+    "mlocked elsewhere": (PageState(mlocked=True, mapcount=2), 0, "failed", "mlocked"),
+    "clean file page": (PageState(kind="file", method="buffer"), 0, "evicted", ""),
+    "dirty file page with a ring": (
+        PageState(kind="file", method="buffer", dirty=True, ring=Ring(dirty=True)),
+        1,
+        "evicted",
+        "",
+    ),
+    "tmpfs: stored, written, gone": (replace(TMPFS, dirty=True), 2, "evicted", ""),
+    "ramfs, dirty": (replace(RAMFS, dirty=True), None, "retry", "pageout-activate"),
+}
+
+
+@pytest.mark.parametrize(("state", "end", "outcome", "reason"), EVICT.values(), ids=EVICT)
+def test_the_swap_only_caller(state: PageState, end: int | None, outcome: str, reason: str) -> None:
+    """No target list: swap_page decides (2.2 g, 2.4); young ptes stop nothing (B23)."""
+    found = course(state, modern=False, evict=True)
+    assert (found.end, found.last.outcome, found.last.reason) == (end, outcome, reason)
+
+
+def test_eviction_needs_a_slot() -> None:
+    found = course(PageState(), modern=False, slot=False, evict=True)
+    assert (found.end, found.last.outcome, found.last.reason) == (0, "failed", "no-swap")
+
+
+def test_today_a_dirty_page_without_a_method_is_written_or_fails_for_good() -> None:
+    """fallback_migrate_folio(): written and retried; without a way to write it fails at once. Ptes come back."""
+    disk = course(replace(FILE, dirty=True), modern=True)
+    assert (disk.end, disk.last.outcome, disk.last.left) == (1, "moved", Left(cleaned=True))
+    ram = course(replace(RAMFS, dirty=True), modern=True)
+    assert (ram.end, ram.last.outcome, ram.last.reason, ram.last.left) == (0, "failed", "pageout-activate", Left())
+
+
+@given(STATES, st.booleans())
+def test_every_reason_is_a_word_of_the_contract(state: PageState, evict: bool) -> None:
+    words = {"busy-locked", "busy-writeback", "no-swap", "pinned", "mlocked", "fs-refuses", "writeback-started", ""}
+    assert course(state, modern=False, evict=evict).last.reason in words

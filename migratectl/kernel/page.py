@@ -1,0 +1,148 @@
+"""What the rules read of a page, and what a pass of a migration does to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from migratectl.uapi import NEVER
+
+FIRST_WAITING_PASS: Final = 1
+"""V9 waits for writeback from here on."""
+
+FIRST_BLOCKING_PASS: Final = 3
+"""The page lock is waited for from here on, and under ``modern`` writeback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """
+    The buffers of a page; all of them are in one state.
+
+    Attributes:
+        dirty: They differ from what is on disk.
+        locked: Pass from which their locks can be had; None: they are free.
+        busy: Pass from which nobody uses them (a journal holds them until it is synced); None: nobody does.
+    """
+
+    dirty: bool = False
+    locked: int | None = None
+    busy: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """
+    What the rules read of a page; all pages of a run share it.
+
+    Attributes:
+        kind: ``anon``, ``zero``, ``file`` or ``shm``.
+        method: The mapping's migratepage method: ``page``, ``buffer``, ``fail`` or ``none``.
+        mapcount: Present ptes, over all tasks and mappers outside the state; 1 where nobody asked.
+        swapcache: The page has a swap entry.
+        lock: Pass from which the page lock can be had; None: it is free.
+        writeback: Pass from which writeback is over; None: there is none.
+        pin: Pass from which no reference is left that migration does not know; None: there is none.
+        area: What kind of area maps it: ``''`` or the reason why its pages are not looked at, such as ``vma-locked``.
+        mlocked: Another mapping of it is in a locked area.
+        parked: Off the LRU, in a per-CPU batch.
+        dirty: The page, or a pte of it, is dirty.
+        ring: Its buffers, None where it has none.
+        writepage: Where the mapping writes dirty pages to: ``disk``, ``swap`` (tmpfs) or ``none`` (ramfs).
+        truncated: Its file was cut while it was held: it has no mapping any more.
+    """
+
+    kind: str = "anon"
+    method: str = "page"
+    mapcount: int = 1
+    swapcache: bool = False
+    lock: int | None = None
+    writeback: int | None = None
+    pin: int | None = None
+    area: str = ""
+    mlocked: bool = False
+    parked: bool = False
+    dirty: bool = False
+    ring: Ring | None = None
+    writepage: str = "disk"
+    truncated: bool = False
+
+    def pinned(self, nr_pass: int) -> bool:
+        """Whether somebody holds a reference in this pass that migration does not know."""
+        return not over(self.pin, nr_pass)
+
+
+def over(release: int | None, nr_pass: int, *, waiting: bool = False) -> bool:
+    """Whether a hold is over in a pass, or ends while it is waited for; one that never ends is not waited for."""
+    return release is None or nr_pass >= release or (waiting and release < NEVER)
+
+
+def page_count(mapcount: int, *, cached: bool, buffers: bool = False, isolated: bool = False, extra: int = 0) -> int:
+    """
+    References on a page: a pte each, the tree, the buffer ring, isolation, and everybody else.
+
+    Source:
+        semantics.md 1.6.
+    """
+    return mapcount + cached + buffers + isolated + extra
+
+
+class Left(NamedTuple):
+    """
+    What a pass leaves behind although the page stays, or besides its move.
+
+    Attributes:
+        unmapped: Its ptes are gone; anonymous ones are swap ptes.
+        cleaned: It was written: neither page nor ring is dirty any more.
+        released: Its ring is dropped.
+        stored: A tmpfs page went to the swap cache: it owns a slot until its next fault.
+    """
+
+    unmapped: bool = False
+    cleaned: bool = False
+    released: bool = False
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    What one pass does to a page.
+
+    Attributes:
+        outcome: ``moved``, ``retry``, ``failed``, ``evicted`` (only its content is left, on disk or in swap) or
+            ``vanished`` (nobody but the migration had it any more).
+        reason: Why it stayed, a word of cli.md's ``failures[].reason``; empty when it is done with.
+        errno: Its errno name.
+        step: The last step of the documentation's twenty that was reached; 0: the page was not even looked at.
+        swap_entry: Step 3 has been done: an anonymous page owns a swap entry.
+        left: What is left behind.
+    """
+
+    outcome: str
+    reason: str = ""
+    errno: str = ""
+    step: int = 20
+    swap_entry: bool = False
+    left: Left = field(default=Left())
+
+    @property
+    def done(self) -> bool:
+        """Whether the page is no longer anybody's problem."""
+        return self.outcome in ("moved", "evicted", "vanished")
+
+
+def carried(state: PageState, attempt: Attempt) -> PageState:
+    """The state in which the next pass finds the page."""
+    left = attempt.left
+    ring = state.ring
+    if ring is not None and left.cleaned:
+        ring = replace(ring, dirty=False)
+    return replace(
+        state,
+        swapcache=state.swapcache or attempt.swap_entry or left.stored,
+        dirty=(state.dirty or attempt.swap_entry) and not left.cleaned,
+        mapcount=0 if left.unmapped else state.mapcount,
+        mlocked=state.mlocked and not left.unmapped,
+        ring=None if left.released else ring,
+    )

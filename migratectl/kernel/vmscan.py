@@ -1,0 +1,90 @@
+"""
+What becomes of a dirty page without a method, and of one that is to go to swap: pageout, swap_page, dropped rings.
+
+Models mm/vmscan.c and try_to_free_buffers() of fs/buffer.c as Direct Migration V9 uses them; semantics.md 1.4, 2.4.
+"""
+
+from __future__ import annotations
+
+from migratectl.kernel.page import Attempt, Left, PageState, Ring, over
+
+
+def ring_droppable(ring: Ring, nr_pass: int) -> bool:
+    """
+    Whether a clean page's buffers can be dropped in this pass: all idle, none dirty, locked or used.
+
+    Source:
+        try_to_release_page() and drop_buffers() of fs/buffer.c; semantics.md 1.4. It waits for nothing.
+    """
+    return not ring.dirty and over(ring.locked, nr_pass) and over(ring.busy, nr_pass)
+
+
+def pageout(state: PageState, nr_pass: int, left: Left, *, slot: bool) -> Attempt:
+    """
+    Write a dirty page that nobody maps any more: always a reason to look again in the next pass.
+
+    Args:
+        state: The unmapped, locked, dirty page.
+        nr_pass: The pass.
+        left: What this pass has left behind so far.
+        slot: Whether a swap slot is free, for a page of tmpfs.
+
+    Returns:
+        ``pinned`` or ``pageout-keep`` (KEEP), ``pageout-activate`` (ACTIVATE), ``writeback-started`` (SUCCESS; a page
+        of tmpfs is in the swap cache then).
+
+    Source:
+        pageout() of mm/vmscan.c, shmem_writepage(); semantics.md 2.4, B10, B11.
+    """
+    if state.pinned(nr_pass):
+        return Attempt("retry", "pinned", "EAGAIN", step=7, left=left)
+    in_swap = state.kind == "anon" or state.swapcache
+    if not in_swap and (state.writepage == "none" or (state.writepage == "swap" and not slot)):
+        return Attempt("retry", "pageout-activate", "EAGAIN", step=5, left=left)
+    if not in_swap and state.writepage == "swap":
+        return Attempt("retry", "writeback-started", "EAGAIN", step=5, left=left._replace(stored=True))
+    if state.ring is not None and not over(state.ring.locked, nr_pass):
+        return Attempt("retry", "pageout-keep", "EAGAIN", step=5, left=left)
+    return Attempt("retry", "writeback-started", "EAGAIN", step=5, left=left._replace(cleaned=True))
+
+
+def release_ring(state: PageState, nr_pass: int, left: Left) -> tuple[Left, Attempt | None]:
+    """Drop the ring of a clean page: what is left behind then, or the back-out where it cannot be dropped."""
+    if state.ring is None:
+        return left, None
+    if not ring_droppable(state.ring, nr_pass):
+        return left, Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=left)
+    return left._replace(released=True), None
+
+
+def swap_page(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
+    """
+    Throw a page out of memory; its content stays in swap or on disk.
+
+    Args:
+        state: A locked page without writeback; an anonymous one that has its swap entry.
+        nr_pass: The pass.
+        slot: Whether a swap slot is free, for a page of tmpfs.
+
+    Returns:
+        ``evicted``, or why it has to be looked at again. A mapping in a locked area is permanent, and seen before the
+        first pte goes (B8); young ptes stop nothing (B23).
+
+    Source:
+        swap_page() and remove_mapping() of mm/vmscan.c; semantics.md 2.4.
+    """
+    entry = state.kind == "anon"
+    if state.mlocked:
+        return Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=entry)
+    left = Left(unmapped=state.mapcount > 0)
+    if state.dirty or (entry and not state.swapcache):
+        found = pageout(state, nr_pass, left, slot=slot)
+    else:
+        left, backed_out = release_ring(state, nr_pass, left)
+        if backed_out is not None:
+            return backed_out
+        if state.pinned(nr_pass):
+            found = Attempt("retry", "pinned", "EAGAIN", step=7, left=left)
+        else:
+            found = Attempt("evicted", step=5, left=left)
+    return Attempt(found.outcome, found.reason, found.errno, found.step, swap_entry=entry, left=found.left)
