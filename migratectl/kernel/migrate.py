@@ -88,18 +88,20 @@ def writeback_over(state: PageState, nr_pass: int, *, modern: bool = False) -> b
 
 
 class Over(NamedTuple):
-    """For each kind of hold the highest release pass that a pass brings about."""
+    """For each kind of hold the highest release pass that a pass brings about; ``ring``: locks of buffers."""
 
     lock: int
     writeback: int
     pin: int
+    ring: int
 
 
-def holds_over(nr_pass: int, *, modern: bool) -> Over:
+def holds_over(nr_pass: int, *, modern: bool, method: str = "page") -> Over:
     """
     Which holds on a page are over once a migration has looked at it in *nr_pass*.
 
-    Those whose pass has come, and the locks and writeback that are waited for in that pass.
+    Those whose pass has come, and the locks and writeback that are waited for in that pass; the *method* ``buffer``
+    waits for the locks of buffers.
 
     Source:
         semantics.md 2.7, 9a.
@@ -110,6 +112,7 @@ def holds_over(nr_pass: int, *, modern: bool) -> Over:
         lock=waited if nr_pass >= FIRST_BLOCKING_PASS else nr_pass,
         writeback=waited if nr_pass >= wait_writeback else nr_pass,
         pin=nr_pass,
+        ring=waited if method == "buffer" else nr_pass,
     )
 
 

@@ -39,6 +39,8 @@ class MigrateResult:
         failures: Pages that were tried and stayed, by why.
         skips: Pages that were no candidates, by why.
         passes: Scans of the round that had most.
+        swapped: Pages that left memory, their content is in swap or on disk.
+        unmapped: Failed pages that lost a pte.
         swapcache: Failed pages that are in the swap cache now and were not before.
         err: Errno name of the call, None where it succeeded.
     """
@@ -52,6 +54,8 @@ class MigrateResult:
     skips: dict[Stayed, list[Run]] = field(default_factory=dict)
     passes: int = 0
     swapcache: int = 0
+    swapped: int = 0
+    unmapped: int = 0
     err: str | None = None
 
     @property
@@ -81,7 +85,7 @@ class MigrateResult:
             "committed": True,
             "moved": self.moved,
             "moved_twice": self.moved_twice,
-            "swapped": 0,
+            "swapped": self.swapped,
             "failed": nr_failed,
             "skipped": sum(run.nr_pages for runs in self.skips.values() for run in runs),
             "nodes": self._nodes(),
@@ -89,7 +93,7 @@ class MigrateResult:
             "failures": _entries(self.failures, page_size, tried=True),
             "skips": _entries(self.skips, page_size, tried=False),
             "passes": self.passes,
-            "residue": {"swapcache": self.swapcache, "unmapped": 0},
+            "residue": {"swapcache": self.swapcache, "unmapped": self.unmapped},
         }
 
     def _nodes(self) -> list[dict[str, int]]:

@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from migratectl.kernel.migrate import Course
-from migratectl.kernel.page import PageState
+from migratectl.kernel.page import PageState, Ring
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import pagelist
 from migratectl.storage.pagelist import Selection, StateRow
@@ -25,7 +25,11 @@ Bounds = tuple[int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The pages of a list that have one state and lie on one node: the rules' view, their course, how many."""
+    """
+    The pages of a list that have one state and lie on one node: the rules' view, their course, how many.
+
+    ``slotless``: they found no swap slot; ``evict``: they are to leave memory.
+    """
 
     number: int
     state: PageState
@@ -33,11 +37,19 @@ class Group:
     pages: int
     source: int
     slotless: bool = False
+    evict: bool = False
 
     @property
     def needs_slot(self) -> bool:
         """Whether its pages ask for a swap slot when their turn comes."""
-        return self.state.kind == "anon" and not self.state.swapcache and self.course.act is not None
+        return self.course.slot_at is not None
+
+    @property
+    def keeps_slot(self) -> bool:
+        """Whether its pages keep the slot beyond their turn: all but anonymous ones that move at once."""
+        return self.needs_slot and (
+            self.state.kind != "anon" or not self.course.moves or self.course.slot_at != self.course.end
+        )
 
     def chosen(self, low: int | None = None, high: int | None = None, residue: int | None = None) -> Selection:
         """Its runs in [low, high), of one class or of all."""
@@ -155,4 +167,8 @@ def page_state(row: StateRow) -> PageState:
         area=row.area,
         mlocked=row.mlocked,
         parked=row.parked,
+        dirty=row.dirty,
+        ring=Ring(row.ring_dirty, row.ring_locked, row.ring_busy) if row.ring else None,
+        writepage=row.writepage,
+        truncated=row.truncated,
     )

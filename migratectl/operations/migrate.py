@@ -9,7 +9,7 @@ only where something runs out: memory and swap slots are then given out by pure 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -21,7 +21,7 @@ from migratectl.kernel.migrate import (
     holds_over,
     skip_reason,
 )
-from migratectl.kernel.page import PageState
+from migratectl.kernel.page import Left, PageState
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
@@ -29,7 +29,7 @@ from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, page_state
 from migratectl.operations.machine import Machine, count_allocations
 from migratectl.operations.slots import give_slots, keep_slots
-from migratectl.runs import RunIndex
+from migratectl.runs import Run, RunIndex
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.uapi import MF
@@ -135,9 +135,9 @@ def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
     migrate_list(migration, rows, dest)
 
 
-def collect(migration: Migration, wanted: Wanted) -> list[StateRow]:
+def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> list[StateRow]:
     """
-    Gather the list of a migration; the states of its pages, skipped ones included.
+    Gather the list of a migration, or of an eviction; the states of its pages, skipped ones included.
 
     Source:
         check_range(), Direct Migration V9, 4/5; semantics.md 2.1.
@@ -154,6 +154,7 @@ def collect(migration: Migration, wanted: Wanted) -> list[StateRow]:
         alone=tasks.family_size(conn, mm) == 1,
         mapcounts=not migration.flags & MF.MOVE_ALL,
         files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
+        evict=evict,
     )
 
 
@@ -192,8 +193,26 @@ def note_touched(migration: Migration) -> None:
         migration.touched.update(pagelist.page_rows(migration.conn))
 
 
-def decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
-    """Sort out what is skipped; the others with their courses."""
+def evict_list(migration: Migration, rows: Iterable[StateRow]) -> None:
+    """
+    Throw the gathered list out of memory, as the swap migration before direct migration did; by V9's passes.
+
+    Source:
+        migrate_pages() without a target list and swap_page(), Direct Migration V9, 2/5; semantics.md 2.2 g, 2.4.
+    """
+    groups = decide(migration, rows, evict=True)
+    if not groups:
+        return
+    groups, plan = give_slots(migration.conn, groups)
+    reached = Reached(None, nothing=False, last_pass=LAST_PASS[False])
+    note_stayed(migration, groups, plan, reached)
+    migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
+    note_touched(migration)
+
+
+def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = False) -> list[Group]:
+    """Sort out what is skipped; the others with their courses, to another node or out of memory (*evict*)."""
+    modern = migration.modern and not evict
     groups = []
     for row in rows:
         state = page_state(row)
@@ -201,7 +220,8 @@ def decide(migration: Migration, rows: Iterable[StateRow]) -> list[Group]:
         if reason == UNSEEN:
             continue
         if reason is None:
-            groups.append(Group(row.state, state, course(state, modern=migration.modern), row.pages, row.node))
+            way = course(state, modern=modern, evict=evict)
+            groups.append(Group(row.state, state, way, row.pages, row.node, evict=evict))
         else:
             migration.skip(row, reason)
     return groups
@@ -287,10 +307,12 @@ def move_stretch(
     if dest in migration.pending:
         migration.landed.add(dest)
         pagelist.travel(conn, chosen)
-    held = tuple(g.number for g in members if _held(g.state))
+    held = [group for group in members if _held(group.state)]
+    for left, some in _by_left(members).items():
+        leave_behind(migration, replace(chosen, states=some), left._replace(unmapped=False))
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern)
-    if held:
-        _expire(migration, Selection(held, *bounds, residue=residue), nr_pass)
+    for group in held:
+        _expire(migration, group, group.chosen(*bounds, residue=residue), nr_pass)
     result = migration.result
     result.moves[source, dest] = result.moves.get((source, dest), 0) + nr
     result.moved_twice += again
@@ -299,14 +321,24 @@ def move_stretch(
     return nr
 
 
+def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
+    """The states of groups by what their course leaves behind besides the move."""
+    found: dict[Left, tuple[int, ...]] = {}
+    for group in members:
+        left = group.course.last.left
+        found[left] = (*found.get(left, ()), group.number)
+    return found
+
+
 def _held(state: PageState) -> bool:
-    return state.lock is not None or state.pin is not None or state.writeback is not None
+    ring = state.ring is not None and (state.ring.locked is not None or state.ring.busy is not None)
+    return ring or state.lock is not None or state.pin is not None or state.writeback is not None
 
 
-def _expire(migration: Migration, chosen: Selection, nr_pass: int) -> None:
+def _expire(migration: Migration, group: Group, chosen: Selection, nr_pass: int) -> None:
     """End the holds that are over by *nr_pass*, or that were waited for."""
-    over = holds_over(nr_pass, modern=migration.modern)
-    holds.expire(migration.conn, chosen, lock=over.lock, writeback=over.writeback, pin=over.pin)
+    over = holds_over(nr_pass, modern=migration.modern, method=group.state.method)
+    holds.expire(migration.conn, chosen, **over._asdict())
 
 
 def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | None, reached: Reached) -> None:
@@ -329,7 +361,8 @@ def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | 
 def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int | None, int | None]) -> None:
     low, high, looked = part
     end = group.course.end
-    if group.course.moves and looked is not None and end is not None and looked >= end:
+    finished = looked is not None and end is not None and looked >= end
+    if group.course.moves and finished:
         return
     chosen = group.chosen(low, high)
     pagelist.cut_out(migration.conn, chosen)
@@ -341,9 +374,34 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
         return
     nr_pass = looked if end is None else min(looked, end)
     last = group.course.at(nr_pass)
+    leave_behind(migration, chosen, last.left)
+    if group.course.goes and finished:
+        _go(migration, group, chosen, runs)
+        return
+    if last.left.unmapped and group.state.mapcount:
+        migration.result.unmapped += sum(run.nr_pages for run in runs)
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
     if _held(group.state) and last.step:  # a page of a locked area has not been looked at
-        _expire(migration, chosen, nr_pass)
+        _expire(migration, group, chosen, nr_pass)
+
+
+def leave_behind(migration: Migration, chosen: Selection, left: Left) -> None:
+    """Apply what the passes leave behind on pages."""
+    if left.unmapped:
+        pagelist.unmap(migration.conn, chosen)
+    if left.cleaned:
+        pagelist.clean(migration.conn, chosen)
+    if left.released:
+        pagelist.drop_rings(migration.conn, chosen)
+
+
+def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Run]) -> None:
+    """Pages that left memory without a target: counted as swapped, but for those that had vanished before."""
+    nr = sum(run.nr_pages for run in runs)
+    pagelist.evict(migration.conn, chosen)
+    migration.take(group.source, -nr)
+    if group.course.last.outcome == "evicted":
+        migration.result.swapped += nr
 
 
 def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> int:

@@ -33,10 +33,10 @@ def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], Slot
     """
     asking = [group for group in groups if group.needs_slot]
     areas = [(area.id, area.slots - area.used) for area in holds.swap_areas(conn)]
-    keeping = [group for group in asking if not group.course.moves or group.course.act != group.course.end]
+    keeping = [group for group in asking if group.keeps_slot]
     wanted = sum(group.pages for group in keeping) + bool(asking)
     first, free = next(((name, free) for name, free in areas if free), (None, 0))
-    giving = any(group.state.swapcache and group.course.moves for group in groups)
+    giving = any(group.state.swapcache and group.course.moves and group.state.kind == "anon" for group in groups)
     if free >= wanted and not (keeping and giving and len(areas) > 1):
         return groups, SlotPlan(area=first)
     plan = plan_slots(slot_events(_slot_runs(conn, groups, keeping)), areas)
@@ -48,11 +48,11 @@ def _slot_runs(
 ) -> Iterable[tuple[int, Run, What, int]]:
     for group in keeping:
         for run in pagelist.runs(conn, group.chosen()):
-            yield group.course.act or 0, run, "keep", 0
-            if group.course.moves:
+            yield group.course.slot_at or 0, run, "keep", 0
+            if group.course.moves and group.state.kind == "anon":
                 yield group.course.end or 0, run, "return", 0
     for group in groups:
-        if group.state.swapcache and group.course.moves:
+        if group.state.swapcache and group.course.moves and group.state.kind == "anon":
             for area, run in pagelist.cached_runs(conn, group.chosen()):
                 yield group.course.end or 0, run, "give", area
 
@@ -63,13 +63,13 @@ def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) ->
     for group in groups:
         nr = 0
         if group.needs_slot:
-            for low, high in _stretches(plan, group.course.act or 0):
+            for low, high in _stretches(plan, group.course.slot_at or 0):
                 chosen = group.chosen(low, high)
                 pagelist.cut_out(conn, chosen)
                 nr += pagelist.total(conn, chosen)
                 pagelist.mark_slotless(conn, chosen)
         if nr:
-            failing = course(group.state, modern=False, slot=False)
+            failing = course(group.state, modern=False, slot=False, evict=group.evict)
             found.append(replace(group, course=failing, pages=nr, slotless=True))
         if group.pages > nr:
             found.append(replace(group, pages=group.pages - nr))
@@ -87,7 +87,9 @@ def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[Bounds]:
 
 def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reached: Reached) -> int:
     """
-    Put pages that backed out after step 3 into the swap cache, as far as the scans got.
+    Put pages that keep the slot they got into the swap cache, as far as the scans got.
+
+    Those are anonymous pages that backed out after step 3 or are to leave memory, and pages of tmpfs that were written.
 
     Args:
         conn: The connection of the transaction.
@@ -96,31 +98,37 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
         reached: How far the scans got.
 
     Returns:
-        Pages that keep a new entry: the residue.
+        Pages that stayed and keep a new entry: the residue.
 
     Source:
         semantics.md 2.6, B24: V9 does not undo swap entries.
     """
     nr = 0
     for group in groups:
-        kept = group.needs_slot and not group.slotless
-        if not kept or (group.course.moves and reached.cursor is None and not reached.nothing):
+        moved = _gives_back(group) and reached.cursor is None and not reached.nothing
+        if not group.needs_slot or group.slotless or moved:
             continue
         for low, high, area in _kept_stretches(group, plan):
             for part_low, part_high in _acted(group, reached, low, high):
                 chosen = group.chosen(part_low, part_high)
                 pagelist.cut_out(conn, chosen)
-                nr += pagelist.keep_swap_entry(conn, chosen, area)
+                kept = pagelist.keep_swap_entry(conn, chosen, area)
+                nr += 0 if group.course.last.done and not _gives_back(group) else kept
     return nr
+
+
+def _gives_back(group: Group) -> bool:
+    """Whether a page gives its slot back when it moves."""
+    return group.course.moves and group.state.kind == "anon"
 
 
 def _acted(group: Group, reached: Reached, low: int | None, high: int | None) -> Iterable[Bounds]:
     """The part of [low, high) whose pages asked for their slot and then did not move."""
-    act, end = group.course.act or 0, group.course.end
+    asked, end = group.course.slot_at or 0, group.course.end
     for part_low, part_high, looked in reached.parts():
-        if looked is None or looked < act:
+        if looked is None or looked < asked:
             continue
-        if group.course.moves and end is not None and looked >= end:
+        if _gives_back(group) and end is not None and looked >= end:
             continue
         lowest = max((x for x in (low, part_low) if x is not None), default=None)
         highest = min((x for x in (high, part_high) if x is not None), default=None)
@@ -133,7 +141,7 @@ def _kept_stretches(group: Group, plan: SlotPlan) -> Iterable[tuple[int | None, 
     if plan.area is not None:
         yield None, None, plan.area
         return
-    kept = [(address, area) for nr_pass, address, area in plan.kept if nr_pass == group.course.act]
+    kept = [(address, area) for nr_pass, address, area in plan.kept if nr_pass == group.course.slot_at]
     start = 0
     for k in range(1, len(kept) + 1):
         if k == len(kept) or kept[k][1] != kept[start][1]:

@@ -1,4 +1,4 @@
-"""Swap areas."""
+"""Swap areas: put into use, filled by swapping a range out, emptied."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from migratectl.errors import Busy, InvalidArgument
+from migratectl.errors import Busy, InvalidArgument, NoSuchFile
+from migratectl.kernel.page_alloc import Allocations
+from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.init import slots_of
-from migratectl.spans import Size
-from migratectl.storage import facts, holds
+from migratectl.operations.machine import count_allocations, find_mm, load_machine, resolve_span
+from migratectl.operations.migrate import Migration, collect, evict_list
+from migratectl.spans import Size, Span
+from migratectl.storage import coalesce, facts, holds, nodes, pages, swap
+from migratectl.storage.pagelist import Wanted
+from migratectl.uapi import MF, errno_number
 
 
 def swap_on(conn: Connection, name: str, size: Size) -> dict[str, Any]:
@@ -34,3 +40,84 @@ def swap_on(conn: Connection, name: str, size: Size) -> dict[str, Any]:
 def swap_row(area: holds.SwapArea) -> dict[str, Any]:
     """A swap area as documents show it; in slots of a page each."""
     return {"name": area.name, "slots": area.slots, "used": area.used, "free": area.slots - area.used}
+
+
+def swap_out(conn: Connection, caller: Caller, pid: int, span: Span) -> dict[str, Any]:
+    """
+    Swap the pages of a range out, as pages were migrated before there was direct migration.
+
+    Shared pages go too, and no right is asked for. What is dirty is written in one pass and gone in the next.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who calls.
+        pid: The task; 0 is the caller.
+        span: The range.
+
+    Returns:
+        The document of a migration: ``swapped`` pages left memory, ``return`` is the number of those that stayed.
+
+    Raises:
+        NoSuchProcess, InvalidArgument, BadAddress: No such task, a kernel thread, a bad range.
+
+    Source:
+        swap_page() as called by migrate_pages() without targets, Direct Migration V9, 2/5; semantics.md 2.4, 9a.
+    """
+    machine = load_machine(conn)
+    pid = called_pid(caller, pid)
+    _, mm = find_mm(conn, pid)
+    start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller))
+    evict_list(migration, collect(migration, Wanted(tuple(machine.nodes), start, end, zero=True), evict=True))
+    return {"pid": pid, **migration.finish().document(machine.facts.page_size)}
+
+
+def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
+    """
+    Take a swap area out of use: what is in it is read back, all its swap ptes become ptes.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who calls: its CPU and cpuset decide where the pages come to lie, no policy of an area is asked.
+        name: The area.
+
+    Returns:
+        ``read`` pages by node. Without memory for all of them ENOMEM: what was read stays, the area is in use again.
+
+    Raises:
+        NoSuchFile: No area of that name.
+
+    Source:
+        sys_swapoff() and try_to_unuse(); semantics.md 6.5.
+    """
+    machine = load_machine(conn)
+    area = next((each for each in holds.swap_areas(conn) if each.name == name), None)
+    if area is None:
+        known = ", ".join(each.name for each in holds.swap_areas(conn)) or "none"
+        raise NoSuchFile(f"swap area '{name}'", f"no such area is in use (areas: {known})")
+    who = identify(conn, machine, caller)
+    zonelist = [nid for nid in machine.fallback[who.local] if nid in who.mems]
+    allocations, used, touched = Allocations(), dict[int, int](), set[int]()
+    left = swap.swapped_total(conn, area.id)
+    for nid in zonelist:
+        nr = min(machine.free[nid], left)
+        if nr:
+            touched.update(swap.read_in(conn, area.id, nid, nr))
+            allocations.add(zonelist[0], nid, nr)
+            used[nid] = nr
+            left -= nr
+    nodes.add_used(conn, used)
+    count_allocations(conn, allocations, who.local)
+    document: dict[str, Any] = {"name": name, "return": 0, "errno": None, "read": sum(used.values())}
+    document["nodes"] = [{"node": nid, "pages": nr} for nid, nr in sorted(used.items())]
+    if left:
+        what = f"no free page for {left} of the pages in it; those before are read, the area stays in use"
+        message = f"swap area '{name}': ENOMEM: {what}"
+        document |= {"return": -errno_number("ENOMEM"), "errno": "ENOMEM", "message": message, "committed": True}
+    else:
+        touched.update(swap.leave_cache(conn, area.id))
+        swap.remove_area(conn, area.id)
+    coalesce.coalesce(conn, touched)
+    return document

@@ -51,8 +51,10 @@ def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Fre
     return pages.free_idle(conn)
 
 
-def expire(conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback: int, pin: int) -> None:
-    """End the holds on the chosen pages whose release pass is at most the one given for their kind."""
+def expire(
+    conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback: int, pin: int, ring: int
+) -> None:
+    """End the holds on the chosen pages whose release pass is at most that of their kind; *ring*: locks of buffers."""
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"
     ended = f"""DELETE FROM holds WHERE page IN ({listed})
@@ -61,6 +63,9 @@ def expire(conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback
     conn.exec_driver_sql("DELETE FROM picked")
     conn.exec_driver_sql(f"INSERT INTO picked {listed}", values)
     refresh(conn)
+    for column, last in (("locked", ring), ("busy", pin)):
+        ended = f"UPDATE buffers SET {column} = NULL WHERE {column} <= ? AND page IN (SELECT page FROM picked)"
+        write(conn, ended, (last,))
 
 
 def refresh(conn: Connection) -> None:

@@ -24,6 +24,7 @@ from migratectl.uapi import INDEX_LIMIT, PG, VM
 AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
 KINDS: Final = ("anon", "file", "shm", "zero")
 METHODS: Final = ("page", "buffer", "fail", "none")
+WRITEPAGE: Final = ("disk", "swap", "none")
 
 
 class _Field(NamedTuple):
@@ -44,13 +45,20 @@ _SWAPCACHE, _MLOCKED_ELSEWHERE, _PARKED = _Field(12, 1), _Field(13, 1), _Field(1
 _AREA, _KIND, _METHOD = _Field(15, 3), _Field(18, 2), _Field(20, 2)
 """Positions in AREA_REASONS, KINDS and METHODS."""
 
-_MAPCOUNT, _NODE = _Field(24, 20), _Field(44, 10)
+_DIRTY, _TRUNCATED, _MAPCOUNT = _Field(22, 1), _Field(23, 1), _Field(24, 8)
+"""Mapcounts of 255 and more are one: the rules ask for 0, 1 and many."""
+
+_RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(32, 1), _Field(33, 1), _Field(34, 4), _Field(38, 4)
+_WRITEPAGE, _NODE = _Field(42, 2), _Field(44, 10)
+"""Position in WRITEPAGE; the node's number."""
 
 _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
  WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
  ELSE 0 END"""
 _KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'file' THEN 1 WHEN 'shm' THEN 2 ELSE 3 END"
 _METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
+_WRITEPAGE_OF = "CASE WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
+_DIRTY_OF = f"""(p.flags & {int(PG.DIRTY)} <> 0 OR EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty))"""
 _MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
 _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
@@ -79,11 +87,31 @@ class StateRow(NamedTuple):
     method: str
     mapcount: int
     node: int
+    dirty: bool
+    ring: bool
+    ring_dirty: bool
+    ring_locked: int | None
+    ring_busy: int | None
+    writepage: str
+    truncated: bool
     pages: int
 
 
-def _packed(*, kind: str, method: str, mlocked: str, mapcount: str, area: str = _AREA_OF) -> str:
-    """The SQL expression of the packed state; its arguments are the expressions that depend on the area."""
+_OF_A_RING = {
+    _RING: "b.page IS NOT NULL",
+    _RING_DIRTY: "coalesce(b.dirty, 0)",
+    _RING_LOCKED: "coalesce(b.locked + 1, 0)",
+    _RING_BUSY: "coalesce(b.busy + 1, 0)",
+    _WRITEPAGE: _WRITEPAGE_OF,
+    _TRUNCATED: "m.kind = 'gone'",
+}
+_CACHE_JOIN = "CROSS JOIN mappings m ON m.id = p.mapping LEFT JOIN buffers b ON b.page = p.id"
+
+
+def _packed(
+    *, kind: str, method: str, mlocked: str, mapcount: str, dirty: str, area: str = _AREA_OF, ring: bool = True
+) -> str:
+    """The SQL expression of the packed state; its arguments are the expressions that depend on what is gathered."""
     values = {
         _LOCK: "coalesce(p.lock + 1, 0)",
         _PIN: "coalesce(p.pin + 1, 0)",
@@ -95,8 +123,9 @@ def _packed(*, kind: str, method: str, mlocked: str, mapcount: str, area: str = 
         _KIND: kind,
         _METHOD: method,
         _MAPCOUNT: f"min({mapcount}, {(1 << _MAPCOUNT.bits) - 1})",
+        _DIRTY: dirty,
         _NODE: "coalesce(p.node, 0)",
-    }
+    } | (_OF_A_RING if ring else {})
     return " | ".join(f"(({value}) << {field.at})" for field, value in values.items())
 
 
@@ -118,11 +147,18 @@ def _unpack(state: int, nr: int) -> StateRow:
         method=METHODS[_METHOD.of(state)],
         mapcount=_MAPCOUNT.of(state),
         node=_NODE.of(state),
+        dirty=bool(_DIRTY.of(state)),
+        ring=bool(_RING.of(state)),
+        ring_dirty=bool(_RING_DIRTY.of(state)),
+        ring_locked=release(_RING_LOCKED),
+        ring_busy=release(_RING_BUSY),
+        writepage=WRITEPAGE[_WRITEPAGE.of(state)],
+        truncated=bool(_TRUNCATED.of(state)),
         pages=nr,
     )
 
 
-def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
+def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False) -> tuple[str, str]:
     """
     The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, nodes
     as JSON, whether zero pages are wanted too, start and end of the range.
@@ -130,6 +166,7 @@ def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
     Args:
         alone: No other address space is of the anonymous family, so an anonymous page has one pte at most.
         mapcounts: Whether the rules will read mapcounts.
+        evict: Whether they will ask if an anonymous page is dirty.
     """
     counted = _MAPCOUNT_OF if mapcounts else "1"
     anon = _packed(
@@ -137,11 +174,13 @@ def gather_statements(*, alone: bool, mapcounts: bool) -> tuple[str, str]:
         method="0",
         mlocked="0" if alone else _MLOCKED_OF,
         mapcount="1 + p.outside" if alone else counted,
+        dirty=_DIRTY_OF if evict else "0",
+        ring=False,
     )
-    other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted)
+    other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=_DIRTY_OF)
     return (
         _GATHER.format(state=anon, join="", which="="),
-        _GATHER.format(state=other, join="CROSS JOIN mappings m ON m.id = p.mapping", which="<>"),
+        _GATHER.format(state=other, join=_CACHE_JOIN, which="<>"),
     )
 
 
@@ -166,7 +205,15 @@ class Wanted:
 
 
 def gather(
-    conn: Connection, mm: int, anon: int, wanted: Wanted, *, alone: bool, mapcounts: bool, files: bool
+    conn: Connection,
+    mm: int,
+    anon: int,
+    wanted: Wanted,
+    *,
+    alone: bool,
+    mapcounts: bool,
+    files: bool,
+    evict: bool = False,
 ) -> list[StateRow]:
     """
     Fill ``iso`` with present pages of an address space, each once at its lowest address.
@@ -179,12 +226,13 @@ def gather(
         alone: See gather_statements().
         mapcounts: See gather_statements().
         files: Whether the address space has areas that are not anonymous.
+        evict: See gather_statements().
 
     Returns:
         The distinct states, by number.
     """
     conn.exec_driver_sql("DELETE FROM iso")
-    for statement in gather_statements(alone=alone, mapcounts=mapcounts)[: 2 if files else 1]:
+    for statement in gather_statements(alone=alone, mapcounts=mapcounts, evict=evict)[: 2 if files else 1]:
         conn.exec_driver_sql(
             statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
         )
@@ -196,10 +244,11 @@ def gather(
 def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[StateRow]:
     """Fill ``iso`` with the cache pages of a mapping on a node that nobody maps; their addresses are page indexes."""
     conn.exec_driver_sql("DELETE FROM iso")
-    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount="p.outside")
+    dirty = f"p.flags & {int(PG.DIRTY)}"
+    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount="p.outside", dirty=dirty)
     conn.exec_driver_sql(
         f"""INSERT INTO iso(page, addr, step, count, state)
-SELECT p.id, p.first, p.step, p.count, {state} FROM pages p CROSS JOIN mappings m ON m.id = p.mapping
+SELECT p.id, p.first, p.step, p.count, {state} FROM pages p {_CACHE_JOIN}
 WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id)""",
         (mapping, node),
     )
@@ -220,10 +269,10 @@ def gather_pages(conn: Connection, mm: int, addresses: Sequence[int], *, mapcoun
     """Fill ``iso`` with single pages, which must have been cut out; as gather()."""
     conn.exec_driver_sql("DELETE FROM iso")
     counted = _MAPCOUNT_OF if mapcounts else "1"
-    state = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted)
+    state = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=_DIRTY_OF)
     statement = f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
-FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+FROM ptes t CROSS JOIN pages p ON p.id = t.page {_CACHE_JOIN}
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
 WHERE t.mm = ?1 AND t.addr = ?2 AND t.present"""
     if addresses:
@@ -452,6 +501,52 @@ WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
     write(conn, dirty, tuple(values))
     write(conn, f"UPDATE pages SET node = ?, outside = 0 WHERE id IN ({listed})", (node, *values))
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
+
+
+def unmap(conn: Connection, chosen: Selection) -> None:
+    """Take the ptes of the chosen pages away: anonymous ones become swap ptes, their dirty bit goes to the page."""
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    dirty = f"""UPDATE pages SET flags = flags | {int(PG.DIRTY)}
+WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
+    write(conn, dirty, values)
+    swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0"
+    anon = "(SELECT m.kind FROM pages p CROSS JOIN mappings m ON m.id = p.mapping WHERE p.id = ptes.page) = 'anon'"
+    write(conn, f"{swapped} WHERE page IN ({listed}) AND {anon}", values)
+    write(conn, f"DELETE FROM ptes WHERE page IN ({listed}) AND present", values)
+    write(conn, f"UPDATE pages SET outside = 0 WHERE outside > 0 AND id IN ({listed})", values)
+
+
+def clean(conn: Connection, chosen: Selection) -> None:
+    """The chosen pages are written: neither they nor their rings are dirty any more."""
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    write(conn, f"UPDATE pages SET flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({listed})", values)
+    write(conn, f"UPDATE buffers SET dirty = 0 WHERE page IN ({listed})", values)
+
+
+def drop_rings(conn: Connection, chosen: Selection) -> None:
+    """Take the buffers off the chosen pages."""
+    where, values = chosen.where()
+    write(conn, f"DELETE FROM buffers WHERE page IN (SELECT page FROM iso WHERE {where})", values)
+
+
+def evict(conn: Connection, chosen: Selection) -> None:
+    """
+    Take the chosen pages, which nobody maps, out of memory: with a swap slot their content stays there, else on disk.
+
+    Their holds end with them.
+    """
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    write(conn, f"DELETE FROM holds WHERE page IN ({listed})", values)
+    write(
+        conn,
+        "UPDATE pages SET node = NULL, lock = NULL, pin = NULL, pins = 0, writeback = NULL, parked = 0"
+        f" WHERE area IS NOT NULL AND id IN ({listed})",
+        values,
+    )
+    write(conn, f"DELETE FROM pages WHERE area IS NULL AND id IN ({listed})", values)
 
 
 def keep_swap_entry(conn: Connection, chosen: Selection, area: int) -> int:
