@@ -113,7 +113,11 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "swap": Entry(
         _MACHINE,
         "The swap areas.",
-        group={"on": Entry("Commands", "Add a swap area.", "machine")},
+        group={
+            "on": Entry("Commands", "Add a swap area.", "machine"),
+            "out": Entry("Commands", "Swap the pages of a range out.", "machine"),
+            "off": Entry("Commands", "Read everything back from a swap area and remove it.", "machine"),
+        },
     ),
     "set-mempolicy": Entry(_PLACEMENT, "Set a task's memory policy, set_mempolicy(2).", "placement"),
     "get-mempolicy": Entry(_PLACEMENT, "Tell a task's memory policy, get_mempolicy(2).", "placement"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         state_hash,
         swap,
         tasks,
+        tracing,
     )
     from migratectl.storage import engine, facts, journal, work
 
@@ -69,6 +70,7 @@ __all__ = [
     "state_hash",
     "swap",
     "tasks",
+    "tracing",
     "work",
 ]
 

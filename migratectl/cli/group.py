@@ -52,6 +52,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words, and tell the session which command they call and how the journal keeps them."""
+        args = ["--trace=" if word == "--trace" else word for word in args]  # its value is optional, and only after =
         words = own_words(self, args)
         rest = super().parse_args(ctx, args)
         session = ctx.find_object(Session)

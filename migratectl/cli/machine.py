@@ -9,7 +9,7 @@ import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import Command, command
-from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID
+from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID, traced
 from migratectl.cli.session import Session
 from migratectl.spans import Size, Span
 from migratectl.uapi import NEVER
@@ -53,13 +53,14 @@ def node_list_command(session: Session) -> int:
 
 @command("node offline 3", "node offline 3 --dry-run")
 @click.argument("node", type=NODE)
-def node_offline_command(session: Session, node: int) -> int:
+@traced
+def node_offline_command(session: Session, node: int, trace: int | str | None) -> int:
     """
     Move everything off a node, then take it offline.
 
     Pages go to the nearest nodes; where some stay, the node stays online and the reasons are told.
     """
-    return session.perform(operations.hotplug.node_offline, session.caller, node)
+    return session.perform(operations.hotplug.node_offline, session.caller, node, session.trace(trace))
 
 
 @command("node online 3")
@@ -251,6 +252,26 @@ page_unpark_command = _releasing("park", "Put pages that the task parked back on
 def swap_on_command(session: Session, name: str, size: Size) -> int:
     """Add a swap area."""
     return session.perform(operations.swap.swap_on, name, size)
+
+
+@command("swap out 100 heap", "swap out 100 0x10000000+64p --dry-run")
+@_pid
+@_span
+@traced
+def swap_out_command(session: Session, pid: int, span: Span, trace: int | str | None) -> int:
+    """
+    Swap the pages of a range out.
+
+    That is how pages were migrated before direct migration: out to swap, and back where they are touched next.
+    """
+    return session.perform(operations.swap.swap_out, session.caller, pid, span, session.trace(trace))
+
+
+@command("swap off swap0")
+@click.argument("name")
+def swap_off_command(session: Session, name: str) -> int:
+    """Read everything back from a swap area and remove it."""
+    return session.perform(operations.swap.swap_off, session.caller, name)
 
 
 def _one_of(words: dict[str, Any], *names: str) -> None:

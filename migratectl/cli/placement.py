@@ -9,7 +9,7 @@ import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
-from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE
+from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE, traced
 from migratectl.cli.session import Session
 from migratectl.spans import NodeList, Span
 from migratectl.uapi import MF, Mode, ModeFlag
@@ -79,7 +79,10 @@ def get_mempolicy_command(session: Session, pid: int, addr: int | None, node: bo
 @click.option("--strict", is_flag=True, help="EIO where pages lie, or stay, on other nodes.")
 @click.option("--move", is_flag=True, help="Move pages that lie elsewhere and only this task maps.")
 @click.option("--move-all", is_flag=True, help="Move pages too that other tasks map (CAP_SYS_NICE).")
-def mbind_command(session: Session, pid: int, span: Span, mode: str, nodes: NodeList, **words: Any) -> int:
+@traced
+def mbind_command(
+    session: Session, pid: int, span: Span, mode: str, nodes: NodeList, trace: int | str | None, **words: Any
+) -> int:
     """
     Set the policy of a range and move what lies elsewhere, mbind(2).
 
@@ -90,20 +93,22 @@ def mbind_command(session: Session, pid: int, span: Span, mode: str, nodes: Node
     for name in ("strict", "move", "move_all"):
         flags |= MF[name.upper()] if words[name] else MF(0)
     call = operations.mbind.Mbind(pid, span, Mode(mode), nodes, flags, _mode_flags(words))
-    return session.perform(operations.mbind.mbind, call)
+    return session.perform(operations.mbind.mbind, call, session.trace(trace))
 
 
 @command("migrate-pages 100 0 1", "migrate-pages 100 0-3 60-63 --dry-run --json")
 @click.argument("pid", type=PID)
 @click.argument("source", type=NODES, metavar="FROM")
 @click.argument("dest", type=NODES, metavar="TO")
-def migrate_pages_command(session: Session, pid: int, source: NodeList, dest: NodeList) -> int:
+@traced
+def migrate_pages_command(session: Session, pid: int, source: NodeList, dest: NodeList, trace: int | str | None) -> int:
     """
     Move a task's pages between nodes, migrate_pages(2).
 
     FROM and TO are node lists: 0-3,8 or all, none, !0-1, +0-1. The exit code is 3 where pages stayed behind.
     """
-    return session.perform(operations.migrate_pages.migrate_pages, session.caller, pid, source, dest)
+    operation, watch = operations.migrate_pages.migrate_pages, session.trace(trace)
+    return session.perform(operation, session.caller, pid, source, dest, watch)
 
 
 @command("move-pages 100 0x10000000=1 0x10001000=0", "move-pages 100 --query 0x10000000 heap+4p")
@@ -111,9 +116,16 @@ def migrate_pages_command(session: Session, pid: int, source: NodeList, dest: No
 @click.argument("words", nargs=-1, metavar="ADDR=NODE... | ADDR|RANGE...")
 @click.option("--move-all", is_flag=True, help="Move pages too that other tasks map.")
 @click.option("--query", is_flag=True, help="Move nothing, tell where the pages are.")
+@traced
 @click.pass_context
 def move_pages_command(
-    context: click.Context, session: Session, pid: int, words: tuple[str, ...], move_all: bool, query: bool
+    context: click.Context,
+    session: Session,
+    pid: int,
+    words: tuple[str, ...],
+    move_all: bool,
+    query: bool,
+    trace: int | str | None,
 ) -> int:
     """
     Move or query single pages, move_pages(2).
@@ -121,10 +133,11 @@ def move_pages_command(
     ADDR=NODE moves the page at ADDR to NODE. With --query, ADDR or RANGE names pages to look for.
     """
     parameter = next(param for param in context.command.params if param.name == "words")
-    if query and move_all:
-        raise click.UsageError("--query moves nothing; leave out --move-all")
+    if query and (move_all or trace is not None):
+        raise click.UsageError("--query moves nothing; leave out --move-all and --trace")
     if query:
         spans = tuple(QUERY.convert(word, parameter, context) for word in words)
         return session.look(operations.move_pages.query_pages, session.caller, pid, spans)
     moves = tuple(MOVE.convert(word, parameter, context) for word in words)
-    return session.perform(operations.move_pages.move_pages, session.caller, pid, moves, move_all)
+    operation, watch = operations.move_pages.move_pages, session.trace(trace)
+    return session.perform(operation, session.caller, pid, moves, move_all, watch)

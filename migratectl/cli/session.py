@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from migratectl.operations.caller import Caller
+    from migratectl.operations.tracing import Trace
     from migratectl.storage.engine import StateFile
 
 P = ParamSpec("P")
@@ -141,6 +142,14 @@ class Session:
             raise click.UsageError("--as and --by both say who calls; give one of them")
         who: Caller = deferred.caller.Caller(uid=self.options.uid or 0, pid=self.options.by)
         return who
+
+    @staticmethod
+    def trace(wanted: int | str | None) -> Trace | None:
+        """What gathers the courses of pages, where ``--trace`` asks for them: of all pages or of one."""
+        if wanted is None:
+            return None
+        found: Trace = deferred.tracing.Trace(address=wanted if isinstance(wanted, int) else None)
+        return found
 
     def perform(
         self, operation: Callable[Concatenate[Connection, P], Document], *args: P.args, **keywords: P.kwargs

@@ -15,13 +15,14 @@ from migratectl.operations.init import zonelists
 from migratectl.operations.machine import Machine, load_machine
 from migratectl.operations.migrate import Migration, collect, migrate_along
 from migratectl.operations.policy_targets import migrate_by_policy
+from migratectl.operations.tracing import Trace
 from migratectl.storage import nodes, pagelist, pages, tasks
 from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.pages import Orphan
 from migratectl.uapi import MF, errno_number
 
 
-def node_offline(conn: Connection, caller: Caller, nid: int) -> dict[str, Any]:
+def node_offline(conn: Connection, caller: Caller, nid: int, trace: Trace | None = None) -> dict[str, Any]:
     """
     Take a node offline once all its pages have moved along its fallback list.
 
@@ -29,6 +30,7 @@ def node_offline(conn: Connection, caller: Caller, nid: int) -> dict[str, Any]:
         conn: The connection of the transaction.
         caller: Who calls: its node counts the allocations.
         nid: The node.
+        trace: Gets the courses of the pages.
 
     Returns:
         The document of a migration over all tasks that had pages there, shared ones taken too. EBUSY where pages
@@ -49,7 +51,7 @@ def node_offline(conn: Connection, caller: Caller, nid: int) -> dict[str, Any]:
     zonelist = tuple(other for other in machine.fallback[nid] if other != nid)
     if not any(machine.nodes[other].capacity for other in zonelist):
         raise InvalidArgument(subject, "is the last node with memory that is online; bring another online first")
-    result = _drain(conn, machine, caller, nid, zonelist)
+    result = _drain(conn, machine, caller, nid, zonelist, trace)
     left = pages.total_on(conn, nid)
     if left:
         return result | _still_busy(nid, left, pages.orphans_on(conn, nid), full=result["errno"] == "ENOMEM")
@@ -87,10 +89,12 @@ def refresh(conn: Connection) -> None:
     tasks.set_mems(conn, "/", machine.usable)
 
 
-def _drain(conn: Connection, machine: Machine, caller: Caller, nid: int, zonelist: Zonelist) -> dict[str, Any]:
+def _drain(
+    conn: Connection, machine: Machine, caller: Caller, nid: int, zonelist: Zonelist, trace: Trace | None
+) -> dict[str, Any]:
     """Move what lies on the node: every address space by its lowest pid, then the cache pages that nobody maps."""
     who = identify(conn, machine, caller)
-    migration = Migration(conn, machine, MF.MOVE_ALL, who)
+    migration = Migration(conn, machine, MF.MOVE_ALL, who, trace=trace)
     migration.result.nids |= {nid}
     pagelist.forget_met(conn)
     spaces = pages.address_spaces_on(conn, nid)
@@ -102,7 +106,7 @@ def _drain(conn: Connection, machine: Machine, caller: Caller, nid: int, zonelis
     for mapping in pages.unmapped_mappings_on(conn, nid):
         migration.turn_to(None, None)
         _migrate(migration, pagelist.gather_unmapped(conn, mapping, nid), zonelist)
-    return {"node": nid, **migration.finish().document(machine.facts.page_size)}
+    return {"node": nid, **migration.document()}
 
 
 def _migrate(migration: Migration, rows: list[StateRow], zonelist: Zonelist) -> None:

@@ -16,6 +16,7 @@ from migratectl.operations.mempolicy import check_mode, new_policy
 from migratectl.operations.migrate import Migration, collect
 from migratectl.operations.mm import carve, first_hole
 from migratectl.operations.policy_targets import migrate_by_policy
+from migratectl.operations.tracing import Trace
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
 from migratectl.storage import pages, tasks, vmas
@@ -52,13 +53,14 @@ class _Range:
     strict: bool
 
 
-def mbind(conn: Connection, call: Mbind) -> dict[str, Any]:
+def mbind(conn: Connection, call: Mbind, trace: Trace | None = None) -> dict[str, Any]:
     """
     Set the policy of a range of a task's address space, as if the task called mbind(2) itself.
 
     Args:
         conn: The connection of the transaction.
         call: The words; the length of the range is rounded up to pages.
+        trace: Gets the courses of the pages.
 
     Returns:
         The document of a migration; ``return`` is 0, or minus EIO where STRICT was asked for and pages stayed: then the
@@ -83,7 +85,7 @@ def mbind(conn: Connection, call: Mbind) -> dict[str, Any]:
     flags = MF.MOVE_ALL if call.flags & MF.MOVE_ALL else call.flags & MF.MOVE
     if call.flags & MF.STRICT and call.mode is not Mode.DEFAULT:
         flags |= MF.STRICT
-    migration = Migration.of(conn, machine, call.pid, mm, MF(flags), who)
+    migration = Migration.of(conn, machine, call.pid, mm, MF(flags), who, trace)
     if start < end:
         limit = who.mems if machine.modern else machine.online
         policy = new_policy(machine, call.mode, asked, limit, who.mems, subject)
@@ -91,8 +93,8 @@ def mbind(conn: Connection, call: Mbind) -> dict[str, Any]:
         _check_holes(conn, machine, call, target)
         migration.result.nids |= {nid for nid in (policy.nodes if policy else ()) if nid in machine.nodes}
         _bind(migration, call, target, who, task.policy)
-    result = migration.finish()
-    document = {"pid": call.pid, **result.document(machine.facts.page_size)}
+    document = {"pid": call.pid, **migration.document()}
+    result = migration.result
     failed = bool(flags & MF.STRICT) and (result.failed or result.err or _unqueued(machine, document))
     return document | _outcome(call, document, failed=bool(failed))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -29,6 +30,7 @@ from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, page_state
 from migratectl.operations.machine import Machine, count_allocations
 from migratectl.operations.slots import give_slots, keep_slots
+from migratectl.operations.tracing import Trace
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
@@ -57,17 +59,29 @@ class Migration:
     used: dict[int, int] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
     zero_seen: bool = False
+    trace: Trace | None = None
     pending: set[int] = field(default_factory=set)
     landed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.free = self.machine.free
+        if self.trace is not None:
+            self.trace.aim(self.machine.facts.page_size)
         pagelist.start_travel(self.conn)
 
     @classmethod
-    def of(cls, conn: Connection, machine: Machine, pid: int, mm: int, flags: MF, caller: Identity) -> Migration:
+    def of(
+        cls,
+        conn: Connection,
+        machine: Machine,
+        pid: int,
+        mm: int,
+        flags: MF,
+        caller: Identity,
+        trace: Trace | None = None,
+    ) -> Migration:
         """A call on one address space."""
-        migration = cls(conn, machine, flags, caller)
+        migration = cls(conn, machine, flags, caller, trace=trace)
         migration.concern([mm])
         migration.turn_to(pid, mm)
         return migration
@@ -86,6 +100,23 @@ class Migration:
     def modern(self) -> bool:
         """Whether the profile is a 6.x kernel."""
         return self.machine.modern
+
+    @property
+    def counts_mappers(self) -> bool:
+        """Whether mapcounts have to be read: MOVE asks for them, and so does a trace."""
+        return not self.flags & MF.MOVE_ALL or self.trace is not None
+
+    def note_trace(self, group: Group, chosen: Selection, nr_pass: int) -> None:
+        """Tell the trace, where one is wanted, which way the chosen pages of a group took."""
+        if self.trace is not None:
+            runs, pins = pagelist.runs(self.conn, chosen), pagelist.pins(self.conn, chosen)
+            self.trace.note(group, nr_pass, runs, modern=self.modern, pins=pins)
+
+    def document(self) -> dict[str, Any]:
+        """The document of the whole call, which this ends."""
+        page_size = self.machine.facts.page_size
+        found = self.finish().document(page_size)
+        return found | ({"trace": self.trace.document(page_size)} if self.trace is not None else {})
 
     def take(self, nid: int, nr: int) -> None:
         """Account *nr* pages taken (negative: freed) on a node."""
@@ -152,7 +183,7 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
         anon,
         wanted,
         alone=tasks.family_size(conn, mm) == 1,
-        mapcounts=not migration.flags & MF.MOVE_ALL,
+        mapcounts=migration.counts_mappers,
         files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
         evict=evict,
     )
@@ -311,6 +342,8 @@ def move_stretch(
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left._replace(unmapped=False))
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern)
+    for group in members if migration.trace is not None else ():
+        migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
     for group in held:
         _expire(migration, group, group.chosen(*bounds, residue=residue), nr_pass)
     result = migration.result
@@ -374,6 +407,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
         return
     nr_pass = looked if end is None else min(looked, end)
     last = group.course.at(nr_pass)
+    migration.note_trace(group, chosen, nr_pass)
     leave_behind(migration, chosen, last.left)
     if group.course.goes and finished:
         _go(migration, group, chosen, runs)

@@ -12,13 +12,16 @@ from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
 from migratectl.operations.migrate import Migration, migrate_to_node
+from migratectl.operations.tracing import Trace
 from migratectl.spans import NodeList
 from migratectl.storage import tasks
 from migratectl.storage.tasks import Task
 from migratectl.uapi import MF, SYS_NICE, SYS_PTRACE
 
 
-def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList) -> dict[str, Any]:
+def migrate_pages(
+    conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList, trace: Trace | None = None
+) -> dict[str, Any]:
     """
     Move the pages of *pid* from the nodes of *source* to those of *dest*, rank by rank.
 
@@ -29,6 +32,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
         pid: The task; 0 is the caller.
         source: Nodes to leave; any may be named.
         dest: Nodes to go to; those that are not online drop out before ranks are counted.
+        trace: Gets the courses of the pages.
 
     Returns:
         The document of a migration; ``return`` is the number of pages that stayed, or minus ENOMEM.
@@ -51,7 +55,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)
     flags = MF.MOVE_ALL if who.capable(SYS_NICE) else MF.MOVE
-    migration = Migration.of(conn, machine, pid, mm, flags, who)
+    migration = Migration.of(conn, machine, pid, mm, flags, who, trace)
     migration.result.nids |= {nid for nid in from_nodes | targets if nid in machine.nodes}
     pairs = list(migration_pairs(from_nodes, targets, modern=machine.modern))
     for at, (nid, target) in enumerate(pairs):
@@ -59,7 +63,7 @@ def migrate_pages(conn: Connection, caller: Caller, pid: int, source: NodeList, 
         migrate_to_node(migration, nid, target)
         if migration.result.err:
             break
-    return {"pid": pid, **migration.finish().document(machine.facts.page_size)}
+    return {"pid": pid, **migration.document()}
 
 
 def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodemask:

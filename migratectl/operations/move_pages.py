@@ -13,6 +13,7 @@ from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, migrate_list
 from migratectl.operations.migrate_pages import may_move, refusal
+from migratectl.operations.tracing import Trace
 from migratectl.spans import Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pages import MappedRun
@@ -89,7 +90,7 @@ class _Call:
         node = self.moves[self.queue[0]][1]
         addresses = sorted(self._page(at) for at in self.queue)
         before = self.migration.result.failed
-        rows = pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=self._counts_mappers())
+        rows = pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=self.migration.counts_mappers)
         migrate_list(self.migration, rows, node)
         if self.migration.result.err:
             self.err = self.migration.result.err
@@ -108,9 +109,6 @@ class _Call:
     def _page(self, at: int) -> int:
         return self.moves[at][0] // self.machine.facts.page_size
 
-    def _counts_mappers(self) -> bool:
-        return not self.migration.flags & MF.MOVE_ALL
-
     def _verdict(self, at: int) -> Status:
         """Status of an entry that is not queued; None for one that is."""
         page, node = self._page(at), self.moves[at][1]
@@ -124,7 +122,7 @@ class _Call:
             return "EBUSY"  # off the LRU since it was queued
         for edge in (page, page + 1):
             pages.cut_address(self.conn, self.mm, edge)
-        rows = pagelist.gather_pages(self.conn, self.mm, [page], mapcounts=self._counts_mappers())
+        rows = pagelist.gather_pages(self.conn, self.mm, [page], mapcounts=self.migration.counts_mappers)
         reason = self.migration.skip_listed(rows, listed=page in self.listed)
         if reason is None:
             return None
@@ -200,6 +198,7 @@ def move_pages(
     pid: int,
     moves: tuple[tuple[int, int], ...],
     move_all: bool,
+    trace: Trace | None = None,
 ) -> dict[str, Any]:
     """
     Move single pages.
@@ -210,6 +209,7 @@ def move_pages(
         pid: The task; 0 is the caller.
         moves: (address in bytes, node) pairs, in the caller's order.
         move_all: Take pages that others map too.
+        trace: Gets the courses of the pages.
 
     Returns:
         The document of a migration with ``status``, one entry an argument. A bad node ends the call with ENODEV or
@@ -224,12 +224,11 @@ def move_pages(
     machine = load_machine(conn)
     pid = called_pid(caller, pid)
     who, task, mm = _target(conn, machine, caller, pid, move_all=move_all)
-    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who)
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who, trace)
     call = _Call(conn, machine, task, mm, migration, moves)
     migration.pending = set(machine.nodes)
     call.run()
-    result = migration.finish()
-    document = {"pid": pid, **result.document(machine.facts.page_size)}
+    document = {"pid": pid, **migration.document()}
     document |= {"return": -errno_number(call.err) if call.err else call.left, "errno": call.err}
     document |= {"skipped": call.skipped, "status": _rows([address for address, _ in moves], call.status)}
     if call.message:

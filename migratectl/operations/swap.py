@@ -12,6 +12,7 @@ from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.init import slots_of
 from migratectl.operations.machine import count_allocations, find_mm, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, collect, evict_list
+from migratectl.operations.tracing import Trace
 from migratectl.spans import Size, Span
 from migratectl.storage import coalesce, facts, holds, nodes, pages, swap
 from migratectl.storage.pagelist import Wanted
@@ -42,7 +43,7 @@ def swap_row(area: holds.SwapArea) -> dict[str, Any]:
     return {"name": area.name, "slots": area.slots, "used": area.used, "free": area.slots - area.used}
 
 
-def swap_out(conn: Connection, caller: Caller, pid: int, span: Span) -> dict[str, Any]:
+def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, trace: Trace | None = None) -> dict[str, Any]:
     """
     Swap the pages of a range out, as pages were migrated before there was direct migration.
 
@@ -53,6 +54,7 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span) -> dict[str
         caller: Who calls.
         pid: The task; 0 is the caller.
         span: The range.
+        trace: Gets the courses of the pages.
 
     Returns:
         The document of a migration: ``swapped`` pages left memory, ``return`` is the number of those that stayed.
@@ -69,9 +71,9 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span) -> dict[str
     start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
     for at in (start, end):
         pages.cut_address(conn, mm, at)
-    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller))
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), trace)
     evict_list(migration, collect(migration, Wanted(tuple(machine.nodes), start, end, zero=True), evict=True))
-    return {"pid": pid, **migration.finish().document(machine.facts.page_size)}
+    return {"pid": pid, **migration.document()}
 
 
 def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from migratectl.render.parts import (
     tells,
     wide_table,
 )
+from migratectl.render.steps import trace
 
 ENVELOPE: Final = frozenset(
     {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions", "notes"}
@@ -65,7 +66,7 @@ def _migration(document: Document) -> list[Part]:
     parts.append(sums(document))
     parts += _reasons("failed", document.get("failures", ()))
     parts += _reasons("skipped", document.get("skips", ()))
-    return parts + residue(document)
+    return parts + residue(document) + trace(document.get("trace", ()))
 
 
 def _move_pages(document: Document) -> list[Part]:

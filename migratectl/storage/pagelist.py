@@ -55,7 +55,7 @@ _WRITEPAGE, _NODE = _Field(42, 2), _Field(44, 10)
 _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
  WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
  ELSE 0 END"""
-_KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'file' THEN 1 WHEN 'shm' THEN 2 ELSE 3 END"
+_KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'zero' THEN 3 WHEN 'shm' THEN 2 ELSE 1 END"
 _METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
 _WRITEPAGE_OF = "CASE WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
 _DIRTY_OF = f"""(p.flags & {int(PG.DIRTY)} <> 0 OR EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty))"""
@@ -103,7 +103,7 @@ _OF_A_RING = {
     _RING_LOCKED: "coalesce(b.locked + 1, 0)",
     _RING_BUSY: "coalesce(b.busy + 1, 0)",
     _WRITEPAGE: _WRITEPAGE_OF,
-    _TRUNCATED: "m.kind = 'gone'",
+    _TRUNCATED: "m.kind = 'none'",
 }
 _CACHE_JOIN = "CROSS JOIN mappings m ON m.id = p.mapping LEFT JOIN buffers b ON b.page = p.id"
 
@@ -501,6 +501,13 @@ WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
     write(conn, dirty, tuple(values))
     write(conn, f"UPDATE pages SET node = ?, outside = 0 WHERE id IN ({listed})", (node, *values))
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
+
+
+def pins(conn: Connection, chosen: Selection) -> int:
+    """The pins of the first of the chosen pages."""
+    where, values = chosen.where()
+    query = f"SELECT p.pins FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr LIMIT 1"
+    return int(conn.exec_driver_sql(query, values).scalar() or 0)
 
 
 def unmap(conn: Connection, chosen: Selection) -> None:

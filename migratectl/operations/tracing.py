@@ -1,0 +1,73 @@
+"""What ``--trace`` tells: one block for each distinct course that pages took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from migratectl.kernel.trace import Counts, TracePass, trace
+from migratectl.operations.line import Group
+from migratectl.runs import Run
+
+
+@dataclass(slots=True)
+class Trace:
+    """
+    The courses of one migrating call.
+
+    Attributes:
+        address: Address in bytes of the one page that is wanted; None: all.
+        only: Its page number, once aim() was told the page size.
+        blocks: For each course that was taken the pages that took it: how many, and the first address.
+    """
+
+    address: int | None = None
+    only: int | None = None
+    blocks: dict[tuple[TracePass, ...], tuple[int, int]] = field(default_factory=dict)
+
+    def aim(self, page_size: int) -> None:
+        """Learn how many bytes a page has."""
+        self.only = None if self.address is None else self.address // page_size
+
+    def note(self, group: Group, nr_pass: int, runs: Iterable[Run], *, modern: bool, pins: int) -> None:
+        """Count the pages of *runs*, which went the way of *group* up to a pass; *pins*: references of others."""
+        wanted = [run for run in runs if self.only is None or run.between(self.only, self.only + 1)]
+        if not wanted:
+            return
+        way = trace(group.state, group.course, nr_pass, modern=modern and not group.evict, pins=pins)
+        nr = sum(run.nr_pages for run in wanted) if self.only is None else 1
+        first = min(run.start for run in wanted) if self.only is None else self.only
+        pages, address = self.blocks.get(way, (0, first))
+        self.blocks[way] = pages + nr, min(address, first)
+
+    def document(self, page_size: int) -> list[dict[str, Any]]:
+        """The blocks by first address, as the document of a command has them."""
+        ordered = sorted(self.blocks.items(), key=lambda item: item[1][1])
+        return [
+            {"addr": hex(first * page_size), "pages": nr, "passes": [_pass(each) for each in way]}
+            for way, (nr, first) in ordered
+        ]
+
+
+def _pass(one: TracePass) -> dict[str, Any]:
+    return {
+        "first": one.first,
+        "last": one.last,
+        "outcome": one.outcome,
+        "reason": one.reason or None,
+        "steps": [
+            {
+                "step": step.step,
+                "what": step.what,
+                "old": _counts(step.old),
+                "new": None if step.new is None else _counts(step.new),
+                "slot": step.slot,
+            }
+            for step in one.steps
+        ],
+    }
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {"count": counts.refs, "mapcount": counts.mapcount}
