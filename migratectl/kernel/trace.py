@@ -68,7 +68,9 @@ class TracePass:
     reason: str
 
 
-def trace(state: PageState, way: Course, last_pass: int, *, modern: bool, pins: int) -> tuple[TracePass, ...]:
+def trace(
+    state: PageState, way: Course, last_pass: int, *, modern: bool, pins: int, evict: bool = False
+) -> tuple[TracePass, ...]:
     """
     Tell the way of a page through the passes.
 
@@ -78,6 +80,7 @@ def trace(state: PageState, way: Course, last_pass: int, *, modern: bool, pins: 
         last_pass: The last pass that looked at it.
         modern: A 6.x kernel's pass: migration entries instead of swap ptes.
         pins: How many references others hold while it is pinned.
+        evict: There is no target: the page is to leave memory.
 
     Returns:
         The passes in order; those that did the same one after another are one.
@@ -88,7 +91,7 @@ def trace(state: PageState, way: Course, last_pass: int, *, modern: bool, pins: 
     found: list[TracePass] = []
     for nr_pass in range(last_pass + 1):
         attempt = way.at(nr_pass)
-        steps = _Walk(state, attempt, nr_pass, modern=modern, pins=pins).steps()
+        steps = _Walk(state, attempt, nr_pass, modern=modern, pins=pins, evict=evict).steps()
         before = found[-1] if found else None
         if before is not None and (before.steps, before.reason) == (steps, attempt.reason):
             found[-1] = TracePass(before.first, nr_pass, steps, attempt.outcome, attempt.reason)
@@ -101,7 +104,9 @@ def trace(state: PageState, way: Course, last_pass: int, *, modern: bool, pins: 
 class _Walk:
     """One pass over one page."""
 
-    def __init__(self, state: PageState, attempt: Attempt, nr_pass: int, *, modern: bool, pins: int) -> None:
+    def __init__(
+        self, state: PageState, attempt: Attempt, nr_pass: int, *, modern: bool, pins: int, evict: bool
+    ) -> None:
         self.state, self.attempt, self.modern = state, attempt, modern
         self.anon = state.kind == "anon"
         self.extra = pins if state.pinned(nr_pass) else 0
@@ -109,6 +114,7 @@ class _Walk:
         self.cached = (not self.anon and not state.truncated) or state.swapcache
         self.ring = state.ring is not None
         self.slot = 1 if state.swapcache else None
+        self.fresh = None if evict else Counts(1, 0)
         self.rows: list[TraceStep] = []
 
     def steps(self) -> tuple[TraceStep, ...]:
@@ -137,7 +143,9 @@ class _Walk:
         if self.attempt.step < step or (step == 4 and self.attempt.step <= step):
             return
         ends_here = self.attempt.step == step and not self.attempt.done
-        target = Counts(1, 0) if step == 4 else None
+        if step == 4 and self.fresh is None:
+            return
+        target = self.fresh if step == 4 else None
         self._note(step, f"{STEPS[step]}: no, {refusal}" if ends_here and refusal else STEPS[step], target)
 
     def _swap_entry(self) -> None:
@@ -153,8 +161,7 @@ class _Walk:
 
     def _unmapped(self) -> None:
         """The count test before step 5, then the ptes."""
-        reason, left = self.attempt.reason, self.attempt.left
-        fresh = Counts(1, 0)
+        reason, left, fresh = self.attempt.reason, self.attempt.left, self.fresh
         if reason == "truncated":
             self._note(9, f"{STEPS[9]}: no", fresh)
             return
@@ -175,8 +182,9 @@ class _Walk:
         if self.slot is not None:
             self.slot += self.ptes
         how = "become migration entries" if self.modern else "become swap ptes" if self.anon else "are dropped"
-        self.ptes = 0
-        self._note(5, f"ptes {how}", fresh)
+        if self.ptes:
+            self.ptes = 0
+            self._note(5, f"ptes {how}", fresh)
         self._written()
 
     def _goes_unmapped_first(self) -> bool:
@@ -194,7 +202,7 @@ class _Walk:
         }
         if self.attempt.left.released and self.ring:
             self.ring = False
-            self._note(5, "buffers dropped", Counts(1, 0))
+            self._note(5, "buffers dropped", self.fresh)
         if self.attempt.reason in words:
             self._note(7 if self.attempt.reason == "pinned" else 5, words[self.attempt.reason])
         if self.attempt.outcome == "evicted":

@@ -35,7 +35,14 @@ class Trace:
         wanted = [run for run in runs if self.only is None or run.between(self.only, self.only + 1)]
         if not wanted:
             return
-        way = trace(group.state, group.course, nr_pass, modern=modern and not group.evict, pins=pins)
+        way = trace(
+            group.state,
+            group.course,
+            nr_pass,
+            modern=modern and not group.evict,
+            pins=pins,
+            evict=group.evict,
+        )
         nr = sum(run.nr_pages for run in wanted) if self.only is None else 1
         first = min(run.start for run in wanted) if self.only is None else self.only
         pages, address = self.blocks.get(way, (0, first))

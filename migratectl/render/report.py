@@ -66,7 +66,7 @@ def _migration(document: Document) -> list[Part]:
     parts.append(sums(document))
     parts += _reasons("failed", document.get("failures", ()))
     parts += _reasons("skipped", document.get("skips", ()))
-    return parts + residue(document) + trace(document.get("trace", ()))
+    return parts + residue(document) + (trace(document["trace"]) if "trace" in document else [])
 
 
 def _move_pages(document: Document) -> list[Part]:
