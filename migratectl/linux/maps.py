@@ -10,9 +10,12 @@ from migratectl.errors import InputFileError
 from migratectl.spans import ADDRESS_END
 from migratectl.uapi import VM
 
-_LINE: Final = re.compile(
-    r"([0-9a-f]{1,16})-([0-9a-f]{1,17}) ([r-][w-][x-])([sp]) ([0-9a-f]{1,16})"
-    r" [0-9a-f]{1,8}:[0-9a-f]{1,8} ([0-9]{1,20})(?: +(.*))? *"
+KNOWN: Final = 1 << 13
+"""Texts behind a range that are remembered: the libraries of one process are those of the next."""
+
+_RANGE: Final = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,17})")
+_REST: Final = re.compile(
+    r"([r-][w-][x-])([sp]) ([0-9a-f]{1,16}) [0-9a-f]{1,8}:[0-9a-f]{1,8} ([0-9]{1,20})(?: +(.*))? *"
 )
 _SHARED: Final = int(VM.SHARED)
 _PROTECTION: Final = {"r": VM.READ, "w": VM.WRITE, "x": VM.EXEC}
@@ -64,30 +67,41 @@ def parse_maps(text: str, source: str) -> tuple[MapsLine, ...]:
         show_map_vma(), fs/proc/task_mmu.c.
     """
     lines: list[MapsLine] = []
+    make = MapsLine._make
     above = 0
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        area = _parse_line(line, number, source)
-        if area.start < above:
-            raise InputFileError(f"{source}: line {number}: the area begins before the one above it ends")
-        above = area.end
-        lines.append(area)
+        span, _, rest = line.partition(" ")
+        match, known = _RANGE.fullmatch(span), _read_rest(rest)
+        if not match or known is None:
+            if not line.strip():
+                continue
+            raise InputFileError(f"{source}: line {number}: {line[:60]!r} is no line of /proc/PID/maps")
+        low, high = match.groups()
+        start, end = int(low, 16), int(high, 16)
+        if not above <= start < end <= ADDRESS_END:
+            raise InputFileError(f"{source}: line {number}: {_misplaced(span, start, end)}")
+        above = end
+        lines.append(make((number, start, end, *known)))
     return tuple(lines)
 
 
-def _parse_line(line: str, number: int, source: str) -> MapsLine:
-    match = _LINE.fullmatch(line)
-    if not match:
-        raise InputFileError(f"{source}: line {number}: {line[:60]!r} is no line of /proc/PID/maps")
-    low, high, protection, sharing, offset, inode, path = match.groups("")
-    start, end = int(low, 16), int(high, 16)
+def _misplaced(span: str, start: int, end: int) -> str:
     if not start < end <= ADDRESS_END:
-        raise InputFileError(f"{source}: line {number}: the area {low}-{high} has no end above its start")
+        return f"the area {span} has no end above its start"
+    return "the area begins before the one above it ends"
+
+
+@lru_cache(maxsize=KNOWN)
+def _read_rest(text: str) -> tuple[VM, int, int, str] | None:
+    """What stands behind the range: flags, offset, inode, path; None where it is malformed."""
+    match = _REST.fullmatch(text)
+    if not match or "\0" in text:
+        return None
+    protection, sharing, offset, inode, path = match.groups("")
     if path:
         path = path.rstrip(" ").replace("\\012", "\n")
     flags = _known_flags(protection, sharing, path if path.startswith("[") else "")
-    return MapsLine(number, start, end, flags, int(offset, 16), int(inode), path)
+    return flags, int(offset, 16), int(inode), path
 
 
 @lru_cache

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from migratectl.errors import InputFileError
-from migratectl.linux.tree import Tree, storable
+from migratectl.linux.files import storable
+from migratectl.linux.topology import MAX_CPUS, parse_mask
+from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
+from migratectl.uapi import MAX_NUMNODES
 
 MAX_NUMBER: Final = 1 << 32
 STAT_PROCESSOR: Final = 36
@@ -24,13 +27,15 @@ class ProcessInfo:
     A process; None where the tree does not tell.
 
     Args:
-        name: Its name, as storable() of tree.py writes it.
+        name: Its name, as storable() of files.py writes it.
         uid: Its effective user id.
         caps: Its effective capabilities, a bit each.
         cpu: The CPU that it ran on last.
+        cpus: The CPUs that it may run on.
         cpuset: Path of its cpuset, written likewise.
         mems: The nodes that it may allocate on.
         locked_kib: Locked memory.
+        swap_kib: Memory that is swapped out.
         zombie: It has ended and waits for its parent.
     """
 
@@ -38,9 +43,11 @@ class ProcessInfo:
     uid: int | None = None
     caps: int | None = None
     cpu: int | None = None
+    cpus: Nodemask | None = None
     cpuset: str | None = None
     mems: Nodemask | None = None
     locked_kib: int = 0
+    swap_kib: int = 0
     zombie: bool = False
 
 
@@ -68,8 +75,10 @@ def read_process(tree: Tree, pid: int) -> ProcessInfo:
         caps=_number(status, "CapEff", where, base=16),
         cpu=cpu,
         cpuset=storable(path) or None,
-        mems=_mems(status, where),
+        cpus=_allowed(status, "Cpus_allowed", where, MAX_CPUS),
+        mems=_allowed(status, "Mems_allowed", where, MAX_NUMNODES),
         locked_kib=_number(status, "VmLck", where) or 0,
+        swap_kib=_number(status, "VmSwap", where) or 0,
         zombie=status.get("State", (0, state))[1][:1] in ("Z", "X"),
     )
 
@@ -106,14 +115,19 @@ def _user(status: dict[str, tuple[int, str]], where: str) -> int | None:
     return min(int(words[min(1, len(words) - 1)]), MAX_NUMBER - 2)
 
 
-def _mems(status: dict[str, tuple[int, str]], where: str) -> Nodemask | None:
-    if "Mems_allowed_list" not in status:
+def _allowed(status: dict[str, tuple[int, str]], key: str, where: str, limit: int) -> Nodemask | None:
+    """The set of a field: its list, which kernels print since 2.6.29, or else its mask."""
+    name = f"{key}_list" if f"{key}_list" in status else key
+    if name not in status:
         return None
-    number, text = status["Mems_allowed_list"]
+    number, text = status[name]
     try:
-        return Nodemask.parse(text)
+        found = Nodemask.parse(text) if name != key else parse_mask(text)
+        if found.bits >> limit:
+            raise ValueError(f"ids end at {limit - 1}")
     except ValueError as error:
-        raise InputFileError(f"{where}: line {number}: Mems_allowed_list: {error}") from None
+        raise InputFileError(f"{where}: line {number}: {name}: {error}") from None
+    return found
 
 
 def _read_stat(tree: Tree, name: str) -> tuple[str | None, str, int | None]:

@@ -216,7 +216,7 @@ def _numastat(tree: Tree, nid: int) -> dict[str, int]:
 
 def _node_cpus(tree: Tree, nid: int, notes: list[str]) -> Nodemask:
     """CPUs of one node, by cpulist or else by cpumap."""
-    listed = _read_list(tree, f"{NODE_FOLDER}/node{nid}/cpulist")
+    listed = read_list(tree, f"{NODE_FOLDER}/node{nid}/cpulist")
     masked = _read_mask(tree, f"{NODE_FOLDER}/node{nid}/cpumap")
     if listed is None and masked is None:
         notes.append(f"{tree.where(f'{NODE_FOLDER}/node{nid}')}: neither cpulist nor cpumap: node {nid} has no CPU")
@@ -232,7 +232,7 @@ def _node_cpus(tree: Tree, nid: int, notes: list[str]) -> Nodemask:
 def _online_cpus_only(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -> tuple[NodeInfo, ...]:
     """The nodes without CPUs that are offline."""
     name = f"{CPU_FOLDER}/online"
-    online = _read_list(tree, name)
+    online = read_list(tree, name)
     if not online:
         return tuple(nodes)
     kept = []
@@ -265,7 +265,7 @@ def _each_cpu_once(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -> t
 def _all_cpus(tree: Tree) -> tuple[Nodemask, str]:
     """Every CPU that the tree knows and the file that says so; CPU 0 where none does."""
     for name in (f"{CPU_FOLDER}/online", f"{CPU_FOLDER}/present"):
-        listed = _read_list(tree, name)
+        listed = read_list(tree, name)
         if listed:
             return listed, f"by {name}"
     folders = Nodemask(int(match[1]) for name in tree.names(CPU_FOLDER) if (match := _CPU_NAME.fullmatch(name)))
@@ -277,7 +277,13 @@ def _all_cpus(tree: Tree) -> tuple[Nodemask, str]:
     return Nodemask([0]), "assumed, the tree names no CPU"
 
 
-def _read_list(tree: Tree, name: str) -> Nodemask | None:
+def read_list(tree: Tree, name: str) -> Nodemask | None:
+    """
+    The set of a file such as ``0-2,5``; None where the file is missing.
+
+    Raises:
+        InputFileError: It is no such list; names file and line.
+    """
     text = tree.read(name)
     return None if text is None else _parse_list(text, tree.where(name))
 
@@ -293,15 +299,28 @@ def _parse_list(text: str, where: str) -> Nodemask:
     return _limited(cpus, where)
 
 
+def parse_mask(text: str) -> Nodemask:
+    """
+    The set of a mask such as ``00000000,0000ffff``: hexadecimal words of 32 bits, the highest first.
+
+    Raises:
+        ValueError: It is no such mask.
+    """
+    if len(text) > MAX_CPUS or (text and not _MASK.fullmatch(text)):
+        raise ValueError(f"{text[:60]!r} is no mask of hexadecimal words")
+    return Nodemask.of_bits(int(text.replace(",", "") or "0", 16))
+
+
 def _read_mask(tree: Tree, name: str) -> Nodemask | None:
-    """The set of a file such as ``00000000,0000ffff``: hexadecimal words of 32 bits, the highest first."""
+    """The set of a file that holds a mask."""
     text = tree.read(name)
     if text is None:
         return None
-    text = text.rstrip("\n\0 ")
-    if len(text) > MAX_CPUS or (text and not _MASK.fullmatch(text)):
-        raise InputFileError(f"{tree.where(name)}: line 1: {text[:60]!r} is no mask of hexadecimal words")
-    return _limited(Nodemask.of_bits(int(text.replace(",", "") or "0", 16)), tree.where(name))
+    try:
+        cpus = parse_mask(text.rstrip("\n\0 "))
+    except ValueError as error:
+        raise InputFileError(f"{tree.where(name)}: line 1: {error}") from None
+    return _limited(cpus, tree.where(name))
 
 
 def _limited(cpus: Nodemask, where: str) -> Nodemask:

@@ -11,14 +11,19 @@ each said as an assumption where it was needed:
 * Pages of no file that are not anonymous, such as the vdso, are pages of an object without name, in a reserved area.
 * Writeback of an import ends at the first wait for it. A page in the swap cache needs a free slot, else it is imported
   outside of the swap cache.
+* Locked memory is placed where smaps marks whole areas and status covers them; else it is said that it is not. What is
+  swapped out is left out, as nothing tells which pages it is.
+* A cpuset that a task is in and that the state has not got is made, and those above it: as its files in the tree say,
+  or with the nodes and CPUs that its tasks may use.
 * Memory in use that the imported tasks do not hold stays in use by others; where the tasks hold more than was in use,
   nothing is left for others.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,12 +31,12 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from migratectl.errors import InputFileError, InvalidArgument
-from migratectl.linux.maps import parse_maps
+from migratectl.linux.files import read_text
 from migratectl.linux.numa_maps import parse_numa_maps
 from migratectl.linux.placement import plan_task
-from migratectl.linux.process import ProcessInfo, read_process
 from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_topology
-from migratectl.linux.tree import Tree, open_tree, read_text
+from migratectl.linux.tree import Tree, open_tree
+from migratectl.operations.import_process import cut_off, import_process
 from migratectl.operations.importer import Importer, cpu_by_pages
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
 from migratectl.operations.machine import load_machine, node_rows
@@ -42,8 +47,6 @@ from migratectl.storage.facts import Facts
 from migratectl.uapi import MAX_PID, Profile
 
 KIB: Final = 1024
-
-_UNREADABLE: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,19 @@ class ImportNumaMaps:
     clip: bool
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Without the search for cycles, which would walk again and again through rows that have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collector()
 def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     """
     Read a machine and its tasks from a tree.
@@ -115,17 +131,22 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     notes: list[str] = []
     in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
     machine = load_machine(conn)
-    importer = Importer(conn, machine, call.clip, notes)
-    rows = [row for pid in _pids(tree, call.pids) if (row := _import_process(importer, tree, pid, call)) is not None]
+    importer = Importer(conn, machine, call.clip, notes, tree)
+    found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in _pids(tree, call.pids)]
     importer.finish()
     if tree.left_out:
         notes.append(f"{tree.source}: {tree.left_out} links of the archive lead to nothing in it: left out")
     notes += [_of_many(sentence, sources) for sentence, sources in importer.common.items()]
     if in_use:
         _leave_to_others(conn, tree, in_use, importer.room.taken(), notes)
-    return {**node_rows(conn, load_machine(conn)), "tasks": rows, "assumptions": notes}
+    return {
+        **node_rows(conn, load_machine(conn)),
+        "tasks": [row for row in found if row is not None],
+        "assumptions": notes,
+    }
 
 
+@_without_collector()
 def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
     """
     Add one task from one numa_maps text.
@@ -139,11 +160,12 @@ def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
     """
     source = str(call.file)
     machine = load_machine(conn)
-    lines = parse_numa_maps(read_text(call.file), source)
+    text = read_text(call.file)
+    lines = parse_numa_maps(text, source)
     if not lines:
         raise InputFileError(f"{source}: no line; a task without address space has no numa_maps to import")
     plan = plan_task(lines, page_size=machine.facts.page_size)
-    notes = list(plan.assumptions)
+    notes = [*plan.assumptions, *cut_off(text, source)]
     task_create(conn, TaskCreate(call.pid, name=call.name, node=call.node, cpuset=call.cpuset or "/"))
     task = tasks.find(conn, call.pid)
     if task is None or task.mm is None:
@@ -151,7 +173,7 @@ def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
     importer = Importer(conn, machine, call.clip, notes)
     space = importer.build(call.pid, (task.mm, tasks.anon_mapping(conn, task.mm)), task.cpuset, plan, source)
     if call.node is None:
-        tasks.update(conn, call.pid, "cpu", cpu_by_pages(machine, task.cpuset, space.nodes))
+        tasks.update(conn, call.pid, "cpu", cpu_by_pages(machine, task.cpuset.cpus, space.nodes))
     importer.finish()
     return {**task_row(machine, tasks.find(conn, call.pid) or task), **space.row(), "assumptions": notes}
 
@@ -223,38 +245,6 @@ def _pids(tree: Tree, wanted: tuple[int, ...]) -> list[int]:
         if pid > MAX_PID:
             raise InvalidArgument(f"pid {pid}", f"pids go from 1 to {MAX_PID}")
     return sorted(set(wanted) or {pid for pid in there if pid <= MAX_PID})
-
-
-def _import_process(importer: Importer, tree: Tree, pid: int, call: ImportTree) -> dict[str, Any] | None:
-    """One process of a tree; None where it has no numa_maps, or must not be read and was not asked for."""
-    name = f"proc/{pid}/numa_maps"
-    try:
-        text = tree.read(name)
-        info = read_process(tree, pid) if text is not None else ProcessInfo()
-        areas = tree.read(f"proc/{pid}/maps") if text else None
-    except InputFileError as error:
-        cause = error.__cause__
-        if call.pids or not (isinstance(cause, OSError) and cause.errno in _UNREADABLE):
-            raise
-        importer.notes.append(f"{error}: the task is left out")
-        return None
-    if text is None or (info.zombie and not text):
-        return None
-    source = tree.where(name)
-    plan = plan_task(
-        parse_numa_maps(text, source),
-        page_size=importer.machine.facts.page_size,
-        maps=None if areas is None else parse_maps(areas, tree.where(f"proc/{pid}/maps")),
-        strict=True,
-    )
-    for note in plan.assumptions:
-        importer.common.setdefault(note.removeprefix(f"{source}: "), []).append(source)
-    if info.locked_kib:
-        importer.notes.append(
-            f"{tree.where(f'proc/{pid}/status')}: {info.locked_kib} KiB are locked, not told where:"
-            " none is taken as locked"
-        )
-    return importer.add_task(pid, info, plan, source)
 
 
 def _of_many(sentence: str, sources: list[str]) -> str:

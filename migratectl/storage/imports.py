@@ -11,45 +11,44 @@ import bisect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from itertools import chain
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from migratectl.nodemask import Nodemask
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
 from migratectl.storage.tasks import Task
-from migratectl.storage.work import write_many
+from migratectl.storage.work import write, write_many
+
+MAX_PARAMETERS: Final = 900
+"""Most parameters of a statement: every SQLite takes 999."""
 
 BATCH_ROWS: Final = 20_000
 """Areas and pages that wait for their writing before a batch is written."""
 
 
-class NewPages(NamedTuple):
-    """A page row to write; ``first``, ``nr_pages``, ``step`` are its indexes, ``writeback`` when it ends."""
+PageRow = tuple[int, int, int, int, int, int | None, int, int | None, int]
+"""
+A page row to write: mapping, first index, pages, step, node, swap area, page flags, the pass at which its writeback
+ends, mappers that are not in the state.
+"""
 
-    mapping: int
-    first: int
-    nr_pages: int
-    step: int
-    node: int
-    area: int | None
-    flags: int
-    writeback: int | None
-    outside: int
+PteRow = tuple[int, int, int, int]
+"""A present, young pte to write: address space, address, dirty, writable."""
 
-
-class NewPte(NamedTuple):
-    """A present, young pte to write."""
-
-    mm: int
-    addr: int
-    dirty: int
-    writable: int
+AreaRow = tuple[int, int, int, int, int, int, int | None, int, int]
+"""
+An area to write: address space, start, end, mapping, delta, flags, policy, order, whether it has anonymous pages.
+"""
 
 
 class Batch:
     """
     Rows of new tasks that wait to be written together; a task's rows are complete before flush() is called.
+    Callers append to the lists ``areas``, ``labels``, ``pages`` and ``ptes``: the pte that maps a page row is added
+    with it.
 
     Args:
         conn: The connection of the transaction; nothing else adds tasks, address spaces or mappings meanwhile.
@@ -66,10 +65,10 @@ class Batch:
         self.mappings: list[tuple[int, str, str, str, int | None]] = []
         self.mms: list[tuple[int, int]] = []
         self.tasks: list[Task] = []
-        self.areas: list[tuple[int, int, int, int, int, int, int | None, int]] = []
+        self.areas: list[AreaRow] = []
         self.labels: list[tuple[int, str, int, int]] = []
-        self.pages: list[NewPages] = []
-        self.ptes: list[NewPte] = []
+        self.pages: list[PageRow] = []
+        self.ptes: list[PteRow] = []
         self.waits: list[tuple[int, int, int]] = []
 
     def new_space(self, pid: int) -> tuple[int, int]:
@@ -103,12 +102,10 @@ class Batch:
         self.pids.add(task.pid)
         self.tasks.append(task)
 
-    def add_pages(self, pid: int, pages: NewPages, pte: NewPte) -> None:
-        """Add a page row whose content is its own with the pte that maps it; *pid* waits for its writeback."""
-        if pages.writeback is not None:
-            self.waits.append((len(self.pages), pid, pages.writeback))
-        self.pages.append(pages)
-        self.ptes.append(pte)
+    def wait(self, pid: int, writeback: int | None) -> None:
+        """Let *pid* wait for the writeback, if there is one, of the page row that is added next."""
+        if writeback is not None:
+            self.waits.append((len(self.pages), pid, writeback))
 
     @property
     def full(self) -> bool:
@@ -118,13 +115,12 @@ class Batch:
     def flush(self) -> None:
         """Write what waits, each table after those that its rows refer to."""
         self._flush_tasks()
-        write_many(
+        insert(
             self.conn,
-            'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order")'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order", anon_vma)',
             self.areas,
         )
-        write_many(self.conn, 'INSERT INTO labels(mm, name, start, "end") VALUES (?, ?, ?, ?)', self.labels)
+        insert(self.conn, 'INSERT INTO labels(mm, name, start, "end")', self.labels)
         rows = insert_pages(self.conn, self.pages)
         insert_ptes(
             self.conn,
@@ -147,28 +143,58 @@ class Batch:
             waiting.clear()
 
 
-def insert_pages(conn: Connection, rows: Sequence[NewPages]) -> range:
+def insert(conn: Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """
+    Add rows, many with each statement: what a statement costs beside its rows is more than a row.
+
+    Args:
+        conn: The connection of the transaction.
+        head: The statement up to its values.
+        rows: The values, as many in each row.
+    """
+    if not rows:
+        return
+    values = "(" + ", ".join("?" * len(rows[0])) + ")"
+    at_once = MAX_PARAMETERS // len(rows[0])
+    whole = len(rows) - len(rows) % at_once
+    many = [tuple(chain.from_iterable(rows[k : k + at_once])) for k in range(0, whole, at_once)]
+    write_many(conn, f"{head} VALUES {', '.join([values] * at_once)}", many)
+    write_many(conn, f"{head} VALUES {values}", rows[whole:])
+
+
+def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> range:
     """Add page rows whose content is their own. Their row ids, in the order of *rows*."""
     offset = pages.last_row(conn) + 1
-    write_many(
+    insert(
         conn,
         "INSERT INTO pages(id, mapping, first, count, step, node, area, flags, writeback, outside, origin,"
-        " origin_first) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?2, ?3)",
-        [(row, *page) for row, page in enumerate(rows, offset)],
+        " origin_first)",
+        [(row, *page, page[0], page[1]) for row, page in enumerate(rows, offset)],
     )
     return range(offset, offset + len(rows))
 
 
 def insert_ptes(conn: Connection, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
     """Add present, young ptes: address space, address, page row, dirty, writable."""
-    write_many(
-        conn, "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable) VALUES (?, ?, ?, 1, 1, ?, ?)", rows
+    insert(
+        conn,
+        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)",
+        [(mm, addr, row, 1, 1, dirty, able) for mm, addr, row, dirty, able in rows],
     )
 
 
 def hold_writeback(conn: Connection, rows: Iterable[tuple[int, int, int]]) -> None:
     """Record who waits for writeback: page row, pid, pass at which it ends; the page rows say so already."""
     write_many(conn, "INSERT INTO holds(page, pid, kind, passes) VALUES (?, ?, 'writeback', ?)", rows)
+
+
+def set_cpuset(conn: Connection, name: str, cpus: Nodemask, mems: Nodemask, migrate: bool) -> None:
+    """Set the CPUs, the nodes and memory_migrate of a cpuset."""
+    write(
+        conn,
+        "UPDATE cpusets SET cpus = ?, mems = ?, memory_migrate = ? WHERE name = ?",
+        (str(cpus), str(mems), int(migrate), name),
+    )
 
 
 def set_other(conn: Connection, other: Mapping[int, int]) -> None:
@@ -395,7 +421,7 @@ def write_caches(conn: Connection, caches: Iterable[Cache]) -> None:
     found = [(cache.mapping, piece) for cache in caches for piece in cache.pieces]
     new = [(mapping, piece) for mapping, piece in found if piece.row is None and piece.node is not None]
     rows = [
-        NewPages(mapping, p.run.start, p.run.nr_pages, p.run.step, p.node, p.area, p.flags, p.writeback, p.outside)
+        (mapping, p.run.start, p.run.nr_pages, p.run.step, p.node, p.area, p.flags, p.writeback, p.outside)
         for mapping, p in new
         if p.node is not None
     ]

@@ -52,6 +52,11 @@ def test_line_without_the_blanks_before_a_missing_path() -> None:
         ("00001000-20000000000000000 rw-p 0 00:00 0\n", "line 1: .* no end above"),
         ("00001000-00003000 rw-p 0 00:00 0\n00002000-00004000 rw-p 0 00:00 0\n", "line 2: .*before the one above"),
         ("x" * 1_000_000, "line 1: 'xxx"),
+        ("00001000-00002000 rw-p 0 00:00 0\n00001000-00002000 rw-p 0 00:00 0\n", "line 2: .*before the one above"),
+        ("00001000-00002000 rw-p 0 00:00 0 /a\0b\n", "line 1: .* is no line"),
+        ("00001000-00002000 rw-p 0 00:00 -5 /a\n", "line 1: .* is no line"),
+        ("00001000-00002000 rw-p 0 00:00 0\n00003000-000", "line 2: '00003000-000' is no line"),
+        ("00001000-00002000 rw-p 0 00:00 0\n00003000-00004000 rw-", "line 2: .* is no line"),
     ],
 )
 def test_malformed_line_is_named(text: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -117,6 +118,13 @@ def test_policies_of_2006(text: str) -> None:
     assert parse_policy(text) == parse_policy(text.replace("=", ":"))
 
 
+def test_local_policy_of_2006_is_preferred_without_a_node() -> None:
+    """B27: the kernel set bit -1 of a mask; here it prints, and reads, the name alone."""
+    local = Policy(Mode.PREFERRED, Nodemask())
+    assert one("00001000 prefer anon=1 dirty=1 N0=1").policy == local
+    assert format_policy(local, "2.6.16") == "prefer"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -137,7 +145,8 @@ def test_policies_of_2006(text: str) -> None:
         "default:0",
         "local:1",
         "prefer:0-1",
-        "prefer",
+        "prefer:",
+        "prefer=static",
         "bind:-1",
         "preferred:0",
         "weighted:0",
@@ -199,6 +208,17 @@ def test_what_is_no_policy(text: str) -> None:
         ("00001000 default  anon=1 N0=1", "'' is no word"),
         ("00001000 default file=/a b", "'b' is no word"),
         ("00001000 default file=/" + "a" * 70000, "longer than 65536"),
+        ("00001000 default anon=-1 N0=1", "'anon=-1' has no number"),
+        ("00001000 default anon=1 dirty=1 N0=1e3", "has no number"),
+        ("00001000 default anon=1 dirty=1 N0=1 kernelpagesize_kB", "without a value"),
+        ("00001000 default anon=1 di", "'di' is no word"),
+        ("00001", "a policy such as default"),
+        ("00001000 default anon=1 N0=1\0", "NUL byte"),
+        ("0000\x001000 default", "NUL byte"),
+        ("00001000 default file=/a\0b anon=1 dirty=1 N0=1", "NUL byte"),
+        ("00001000\tdefault", "no address"),
+        ("+0001000 default", "no address"),
+        ("0000_1000 default", "no address"),
     ],
 )
 def test_malformed_line_is_named_with_what_is_wrong(line: str, said: str) -> None:
@@ -207,6 +227,117 @@ def test_malformed_line_is_named_with_what_is_wrong(line: str, said: str) -> Non
     assert said in str(caught.value)
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
+
+
+# ---- before 2.6.16
+
+
+def old(words: str) -> NumaMapsLine:
+    return one(f"00001000 {words}\n")
+
+
+def test_a_line_of_before_2_6_16() -> None:
+    """mapped is pages, maxref is what mapmax became; dirty pages and files are not told."""
+    line = old("interleave=0-1 pages=6 mapped=6 maxref=2 anon=4 N0=3 N1=3")
+    assert line == NumaMapsLine(
+        source="numa_maps",
+        number=1,
+        address=0x1000,
+        policy=Policy(Mode.INTERLEAVE, Nodemask([0, 1])),
+        anon=4,
+        mapmax=2,
+        nodes=((0, 3), (1, 3)),
+        old=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "default maxref=1 pages=2 mapped=2 anon=2 N0=2",
+        "default MaxRef=1 Pages=2 Mapped=2 Anon=2 N0=2",
+        "default N0=2 anon=2 mapped=2 pages=2 maxref=1",
+    ],
+)
+def test_words_of_2005_in_any_order_and_with_capitals(words: str) -> None:
+    """The first patch, of July 2005, wrote the words with capital letters and MaxRef first."""
+    assert old(words) == old("default pages=2 mapped=2 maxref=1 anon=2 N0=2")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("default pages=2 mapped=2 N0=2", "no maxref="),
+        ("default pages=2 maxref=1 N0=2", "no mapped="),
+        ("default mapped=2 maxref=1 N0=2", "no pages="),
+        ("default pages=3 mapped=3 maxref=1 N0=2", "pages=3, but the counts by node add up to 2"),
+        ("default pages=2 mapped=1 maxref=1 N0=2", "mapped=1, but the counts by node add up to 2"),
+        ("default pages=2 mapped=2 maxref=1 anon=3 N0=2", "anon=3, but"),
+        ("default pages=2 mapped=2 maxref=0 N0=2", "maxref=0"),
+        ("default pages=2 mapped=2 maxref=1 maxref=1 N0=2", "'maxref=1' stands there twice"),
+        ("default pages=-2 mapped=2 maxref=1 N0=2", "has no number"),
+        ("default pages=2 mapped=2 maxref N0=2", "without a value"),
+        ("default pages=2 mapped=2 maxref=1 N0=1 N0=1", "node 0 stands there twice"),
+        ("default pages=2 mapped=2 maxref=1 N2000=2", "node ids end at 1023"),
+        ("default pages=2 mapped=2 maxref=1 N0=" + "9" * 20, "more than any address space"),
+        ("default pages=2 mapped=2 maxref=1 dirty=2 N0=2", "'dirty=2' is no word of the layout before 2.6.16"),
+        ("default file=/x pages=2 mapped=2 maxref=1 N0=2", "'file=/x' is no word of the layout before 2.6.16"),
+        ("default pages=2 mapped=2 maxref=1 N0=2 kernelpagesize_kB=4", "is no word of the layout before 2.6.16"),
+    ],
+)
+def test_malformed_line_of_before_2_6_16(words: str, said: str) -> None:
+    with pytest.raises(InputFileError, match="numa_maps: line 1: ") as caught:
+        old(words)
+    assert said in str(caught.value)
+
+
+EARLIEST = "00001000 default pages=1 mapped=1 maxref=1 N0=1\n"
+OF_2006 = "00001000 interleave=0-1 anon=1 dirty=1 N0=1\n"
+OF_TODAY = "00001000 interleave:0-1 anon=1 dirty=1 N0=1\n"
+WITH_SIZE = "00001000 default anon=1 dirty=1 N0=1 kernelpagesize_kB=4\n"
+NEUTRAL = "00001000 default anon=1 dirty=1 N0=1\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (EARLIEST, NEUTRAL),
+        (NEUTRAL, EARLIEST),
+        (EARLIEST, OF_TODAY),
+        (WITH_SIZE, EARLIEST),
+        (OF_2006, OF_TODAY),
+        (OF_TODAY, OF_2006),
+        (OF_2006, WITH_SIZE),
+        (WITH_SIZE, OF_2006),
+    ],
+)
+def test_layouts_are_not_mixed(first: str, second: str) -> None:
+    """The line that does not go with those above it is named, wherever it stands."""
+    with pytest.raises(InputFileError, match=r"x: line 3: its layout is that .*; give the text of one kernel"):
+        parse_numa_maps(first * 2 + second + first, "x")
+
+
+@pytest.mark.parametrize("texts", [(NEUTRAL, OF_2006), (WITH_SIZE, OF_TODAY), (NEUTRAL, OF_TODAY, WITH_SIZE)])
+def test_layouts_that_go_together(texts: tuple[str, ...]) -> None:
+    assert len(parse_numa_maps("".join(texts), "x")) == len(texts)
+
+
+def test_printed_before_2_6_16() -> None:
+    """Areas without pages and huge areas have no line; anon is printed only where there is some."""
+    lines = parse_numa_maps(
+        "00001000 default\n"
+        "00002000 interleave=0-1 anon=6 dirty=6 N0=3 N1=3\n"
+        "00008000 default file=/x mapped=2 mapmax=9 N1=2\n"
+        "00200000 default file=/h huge dirty=1 N0=1\n",
+        "x",
+    )
+    assert format_numa_maps(lines, "2006-01") == (
+        "00002000 interleave=0-1 pages=6 mapped=6 maxref=1 anon=6 N0=3 N1=3\n"
+        "00008000 default pages=2 mapped=2 maxref=9 N1=2\n"
+    )
+
+
+# ---- today again
 
 
 def test_writeback_of_file_pages_and_of_the_swap_cache() -> None:
@@ -334,7 +465,6 @@ def test_page_size_is_printed_today_only() -> None:
 # ---- the real samples
 
 REFUSED = {
-    "mm-2005-07-08-getty.numa_maps": ("line 1", "before 2.6.16"),
     "dragonwell-fixture.numa_maps": ("line 3", "'NN=1' is no word"),
     "mm-2018-vamaps.numa_vamaps": ("line 1", "begins with a range"),
 }
@@ -354,8 +484,13 @@ def test_there_are_samples() -> None:
 @needs_data
 @pytest.mark.parametrize("path", samples(refused=False), ids=lambda path: path.name)
 def test_real_sample_is_printed_as_it_was_read(path: Path) -> None:
-    """A sample that writes policies with an equal sign is of the older layout."""
+    """A sample that writes policies with an equal sign is of the older layout; that of 2005 had other capitals."""
     text = path.read_text()
+    if "MaxRef" in text:
+        lines = parse_numa_maps(text, path.name)
+        ordered = re.sub(r"MaxRef=(\d+) Pages=(\d+) Mapped=(\d+)", r"pages=\2 mapped=\3 maxref=\1", text)
+        assert format_numa_maps(lines, "2006-01") == ordered.replace("Anon=", "anon=")
+        return
     old = any(word in text for word in ("bind=0", "interleave=0", "interleave=1", "prefer=0"))
     lines = parse_numa_maps(text, path.name)
     assert len(lines) == text.count("\n")

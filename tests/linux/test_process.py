@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from migratectl.errors import InputFileError
 from migratectl.linux.process import ProcessInfo, read_process
 from migratectl.linux.tree import open_tree
+from migratectl.nodemask import Nodemask
 
 
 def process(root: Path, **files: bytes) -> ProcessInfo:
@@ -45,3 +47,37 @@ def test_cpuset_path_can_be_stored(tmp_path: Path) -> None:
 
 def test_nothing_told(tmp_path: Path) -> None:
     assert process(tmp_path) == ProcessInfo()
+
+
+def test_sets_by_mask_where_there_is_no_list(tmp_path: Path) -> None:
+    """Before 2.6.29 status has masks only: words of 32 bits, the highest first."""
+    found = process(tmp_path, status=b"Cpus_allowed:\t00000001,0000000f\nMems_allowed:\t0000000a\n")
+    assert (found.cpus, found.mems) == (Nodemask([0, 1, 2, 3, 32]), Nodemask([1, 3]))
+
+
+def test_list_counts_where_both_are_there(tmp_path: Path) -> None:
+    status = b"Cpus_allowed:\tff\nCpus_allowed_list:\t0-1\nMems_allowed:\t1\nMems_allowed_list:\t0\n"
+    found = process(tmp_path, status=status)
+    assert (found.cpus, found.mems) == (Nodemask([0, 1]), Nodemask([0]))
+
+
+def test_locked_and_swapped_memory(tmp_path: Path) -> None:
+    found = process(tmp_path, status=b"VmLck:\t     296 kB\nVmSwap:\t      12 kB\n")
+    assert (found.locked_kib, found.swap_kib) == (296, 12)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (b"Name:\tx\nMems_allowed:\t0000000g\n", "line 2: Mems_allowed: .* is no mask"),
+        (b"Mems_allowed:\t1,1\n", "line 1: Mems_allowed: .* is no mask"),
+        (b"Mems_allowed_list:\t0-9999\n", "line 1: Mems_allowed_list: ids end at 1023"),
+        (b"Cpus_allowed_list:\t0-99999999\n", "line 1: Cpus_allowed_list: "),
+        (b"Cpus_allowed_list:\t1;2\n", "line 1: Cpus_allowed_list: "),
+        (b"VmSwap:\t-1 kB\n", "line 1: VmSwap: "),
+        (b"CapEff:\t0x10\n", "line 1: CapEff: "),
+    ],
+)
+def test_malformed_field_is_named(tmp_path: Path, status: bytes, said: str) -> None:
+    with pytest.raises(InputFileError, match=f"proc/7/status: {said}"):
+        process(tmp_path, status=status)

@@ -1,96 +1,25 @@
-"""import and import-numa-maps, through the command line: made-up trees, real ones, refused ones."""
+"""import and import-numa-maps, through the command line: made-up trees, areas, pages, refusals."""
 
 from __future__ import annotations
 
+import sqlite3
 import tarfile
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from migratectl.linux.numa_maps import format_numa_maps, parse_numa_maps
-from migratectl.runs import Run, make_run
-from migratectl.storage.imports import Cache, Piece, common_pages
-from tests.conftest import SHARED_DATA, Outcome, Runner
-
-KIB_A_PAGE = 4
-NUMA_MAPS = SHARED_DATA / "numa_maps"
-TOPOLOGIES = SHARED_DATA / "topologies"
-
-
-def make_tree(
-    root: Path, tasks: dict[int, dict[str, str]] | None = None, *, nodes: int = 2, total: int = 1000, free: int = 900
-) -> Path:
-    """A tree of *nodes* nodes of *total* pages, *free* of them free, two CPUs each; files of tasks by name."""
-    for nid in range(nodes):
-        put(
-            root,
-            f"sys/devices/system/node/node{nid}",
-            {
-                "meminfo": f"Node {nid} MemTotal: {total * KIB_A_PAGE} kB\n"
-                f"Node {nid} MemFree: {free * KIB_A_PAGE} kB\n",
-                "cpulist": f"{2 * nid}-{2 * nid + 1}\n",
-                "distance": " ".join("10" if nid == other else "20" for other in range(nodes)) + "\n",
-            },
-        )
-    put(root, "proc", {"meminfo": "SwapTotal: 400 kB\n"})
-    for pid, files in (tasks or {}).items():
-        put(root, f"proc/{pid}", files)
-    return root
-
-
-def put(root: Path, folder: str, files: dict[str, str]) -> None:
-    (root / folder).mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (root / folder / name).write_text(text)
-
-
-def done(outcome: Outcome) -> Any:
-    assert outcome.code == 0, outcome.err
-    return outcome.document
-
-
-def loaded(tool: Runner, tree: Path, *words: object) -> Any:
-    """The document of an import that was done, whose state passes every check."""
-    document = done(tool("import", tree, "--json", *words))
-    assert done(tool("check", "--json"))["violations"] == []
-    return document
-
-
-def refused(tool: Runner, *words: object) -> str:
-    """What a refused call says; exit code 2 and nothing on standard output."""
-    outcome = tool(*words)
-    assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.count("\n") == 1
-    return outcome.err
-
-
-def free(tool: Runner) -> list[int]:
-    return [node["free"] for node in done(tool("node", "list", "--json"))["nodes"]]
-
-
-def text_of(tool: Runner, pid: int) -> str:
-    outcome = tool("numa-maps", pid)
-    assert outcome.code == 0, outcome.err
-    return outcome.out
-
-
-def where(tool: Runner, pid: int) -> dict[int, int | None]:
-    """Node of each present page of a task, by page number."""
-    areas = done(tool("show", "pages", pid, "--json"))["vmas"]
-    return {
-        int(row["addr"], 16) // 4096 + k: row["node"]
-        for area in areas
-        for row in area["pages"]
-        for k in range(row["pages"])
-        if row["state"] == "present"
-    }
-
-
-# ---- the machine
+from tests.conftest import Runner
+from tests.operations.trees import (
+    ONE_PAGE,
+    done,
+    free,
+    loaded,
+    make_tree,
+    put,
+    refused,
+    text_of,
+    where,
+)
 
 
 def test_machine_of_a_tree(tool: Runner, tmp_path: Path) -> None:
@@ -157,9 +86,6 @@ def test_archive(tool: Runner, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "box.tar.gz", "w:gz") as archive:
         archive.add(tree, "box")
     assert loaded(tool, tmp_path / "box.tar.gz")["tasks"][0]["nodes"] == {"1": 1}
-
-
-# ---- memory
 
 
 def test_memory_of_tasks_is_part_of_what_was_in_use(tool: Runner, tmp_path: Path) -> None:
@@ -233,78 +159,6 @@ def test_dry_run_makes_no_file(tool: Runner, tmp_path: Path, state: Path) -> Non
     assert not state.exists()
 
 
-# ---- tasks
-
-
-STATUS = "Name:\tmy db\nState:\tS (sleeping)\nUid:\t1\t42\t42\t42\nCapEff:\t0000000000800000\nMems_allowed_list:\t1\n"
-ONE_PAGE = "00010000 default anon=1 dirty=1 N1=1\n"
-
-
-def test_task_by_its_status(tool: Runner, tmp_path: Path) -> None:
-    """The effective user id is the second; CAP_SYS_NICE is bit 23; CPU 2 is the lowest of the node with its page."""
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "status": STATUS}})
-    (row,) = loaded(tool, tree)["tasks"]
-    assert {key: row[key] for key in ("pid", "name", "uid", "cpu", "node", "cpuset")} == {
-        "pid": 7, "name": "my db", "uid": 42, "cpu": 2, "node": 1, "cpuset": "/"
-    }  # fmt: skip
-    done(tool("task", "create", "--pid", 8, "--uid", 5, "--json"))
-    assert tool("migrate-pages", 8, 0, 1, "--by", 7).code == 0, "SYS_NICE may move the pages of another user"
-
-
-def test_task_runs_where_stat_says(tool: Runner, tmp_path: Path) -> None:
-    """Field 39 of stat: 3 fields, 35 numbers, the CPU. The name has a bracket and a blank in it."""
-    stat = "7 (a b) c) S " + " ".join(["0"] * 35) + " 1 0 0\n"
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "stat": stat}})
-    (row,) = loaded(tool, tree)["tasks"]
-    assert (row["name"], row["cpu"], row["node"]) == ("a b) c", 1, 0)
-
-
-def test_task_on_a_cpu_that_is_not_there(tool: Runner, tmp_path: Path) -> None:
-    stat = "7 (x) S " + " ".join(["0"] * 35) + " 99\n"
-    document = loaded(tool, make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "stat": stat}}))
-    assert document["tasks"][0]["cpu"] == 2
-    assert [line for line in document["assumptions"] if "ran on CPU 99, which no node has" in line]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("stat", "7 x S 0\n", "proc/7/stat: line 1:"),
-        ("status", "Name:\tx\nUid:\troot\n", "proc/7/status: line 2: Uid"),
-        ("status", "CapEff:\tall\n", "proc/7/status: line 1: CapEff"),
-        ("status", "Mems_allowed_list:\t3-1\n", "proc/7/status: line 1: Mems_allowed_list"),
-        ("cpuset", "none\n", "proc/7/cpuset: line 1:"),
-        ("maps", "00010000-00010000 rw-p 00000000 00:00 0\n", "proc/7/maps: line 1:"),
-        ("numa_maps", "00010000 default anon=2 N0=1\n", "proc/7/numa_maps: line 1: anon=2"),
-        ("numa_maps", "00010000 default\n00010000 bind=0\n", "proc/7/numa_maps: line 2:"),
-    ],
-)
-def test_malformed_files_of_a_task(tool: Runner, tmp_path: Path, name: str, text: str, said: str) -> None:
-    assert said in refused(tool, "import", make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, name: text}}))
-
-
-def test_cpusets_are_made(tool: Runner, tmp_path: Path) -> None:
-    """Both tasks are in /a/b, which has node 1 only; the policy of the first then has nothing on node 0 to fall to."""
-    files = {"numa_maps": ONE_PAGE, "cpuset": "/a/b\n", "status": "Mems_allowed_list:\t1\n"}
-    document = loaded(tool, make_tree(tmp_path / "t", {7: files, 8: files}))
-    assert [row["cpuset"] for row in document["tasks"]] == ["/a/b", "/a/b"]
-    assert len([line for line in document["assumptions"] if "cpuset /a/b made" in line]) == 1
-    assert tool("mmap", 8, "4p", "--label", "x").code == 0
-    done(tool("fault", 8, "x", "--write", "--json"))
-    assert set(where(tool, 8).values()) == {1}
-
-
-def test_kernel_threads_and_the_dead(tool: Runner, tmp_path: Path) -> None:
-    """No areas and alive: a kernel thread. A zombie, and a task without numa_maps, are no tasks to import."""
-    tasks = {
-        2: {"numa_maps": "", "status": "Name:\tkthreadd\nState:\tS\n"},
-        3: {"numa_maps": "", "status": "Name:\tgone\nState:\tZ (zombie)\n"},
-        4: {"status": "Name:\tx\n"},
-    }
-    assert [row["name"] for row in loaded(tool, make_tree(tmp_path / "t", tasks))["tasks"]] == ["kthreadd"]
-    assert "EINVAL" in tool("numa-maps", 2).err
-
-
 def test_pid_chooses(tool: Runner, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "t", {pid: {"numa_maps": ONE_PAGE} for pid in (7, 8, 9)})
     assert [row["pid"] for row in loaded(tool, tree, "--pid", 9, "--pid", 7)["tasks"]] == [7, 9]
@@ -341,33 +195,26 @@ def test_tasks_only_refuses_another_page_size(tool: Runner, tmp_path: Path) -> N
     assert "--page-size: EINVAL" in outcome.err
 
 
-@pytest.mark.parametrize(("lower", "upper"), [(5, 6), (6, 5)])
-def test_a_cpuset_has_the_nodes_of_those_below_it(tool: Runner, tmp_path: Path, lower: int, upper: int) -> None:
-    """INV-18: /a is told to have node 0 and /a/b node 1, so /a has both, whichever task comes first."""
-    files = {
-        lower: {"numa_maps": ONE_PAGE, "cpuset": "/a/b\n", "status": "Mems_allowed_list:\t1\n"},
-        upper: {"numa_maps": ONE_PAGE, "cpuset": "/a\n", "status": "Mems_allowed_list:\t0\n"},
-    }
-    notes = loaded(tool, make_tree(tmp_path / "t", files))["assumptions"]
-    assert [line.partition("cpuset ")[2] for line in notes if " made with " in line] == [
-        "/a/b made with all CPUs and node 1",
-        "/a made with all CPUs and node 0-1",
-    ]
-    assert tool("check").code == 0
-
-
-def test_locked_memory_is_said(tool: Runner, tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "status": "VmLck:\t8 kB\n"}})
-    assert [line for line in loaded(tool, tree)["assumptions"] if "8 KiB are locked, not told where" in line]
+def test_areas_that_have_anonymous_pages_are_remembered(tool: Runner, tmp_path: Path, state: Path) -> None:
+    """A fork copies the ptes of those only: of a private file with one copied page, not of shared or clean ones."""
+    text = (
+        "00400000 default file=/bin/x mapped=1 N0=1\n"
+        "00600000 default file=/bin/x anon=1 dirty=1 mapped=2 N0=2\n"
+        "00700000 default heap anon=1 dirty=1 N0=1\n"
+        "00800000 default stack\n"
+        "00900000 default file=/dev/shm/a dirty=1 N0=1\n"
+    )
+    loaded(tool, make_tree(tmp_path / "t", {7: {"numa_maps": text}}))
+    with sqlite3.connect(state) as conn:
+        found = [row[0] for row in conn.execute("SELECT anon_vma FROM vmas ORDER BY start")]
+    conn.close()
+    assert found == [0, 1, 1, 0, 0]
 
 
 def test_equal_assumptions_are_one_line(tool: Runner, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "t", {pid: {"numa_maps": ONE_PAGE} for pid in (7, 8, 9)})
     said = [line for line in loaded(tool, tree)["assumptions"] if "which page lies where" in line]
     assert [line.startswith(f"{tree}/proc/7/numa_maps and 2 more: ") for line in said] == [True]
-
-
-# ---- areas and pages
 
 
 def test_assumptions_go_to_standard_error(tool: Runner, tmp_path: Path) -> None:
@@ -385,6 +232,8 @@ MAPS = """00400000-00410000 r-xp 00002000 08:01 77 /bin/x
 7ffff0000000-7ffff0021000 rw-p 00000000 00:00 0 [stack]
 7ffff0030000-7ffff0034000 r--p 00000000 00:00 0 [vvar]
 """
+
+
 NUMA_MAPS_OF_IT = """00400000 default file=/bin/x mapped=3 mapmax=4 N0=1 N1=2
 00600000 default file=/bin/x anon=2 dirty=2 mapped=3 N0=3
 00a00000 default heap anon=5 dirty=4 active=3 N1=5
@@ -595,9 +444,6 @@ def test_import_is_the_same_every_time(tool: Runner, tmp_path: Path) -> None:
     assert len(seen) == 1
 
 
-# ---- import-numa-maps
-
-
 def test_import_numa_maps(tool: Runner, tmp_path: Path) -> None:
     done(tool("init", "--nodes", 2, "--memory", "100p", "--cpus", 2, "--json"))
     file = tmp_path / "text"
@@ -639,7 +485,13 @@ def test_import_numa_maps_refused(
     ("text", "said"),
     [
         ("", "no line"),
-        ("00010000 default N0=1\n00020000 default pages=1\n", "line 2: 'pages=1' is of the format before 2.6.16"),
+        ("00010000 default N0=1\n00020000 default pages=1 N0=1\n", "line 2: no mapped=, which stands in every line"),
+        (
+            "00010000 default N0=1\n00020000 default pages=1 mapped=1 maxref=1 N0=1\n",
+            "line 2: its layout is that before 2.6.16, but lines above it have that from 2.6.16 on",
+        ),
+        ("00010000 default anon=1 dirty=1 N0=1\n00020000 default anon=1 dirty=1 N0=1\0\0\n", "line 2: it has a NUL"),
+        ("00010000 default anon=9 dirty=9 N0=9\n00020000 default anon=9 dirty=9 N0=", "line 2: 'N0=' has no number"),
         ("00010000 default anon=1 N3=1\n", "line 1: 1 pages on node 3, which is no node"),
         ("00010000 default anon=200 N1=200\n", "line 1: 200 pages on node 1, which has room for 100 more"),
         ("00010000 default anon=1 N0=1 kernelpagesize_kB=64\n", "line 1: its pages have 64 KiB"),
@@ -652,132 +504,3 @@ def test_numa_maps_refused(tool: Runner, tmp_path: Path, text: str, said: str) -
     file.write_text(text)
     assert f"{file}: {said}" in refused(tool, "import-numa-maps", file, "--pid", 7)
     assert tool("state", "hash").out == before
-
-
-# ---- sets of pages
-
-runs = st.builds(make_run, st.integers(0, 60), st.integers(1, 9), st.integers(1, 20))
-
-
-def members(found: Iterable[Run]) -> set[int]:
-    return {page for run in found for page in range(run.start, run.last + 1, run.step)}
-
-
-@given(runs, runs)
-def test_common_pages(a: Run, b: Run) -> None:
-    common = common_pages(a, b)
-    assert members([common] if common else []) == members([a]) & members([b])
-
-
-@given(st.lists(runs, min_size=1, max_size=6))
-def test_claims(wanted: list[Run]) -> None:
-    """Each claim names the pages that an earlier one took, in pieces without others, and the pages that nobody has."""
-    cache = Cache(None, 1)  # type: ignore[arg-type]  # only pages that the state had before are cut by statements
-    taken: set[int] = set()
-    for run in wanted:
-        had, fresh = cache.claim(run)
-        assert members(piece.run for piece in had) == members([run]) & taken
-        assert members(fresh) == members([run]) - taken
-        assert sum(part.nr_pages for part in fresh) == len(members(fresh))
-        for part in fresh:
-            cache.add(Piece(part, 0, 0, 0))
-        taken |= members([run])
-        assert members(piece.run for piece in cache.pieces) == taken
-        assert sum(piece.run.nr_pages for piece in cache.pieces) == len(taken)
-        assert all(piece.run.nr_pages > 1 or piece.run.step == 1 for piece in cache.pieces)
-
-
-# ---- real machines and processes
-
-
-def trees() -> list[Path]:
-    known = sorted(TOPOLOGIES.iterdir()) if TOPOLOGIES.is_dir() else []
-    return [path for path in known if path.is_dir() or path.name.endswith(".tar.gz")]
-
-
-def genuine() -> list[Path]:
-    """The texts that the index calls genuine, but for the one of the format before 2.6.16."""
-    index = NUMA_MAPS / "INDEX.tsv"
-    rows = [line.split("\t") for line in index.read_text().splitlines()] if index.is_file() else []
-    names = [row[0] for row in rows if row[1] == "genuine" and row[0].endswith(".numa_maps")]
-    return [NUMA_MAPS / name for name in names if name != "mm-2005-07-08-getty.numa_maps"]
-
-
-needs_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no ../shared/data beside the repository")
-
-
-@needs_data
-@pytest.mark.parametrize("tree", trees(), ids=lambda path: path.name)
-def test_real_tree(tool: Runner, tree: Path) -> None:
-    """Every machine is imported as its own index describes it: so many nodes, with so many CPUs."""
-    rows = [line.split("\t") for line in (TOPOLOGIES / "MANIFEST.tsv").read_text().splitlines()]
-    told = {row[0]: dict(zip(rows[0], row, strict=False)) for row in rows[1:]}[tree.name.removesuffix(".tar.gz")]
-    for profile in ("v9", "modern"):
-        document = loaded(tool, tree, "--profile", profile, "--force")
-        assert len(document["nodes"]) == max(int(told["nodes"]), 1)
-        assert all(0 <= node["free"] <= node["pages"] for node in document["nodes"])
-        assert done(tool("task", "create", "--pid", 7, "--json"))["pid"] == 7
-        assert tool("mmap", 7, "10p", "--label", "x").code == 0
-        assert done(tool("fault", 7, "x", "--write", "--json"))["faults"]["anonymous"] == 10
-
-
-@needs_data
-def test_real_64_nodes(tool: Runner) -> None:
-    """Its name says ia64, so pages have 16 KiB; memory and counters of node 5 are read here by hand."""
-    archive = TOPOLOGIES / "256ia64-64n2s2c.tar.gz"
-    with tarfile.open(archive) as files:
-        member = files.extractfile("256ia64-64n2s2c/sys/devices/system/node/node5/meminfo")
-        counters = files.extractfile("256ia64-64n2s2c/sys/devices/system/node/node5/numastat")
-        assert member is not None
-        assert counters is not None
-        memory = {words[2]: int(words[3]) for words in map(str.split, member.read().decode().splitlines()) if words}
-        hits = int(counters.read().decode().split()[1])
-    node = loaded(tool, archive)["nodes"][5]
-    assert (node["pages"], node["free"]) == (memory["MemTotal:"] // 16, memory["MemFree:"] // 16)
-    assert node["numastat"]["numa_hit"] == hits
-
-
-@needs_data
-@pytest.mark.parametrize("profile", ["v9", "modern"])
-@pytest.mark.parametrize("path", genuine(), ids=lambda path: path.name)
-def test_real_numa_maps_comes_back(tool: Runner, path: Path, profile: str) -> None:
-    """
-    Every line that was not left out comes back with all its counts; where the text is in the layout of the profile,
-    in order and complete, it is the same byte for byte.
-    """
-    page_size = "16K" if "2006-03-03" in path.name else "4K"
-    words = ("--nodes", 8, "--memory", "1T", "--page-size", page_size, "--profile", profile, "--swap", "1G")
-    done(tool("init", *words, "--json"))
-    document = done(tool("import-numa-maps", path, "--pid", 7, "--json"))
-    assert done(tool("check", "--json"))["violations"] == []
-    era = "modern" if profile == "modern" else "2.6.16"
-    lines = sorted(parse_numa_maps(path.read_text(), "x"), key=lambda line: line.address)
-    own = int(page_size.removesuffix("K"))
-    whole = [line._replace(kernel_page_kib=line.kernel_page_kib or (2048 if line.huge else own)) for line in lines]
-    printed, expected = text_of(tool, 7).splitlines(), format_numa_maps(whole, era).splitlines()
-    left_out = sum("left out" in note or "taken once" in note for note in document["assumptions"])
-    assert len(printed) == document["vmas"] >= len(expected) - 2 * left_out
-    if "hugetlb" in path.name or "hugetest" in path.name:  # the size of their huge pages is a guess
-        printed, expected = ([line.partition(" kernelpagesize")[0] for line in text] for text in (printed, expected))
-    assert printed == [line for line in dict.fromkeys(expected) if line in printed]
-    if not left_out:
-        assert printed == expected
-
-
-@needs_data
-@pytest.mark.parametrize(
-    "name", ["mm-2005-07-08-getty.numa_maps", "mm-2018-vamaps.numa_vamaps", "dragonwell-fixture.numa_maps"]
-)
-def test_real_text_that_is_not_read(tool: Runner, name: str) -> None:
-    done(tool("init", "--nodes", 8, "--json"))
-    assert f"{name}: line " in refused(tool, "import-numa-maps", NUMA_MAPS / name, "--pid", 7)
-
-
-@needs_data
-def test_real_process_with_maps_and_status(tool: Runner, tmp_path: Path) -> None:
-    """The live sample has all three files: its numa_maps comes back byte for byte, its areas end where maps says."""
-    files = {name: (NUMA_MAPS / f"live-policies-a.{name}").read_text() for name in ("numa_maps", "maps", "status")}
-    tree = make_tree(tmp_path / "t", {24102: files}, total=100000, free=10000)
-    (row,) = loaded(tool, tree, "--profile", "modern")["tasks"]
-    assert (row["name"], row["uid"]) == ("python3", 0)
-    assert text_of(tool, 24102) == files["numa_maps"]

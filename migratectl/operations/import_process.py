@@ -1,0 +1,144 @@
+"""One process of a tree: its files, read again where a living process changed between two of them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from migratectl.errors import InputFileError
+from migratectl.linux.maps import MapsLine, parse_maps
+from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.placement import plan_task
+from migratectl.linux.plan import PlannedTask
+from migratectl.linux.process import ProcessInfo, read_process
+from migratectl.linux.smaps import locked_areas
+from migratectl.linux.tree import Tree
+from migratectl.operations.importer import Importer
+from migratectl.uapi import VM
+
+READINGS: Final = 5
+"""How often the files of a process are read that changes meanwhile."""
+
+_UNREADABLE: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+class _Texts(NamedTuple):
+    """What the files of a process say; None where one is missing."""
+
+    numa_maps: str
+    maps: str | None
+    smaps: str | None
+
+
+def import_process(importer: Importer, tree: Tree, pid: int, *, wanted: bool) -> dict[str, Any] | None:
+    """
+    Put one process of a tree into the state.
+
+    Args:
+        importer: Where it goes, and its assumptions.
+        tree: The tree.
+        pid: The process.
+        wanted: The user named it: then it is refused, not left out, where it cannot be read.
+
+    Returns:
+        Its row; None where it has no numa_maps, or is left out.
+
+    Raises:
+        InputFileError: A file is malformed, or what it tells does not fit; names file and line.
+    """
+    source = tree.where(f"proc/{pid}/numa_maps")
+    try:
+        found = _settled(importer, tree, pid)
+    except InputFileError as error:
+        if wanted or not _is_of_this_moment(error):
+            raise
+        importer.notes.append(f"{error}: the task is left out")
+        return None
+    if found is None:
+        return None
+    texts, info, plan, notes = found
+    importer.notes += notes
+    for note in (*plan.assumptions, *cut_off(texts.numa_maps, source)):
+        importer.common.setdefault(note.removeprefix(f"{source}: "), []).append(source)
+    return importer.add_task(pid, info, plan, source)
+
+
+def cut_off(text: str, source: str) -> list[str]:
+    """What is to say of a text whose last line has no end, though the kernel ends each."""
+    return [f"{source}: no newline behind the last line: taken as whole"] if text and text[-1] != "\n" else []
+
+
+class _Unsettled(InputFileError):
+    """A process changed whenever its files were read."""
+
+
+def _is_of_this_moment(error: InputFileError) -> bool:
+    """Whether the trouble is with this user or this moment, not with what the files say."""
+    cause = error.__cause__
+    return isinstance(error, _Unsettled) or (isinstance(cause, OSError) and cause.errno in _UNREADABLE)
+
+
+def _settled(importer: Importer, tree: Tree, pid: int) -> tuple[_Texts, ProcessInfo, PlannedTask, list[str]] | None:
+    """
+    What the files of a process say, with what is planned and what is to be told besides; read again where they do not
+    fit each other and changed since.
+    """
+    found = _read(tree, pid)
+    for _ in range(READINGS):
+        if found is None:
+            return None
+        texts, info = found
+        notes: list[str] = []
+        try:
+            return texts, info, _plan(importer, tree, pid, texts, info, notes), notes
+        except InputFileError:
+            found = _read(tree, pid)
+            if found is not None and found[0] == texts:
+                raise
+    raise _Unsettled(f"{tree.where(f'proc/{pid}')}: changed at each of {READINGS} readings")
+
+
+def _read(tree: Tree, pid: int) -> tuple[_Texts, ProcessInfo] | None:
+    """The files of a process that lives."""
+    folder = f"proc/{pid}"
+    text = tree.read(f"{folder}/numa_maps")
+    if text is None:
+        return None
+    info = read_process(tree, pid)
+    if info.zombie and not text:
+        return None
+    maps = tree.read(f"{folder}/maps") if text else None
+    smaps = tree.read(f"{folder}/smaps") if maps and info.locked_kib else None
+    return _Texts(text, maps, smaps), info
+
+
+def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: ProcessInfo, notes: list[str]) -> PlannedTask:
+    folder = tree.where(f"proc/{pid}")
+    lines = parse_numa_maps(texts.numa_maps, f"{folder}/numa_maps")
+    maps = None if texts.maps is None else parse_maps(texts.maps, f"{folder}/maps")
+    if info.locked_kib:
+        locked = {} if texts.smaps is None else locked_areas(texts.smaps, f"{folder}/smaps")
+        maps = _placed_locks(maps, locked, info.locked_kib, f"{folder}/status", notes)
+    if info.swap_kib:
+        notes.append(f"{folder}/status: {info.swap_kib} KiB are swapped out, not told which: left out")
+    return plan_task(lines, page_size=importer.machine.facts.page_size, maps=maps, strict=True)
+
+
+def _placed_locks(
+    maps: tuple[MapsLine, ...] | None, locked: Mapping[int, int], total: int, where: str, notes: list[str]
+) -> tuple[MapsLine, ...] | None:
+    """The areas with LOCKED where smaps marks them, as far as the locked memory of status covers them."""
+    if not total:
+        return maps
+    marked = {area.start for area in maps or () if area.start in locked}
+    size = sum(locked[start] for start in marked)
+    if not marked:
+        notes.append(f"{where}: {total} KiB are locked, not told where: none is taken as locked")
+        return maps
+    if size > total:
+        notes.append(f"{where}: {total} KiB are locked, but smaps marks {size} KiB: none is taken as locked")
+        return maps
+    if size < total:
+        notes.append(f"{where}: {total} KiB are locked, smaps marks {size} KiB: the rest is not taken as locked")
+    return tuple(area._replace(vm=area.vm | VM.LOCKED) if area.start in marked else area for area in maps or ())
