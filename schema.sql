@@ -91,8 +91,10 @@ CREATE TABLE mappings (
     method TEXT NOT NULL,
     ino INTEGER,
     size INTEGER,
-    CHECK (kind IN ('anon', 'zero', 'file', 'shm')),
-    CHECK (method IN ('page', 'buffer', 'fail', 'none'))
+    ring INTEGER DEFAULT '0' NOT NULL,
+    CHECK (kind IN ('anon', 'zero', 'file', 'shm', 'none')),
+    CHECK (method IN ('page', 'buffer', 'fail', 'none')),
+    CHECK (ring BETWEEN 0 AND 8)
 )
  STRICT;
 

@@ -117,6 +117,47 @@ def maximal_runs(runs: Iterable[Run]) -> list[Run]:
     return [make_run(*run) for run in found]
 
 
+def overlaps(some: Sequence[Run], others: Iterable[Run]) -> Iterator[tuple[int, Run]]:
+    """
+    The pages that two sets of disjoint runs share, run by run.
+
+    Yields:
+        (place in *some*, the run shared with one of *others*); its step is the least common multiple of theirs.
+    """
+    left = [(run, 0, k) for k, run in enumerate(some)]
+    right = [(run, 1, 0) for run in others]
+    active: tuple[list[tuple[Run, int, int]], list[tuple[Run, int, int]]] = ([], [])
+    for item in sorted(left + right):
+        run, side, number = item
+        for group in active:
+            group[:] = [other for other in group if other[0].last >= run.start]
+        for other, _, its_number in active[1 - side]:
+            part = _shared(run, other)
+            if part is not None:
+                yield (its_number if side else number), part
+        active[side].append(item)
+
+
+def intersect(some: Iterable[Run], others: Iterable[Run]) -> list[Run]:
+    """The pages that two sets of disjoint runs share, as runs, by lowest page."""
+    return sorted(part for _, part in overlaps(list(some), others))
+
+
+def _shared(a: Run, b: Run) -> Run | None:
+    low, high = max(a.start, b.start), min(a.last, b.last)
+    if a.step == b.step == 1:
+        return make_run(low, 1, high - low + 1) if low <= high else None
+    common = math.gcd(a.step, b.step)
+    if (b.start - a.start) % common:
+        return None
+    period = math.lcm(a.step, b.step)
+    other = b.step // common
+    ordinal = (b.start - a.start) // common * pow(a.step // common, -1, other) % other if other > 1 else 0
+    start = a.start + ordinal * a.step
+    start += -((start - low) // period) * period
+    return make_run(start, period, (high - start) // period + 1) if start <= high else None
+
+
 def clusters(runs: Sequence[Run]) -> Iterator[list[Run]]:
     """*runs*, which are sorted, grouped so that the spans of two groups do not overlap."""
     group: list[Run] = []

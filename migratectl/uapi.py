@@ -29,6 +29,7 @@ class PG(enum.IntFlag):
     ERROR = 16
     CHECKED = 32
     MAPPEDTODISK = 64
+    READAHEAD = 128
 
 
 class VM(enum.IntFlag):
@@ -45,6 +46,7 @@ class VM(enum.IntFlag):
     RESERVED = 256
     STACK = 512
     HEAP = 1024
+    RANDOM = 2048
 
 
 class MF(enum.IntFlag):

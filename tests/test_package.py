@@ -66,6 +66,7 @@ def test_the_wheel_holds_migrations_and_schema(wheel: Path) -> None:
         "migratectl/_migrations/script.py.mako",
         "migratectl/_migrations/versions/0001_first.py",
         "migratectl/_migrations/versions/0002_anon_vma.py",
+        "migratectl/_migrations/versions/0003_files.py",
         "migratectl/py.typed",
     } <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "migratectl").rglob("*.py")}

@@ -157,7 +157,7 @@ def test_a_source_tree_finds_its_migrations() -> None:
     assert (schema.script_location() / "env.py").is_file()
 
 
-@pytest.mark.parametrize("found", ["0003", "9f3c1e5a7b20", ""])
+@pytest.mark.parametrize("found", ["0004", "9f3c1e5a7b20", ""])
 def test_a_file_of_another_revision_is_refused(machine: Runner, state: Path, found: str) -> None:
     """Neither read nor written, whatever the command."""
     with closing(sqlite3.connect(state)) as plain, plain:
@@ -233,6 +233,7 @@ REFUSED = {
     "a second row of facts": "INSERT INTO facts VALUES (2, 'migratectl/1', 4096, 'v9')",
     "a page size that is no power of two": "UPDATE facts SET page_size = 4095",
     "an unknown profile": "UPDATE facts SET profile = 'v10'",
+    "more buffers than a page has": "UPDATE mappings SET ring = 9",
     "an unknown kind of hold": "INSERT INTO holds(page, pid, kind, passes) VALUES (1, 100, 'grip', 1)",
 }
 

@@ -94,7 +94,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "mlock": Entry(_MACHINE, "Lock a range into memory.", "machine"),
     "munlock": Entry(_MACHINE, "Undo mlock for a range.", "machine"),
     "mprotect": Entry(_MACHINE, "Change the protection of a range.", "machine"),
-    "madvise": Entry(_MACHINE, "Drop the content of a range.", "machine"),
+    "madvise": Entry(_MACHINE, "Tell how a range will be used.", "machine"),
     "fault": Entry(_MACHINE, "Touch every page of a range in address order.", "machine"),
     "page": Entry(
         _MACHINE,
@@ -107,7 +107,20 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "writeback": Entry("Commands", "Let the pages of a range be under writeback.", "machine"),
             "unwriteback": Entry("Commands", "Let writeback that the task began be over.", "machine"),
             "park": Entry("Commands", "Park the pages of a range off the LRU, in a per-CPU batch.", "machine"),
+            "buffers": Entry("Commands", "Attach buffers to the cache pages of a range, and set their state.", "files"),
             "unpark": Entry("Commands", "Put pages that the task parked back on the LRU.", "machine"),
+        },
+    ),
+    "file": Entry(
+        _MACHINE,
+        "Files and their pages in the cache.",
+        group={
+            "create": Entry("Commands", "Make a file; none of its pages is cached.", "files"),
+            "read": Entry("Commands", "Read a file into the page cache.", "files"),
+            "write": Entry("Commands", "Write to a file, into the page cache.", "files"),
+            "truncate": Entry("Commands", "Cut a file, or make it longer.", "files"),
+            "sync": Entry("Commands", "Write the dirty pages of a file to its disk.", "files"),
+            "list": Entry("Commands", "List the files and segments, with their pages in memory.", "files"),
         },
     ),
     "swap": Entry(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         demo,
         explain,
         fault,
+        file,
         fork,
         hardware,
         holds,
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
         move_pages,
         numa_maps,
         numastat,
+        race,
         show,
         state_hash,
         swap,
         tasks,
         tracing,
+        via_swap,
+        watch,
     )
     from migratectl.storage import engine, facts, journal, work
 
@@ -48,6 +52,7 @@ __all__ = [
     "explain",
     "facts",
     "fault",
+    "file",
     "fork",
     "hardware",
     "holds",
@@ -65,12 +70,15 @@ __all__ = [
     "move_pages",
     "numa_maps",
     "numastat",
+    "race",
     "render",
     "show",
     "state_hash",
     "swap",
     "tasks",
     "tracing",
+    "via_swap",
+    "watch",
     "work",
 ]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import Command, command
-from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID, traced
+from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID
 from migratectl.cli.session import Session
+from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.spans import Size, Span
 from migratectl.uapi import NEVER
 
@@ -53,14 +54,14 @@ def node_list_command(session: Session) -> int:
 
 @command("node offline 3", "node offline 3 --dry-run")
 @click.argument("node", type=NODE)
-@traced
-def node_offline_command(session: Session, node: int, trace: int | str | None) -> int:
+@watched
+def node_offline_command(session: Session, node: int, trace: Traced | None, race: Sequence[RaceWords]) -> int:
     """
     Move everything off a node, then take it offline.
 
     Pages go to the nearest nodes; where some stay, the node stays online and the reasons are told.
     """
-    return session.perform(operations.hotplug.node_offline, session.caller, node, session.trace(trace))
+    return session.perform(operations.hotplug.node_offline, session.caller, node, watch(session, trace, race))
 
 
 @command("node online 3")
@@ -186,15 +187,15 @@ def mprotect_command(session: Session, pid: int, span: Span, prot: str) -> int:
     return session.perform(operations.mm.mprotect, pid, span, prot)
 
 
-@command("madvise 100 heap+16p dontneed")
+@command("madvise 100 heap+16p dontneed", "madvise 100 0x10000000+64p random")
 @_pid
 @_span
 @click.argument("advice", type=click.Choice(["dontneed", "pageout", "random"]), metavar="ADVICE")
 def madvise_command(session: Session, pid: int, span: Span, advice: str) -> int:
     """
-    Drop the content of a range.
+    Tell how a range will be used.
 
-    ADVICE is dontneed: the pages go, the areas stay and fault in anew.
+    ADVICE is dontneed (the pages go, the areas stay and fault in anew) or random (nothing is read ahead).
     """
     return session.perform(operations.mm.madvise, pid, span, advice)
 
@@ -257,14 +258,14 @@ def swap_on_command(session: Session, name: str, size: Size) -> int:
 @command("swap out 100 heap", "swap out 100 0x10000000+64p --dry-run")
 @_pid
 @_span
-@traced
-def swap_out_command(session: Session, pid: int, span: Span, trace: int | str | None) -> int:
+@watched
+def swap_out_command(session: Session, pid: int, span: Span, trace: Traced | None, race: Sequence[RaceWords]) -> int:
     """
     Swap the pages of a range out.
 
     That is how pages were migrated before direct migration: out to swap, and back where they are touched next.
     """
-    return session.perform(operations.swap.swap_out, session.caller, pid, span, session.trace(trace))
+    return session.perform(operations.swap.swap_out, session.caller, pid, span, watch(session, trace, race))
 
 
 @command("swap off swap0")

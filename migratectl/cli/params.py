@@ -12,7 +12,6 @@ from migratectl.errors import InputFileError
 from migratectl.spans import NodeList, Size, Span, parse_address, parse_label, parse_nodes, parse_size, parse_span
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 Distances = tuple[int, int] | Path
 Move = tuple[int, int]
@@ -103,12 +102,6 @@ def _list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
     return lambda text: tuple(parse(part) for part in text.split(","))
 
 
-def traced(function: F) -> F:
-    """The option of migrating commands that tells the steps; the value it hands on is ``all`` or an address."""
-    text = "Tell the steps: a block for each course that pages took, or the way of the page at ADDR."
-    return click.option("--trace", type=TRACED, metavar="[=ADDR]", help=text)(function)
-
-
 def _count(limit: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit()) or len(text) > 12 or int(text) > limit:
@@ -162,11 +155,6 @@ def _capability(text: str) -> str:
     return name
 
 
-def _traced(text: str) -> int | Literal["all"]:
-    return parse_address(text) if text else "all"
-
-
-TRACED: Parsed[int | Literal["all"]] = Parsed("[=ADDR]", _traced)
 SECONDS = Parsed("SECONDS", _seconds)
 PID = Parsed("PID", _count(MAX_PID))
 UID = Parsed("UID", _count(MAX_UID))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
-from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE, traced
+from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE
 from migratectl.cli.session import Session
+from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.spans import NodeList, Span
 from migratectl.uapi import MF, Mode, ModeFlag
 
@@ -79,9 +80,16 @@ def get_mempolicy_command(session: Session, pid: int, addr: int | None, node: bo
 @click.option("--strict", is_flag=True, help="EIO where pages lie, or stay, on other nodes.")
 @click.option("--move", is_flag=True, help="Move pages that lie elsewhere and only this task maps.")
 @click.option("--move-all", is_flag=True, help="Move pages too that other tasks map (CAP_SYS_NICE).")
-@traced
+@watched
 def mbind_command(
-    session: Session, pid: int, span: Span, mode: str, nodes: NodeList, trace: int | str | None, **words: Any
+    session: Session,
+    pid: int,
+    span: Span,
+    mode: str,
+    nodes: NodeList,
+    trace: Traced | None,
+    race: Sequence[RaceWords],
+    **words: Any,
 ) -> int:
     """
     Set the policy of a range and move what lies elsewhere, mbind(2).
@@ -93,22 +101,31 @@ def mbind_command(
     for name in ("strict", "move", "move_all"):
         flags |= MF[name.upper()] if words[name] else MF(0)
     call = operations.mbind.Mbind(pid, span, Mode(mode), nodes, flags, _mode_flags(words))
-    return session.perform(operations.mbind.mbind, call, session.trace(trace))
+    return session.perform(operations.mbind.mbind, call, watch(session, trace, race))
 
 
-@command("migrate-pages 100 0 1", "migrate-pages 100 0-3 60-63 --dry-run --json")
+@command("migrate-pages 100 0 1", "migrate-pages 100 0-3 60-63 --dry-run --json", "migrate-pages 100 0 1 --via-swap")
 @click.argument("pid", type=PID)
 @click.argument("source", type=NODES, metavar="FROM")
 @click.argument("dest", type=NODES, metavar="TO")
-@traced
-def migrate_pages_command(session: Session, pid: int, source: NodeList, dest: NodeList, trace: int | str | None) -> int:
+@click.option("--via-swap", is_flag=True, help="Out to swap, and back to wherever the task's policies put it.")
+@watched
+def migrate_pages_command(
+    session: Session,
+    pid: int,
+    source: NodeList,
+    dest: NodeList,
+    via_swap: bool,
+    trace: Traced | None,
+    race: Sequence[RaceWords],
+) -> int:
     """
     Move a task's pages between nodes, migrate_pages(2).
 
     FROM and TO are node lists: 0-3,8 or all, none, !0-1, +0-1. The exit code is 3 where pages stayed behind.
     """
-    operation, watch = operations.migrate_pages.migrate_pages, session.trace(trace)
-    return session.perform(operation, session.caller, pid, source, dest, watch)
+    operation = operations.via_swap.migrate_via_swap if via_swap else operations.migrate_pages.migrate_pages
+    return session.perform(operation, session.caller, pid, source, dest, watch(session, trace, race))
 
 
 @command("move-pages 100 0x10000000=1 0x10001000=0", "move-pages 100 --query 0x10000000 heap+4p")
@@ -116,7 +133,7 @@ def migrate_pages_command(session: Session, pid: int, source: NodeList, dest: No
 @click.argument("words", nargs=-1, metavar="ADDR=NODE... | ADDR|RANGE...")
 @click.option("--move-all", is_flag=True, help="Move pages too that other tasks map.")
 @click.option("--query", is_flag=True, help="Move nothing, tell where the pages are.")
-@traced
+@watched
 @click.pass_context
 def move_pages_command(
     context: click.Context,
@@ -125,7 +142,8 @@ def move_pages_command(
     words: tuple[str, ...],
     move_all: bool,
     query: bool,
-    trace: int | str | None,
+    trace: Traced | None,
+    race: Sequence[RaceWords],
 ) -> int:
     """
     Move or query single pages, move_pages(2).
@@ -133,11 +151,11 @@ def move_pages_command(
     ADDR=NODE moves the page at ADDR to NODE. With --query, ADDR or RANGE names pages to look for.
     """
     parameter = next(param for param in context.command.params if param.name == "words")
-    if query and (move_all or trace is not None):
-        raise click.UsageError("--query moves nothing; leave out --move-all and --trace")
+    if query and (move_all or trace is not None or race):
+        raise click.UsageError("--query moves nothing; leave out --move-all, --trace and --race")
     if query:
         spans = tuple(QUERY.convert(word, parameter, context) for word in words)
         return session.look(operations.move_pages.query_pages, session.caller, pid, spans)
     moves = tuple(MOVE.convert(word, parameter, context) for word in words)
-    operation, watch = operations.move_pages.move_pages, session.trace(trace)
-    return session.perform(operation, session.caller, pid, moves, move_all, watch)
+    looking = watch(session, trace, race)
+    return session.perform(operations.move_pages.move_pages, session.caller, pid, moves, move_all, looking)

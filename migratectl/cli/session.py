@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from migratectl.operations.caller import Caller
-    from migratectl.operations.tracing import Trace
     from migratectl.storage.engine import StateFile
 
 P = ParamSpec("P")
@@ -92,12 +91,14 @@ class Batch:
         stack: Holds the one transaction open, where there is one for all lines; else None.
         dry_run: That transaction is rolled back at its end.
         connection: That transaction, once a line has begun it.
+        beside: It is one command that runs beside another, within its transaction.
     """
 
     state: Path
     stack: ExitStack | None = None
     dry_run: bool = False
     connection: Connection | None = None
+    beside: bool = False
 
 
 @dataclass
@@ -142,14 +143,6 @@ class Session:
             raise click.UsageError("--as and --by both say who calls; give one of them")
         who: Caller = deferred.caller.Caller(uid=self.options.uid or 0, pid=self.options.by)
         return who
-
-    @staticmethod
-    def trace(wanted: int | str | None) -> Trace | None:
-        """What gathers the courses of pages, where ``--trace`` asks for them: of all pages or of one."""
-        if wanted is None:
-            return None
-        found: Trace = deferred.tracing.Trace(address=wanted if isinstance(wanted, int) else None)
-        return found
 
     def perform(
         self, operation: Callable[Concatenate[Connection, P], Document], *args: P.args, **keywords: P.kwargs
@@ -295,6 +288,8 @@ class Session:
         return document
 
     def _record(self, connection: Connection, document: Document) -> None:
+        if self.batch is not None and self.batch.beside:
+            return
         deferred.journal.record(connection, self.words, document)
 
     def _refusal(self, message: str, code: int, error: BaseException | None) -> Document:

@@ -40,6 +40,7 @@ class MigrateResult:
         skips: Pages that were no candidates, by why.
         passes: Scans of the round that had most.
         swapped: Pages that left memory, their content is in swap or on disk.
+        written: Pages that were written to swap or disk on the way.
         unmapped: Failed pages that lost a pte.
         swapcache: Failed pages that are in the swap cache now and were not before.
         err: Errno name of the call, None where it succeeded.
@@ -55,6 +56,7 @@ class MigrateResult:
     passes: int = 0
     swapcache: int = 0
     swapped: int = 0
+    written: int = 0
     unmapped: int = 0
     err: str | None = None
 

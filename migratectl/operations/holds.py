@@ -12,9 +12,9 @@ from migratectl.kernel.migrate import LAST_PASS
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine, resolve_span
 from migratectl.spans import Span
-from migratectl.storage import coalesce, holds, pages, vmas
+from migratectl.storage import buffers, cache, coalesce, files, holds, pages, vmas
 from migratectl.storage.pages import MappedRun
-from migratectl.uapi import NEVER
+from migratectl.uapi import NEVER, PG
 
 
 def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int) -> dict[str, Any]:
@@ -100,6 +100,60 @@ def _unwritable(kind: str, row: MappedRun) -> bool:
     return kind == "writeback" and row.kind in ("anon", "zero") and row.area is None
 
 
+def set_buffers(conn: Connection, pid: int, span: Span, state: str, passes: int | None) -> dict[str, Any]:
+    """
+    Attach buffers to the cache pages of a range and set the state of all of them, or of none.
+
+    Args:
+        conn: The connection of the transaction.
+        pid: The task whose range it is; the state is the pages' own and outlives it.
+        span: The range.
+        state: ``idle`` ends all others; ``dirty`` makes the page dirty and up to date too; ``busy``: somebody uses the
+            buffers; ``locked``.
+        passes: The pass of a migration from which busy or locked ones are free; None: never.
+
+    Returns:
+        How many pages.
+
+    Raises:
+        BadAddress: No page at some address.
+        InvalidArgument: A page that can have no buffers.
+        Busy: Its buffers are locked or in use already, where that is asked for.
+
+    Source:
+        create_empty_buffers() of fs/buffer.c; semantics.md 1.4.
+    """
+    machine = load_machine(conn)
+    _, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    page_size = machine.facts.page_size
+    start, end = resolve_span(conn, mm, span, page_size, subject)
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+    rows = _present(conn, mm, start, end)
+    ids = list(dict.fromkeys(row.page for row in rows))
+    able = buffers.possible(conn, ids)
+    taken = set(buffers.held(conn, ids, state)) if state in ("busy", "locked") else set()
+    missing = [hole.start for hole in absent(start, end, (row.run for row in rows))[:1]]
+    refused = min((row for row in rows if row.page not in able or row.page in taken), key=_address, default=None)
+    if refused is not None and not (missing and missing[0] < refused.addr):
+        at_text = hex(refused.addr * page_size)
+        if refused.page in taken:
+            raise Busy(subject, f"the buffers of the page at {at_text} are {state} already; set them idle first")
+        raise InvalidArgument(subject, f"the page at {at_text} can have no buffers: they belong to files of a disk")
+    if missing:
+        raise BadAddress(subject, f"no page is present at {missing[0] * page_size:#x}; map and fault it in first")
+    buffers.set_state(conn, ids, state, NEVER if passes is None or passes > LAST_PASS[False] else passes)
+    if state == "dirty":
+        cache.set_flags(conn, ids, PG.DIRTY | PG.UPTODATE)
+    coalesce.coalesce(conn, ids)
+    return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.nr_pages for row in rows), "state": state}
+
+
+def _address(row: MappedRun) -> int:
+    return row.addr
+
+
 def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[str, Any]:
     """
     End the holds of one kind that a task has, on a range or everywhere.
@@ -123,6 +177,7 @@ def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[st
     mine = held if inside is None else held & inside
     nr = pages.total(conn, mine)
     freed = holds.end(conn, sorted(mine), pid, kind)
+    files.drop_empty_orphanages(conn)
     give_back(conn, [freed.nodes])
     coalesce.coalesce(conn, mine)
     return {"pid": pid, "return": 0, "errno": None, "pages": nr, "hold": kind}

@@ -15,14 +15,14 @@ from migratectl.operations.init import zonelists
 from migratectl.operations.machine import Machine, load_machine
 from migratectl.operations.migrate import Migration, collect, migrate_along
 from migratectl.operations.policy_targets import migrate_by_policy
-from migratectl.operations.tracing import Trace
+from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.storage import nodes, pagelist, pages, tasks
 from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.pages import Orphan
 from migratectl.uapi import MF, errno_number
 
 
-def node_offline(conn: Connection, caller: Caller, nid: int, trace: Trace | None = None) -> dict[str, Any]:
+def node_offline(conn: Connection, caller: Caller, nid: int, watch: Watch = NOT_WATCHED) -> dict[str, Any]:
     """
     Take a node offline once all its pages have moved along its fallback list.
 
@@ -30,7 +30,7 @@ def node_offline(conn: Connection, caller: Caller, nid: int, trace: Trace | None
         conn: The connection of the transaction.
         caller: Who calls: its node counts the allocations.
         nid: The node.
-        trace: Gets the courses of the pages.
+        watch: Who looks on: gets the courses of the pages, or meets them.
 
     Returns:
         The document of a migration over all tasks that had pages there, shared ones taken too. EBUSY where pages
@@ -51,7 +51,7 @@ def node_offline(conn: Connection, caller: Caller, nid: int, trace: Trace | None
     zonelist = tuple(other for other in machine.fallback[nid] if other != nid)
     if not any(machine.nodes[other].capacity for other in zonelist):
         raise InvalidArgument(subject, "is the last node with memory that is online; bring another online first")
-    result = _drain(conn, machine, caller, nid, zonelist, trace)
+    result = _drain(conn, machine, caller, nid, zonelist, watch)
     left = pages.total_on(conn, nid)
     if left:
         return result | _still_busy(nid, left, pages.orphans_on(conn, nid), full=result["errno"] == "ENOMEM")
@@ -90,18 +90,18 @@ def refresh(conn: Connection) -> None:
 
 
 def _drain(
-    conn: Connection, machine: Machine, caller: Caller, nid: int, zonelist: Zonelist, trace: Trace | None
+    conn: Connection, machine: Machine, caller: Caller, nid: int, zonelist: Zonelist, watch: Watch
 ) -> dict[str, Any]:
     """Move what lies on the node: every address space by its lowest pid, then the cache pages that nobody maps."""
     who = identify(conn, machine, caller)
-    migration = Migration(conn, machine, MF.MOVE_ALL, who, trace=trace)
+    migration = Migration(conn, machine, MF.MOVE_ALL, who, trace=watch.trace, races=watch.races)
     migration.result.nids |= {nid}
     pagelist.forget_met(conn)
     spaces = pages.address_spaces_on(conn, nid)
     migration.concern(mm for _, mm in spaces)
     for pid, mm in spaces:
         migration.turn_to(pid, mm)
-        _migrate(migration, collect(migration, Wanted((nid,), unmet=True)), zonelist)
+        _migrate(migration, migration.gather(lambda: collect(migration, Wanted((nid,), unmet=True))), zonelist)
         pagelist.note_met(conn)
     for mapping in pages.unmapped_mappings_on(conn, nid):
         migration.turn_to(None, None)

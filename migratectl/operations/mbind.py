@@ -16,7 +16,7 @@ from migratectl.operations.mempolicy import check_mode, new_policy
 from migratectl.operations.migrate import Migration, collect
 from migratectl.operations.mm import carve, first_hole
 from migratectl.operations.policy_targets import migrate_by_policy
-from migratectl.operations.tracing import Trace
+from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
 from migratectl.storage import pages, tasks, vmas
@@ -53,14 +53,14 @@ class _Range:
     strict: bool
 
 
-def mbind(conn: Connection, call: Mbind, trace: Trace | None = None) -> dict[str, Any]:
+def mbind(conn: Connection, call: Mbind, watch: Watch = NOT_WATCHED) -> dict[str, Any]:
     """
     Set the policy of a range of a task's address space, as if the task called mbind(2) itself.
 
     Args:
         conn: The connection of the transaction.
         call: The words; the length of the range is rounded up to pages.
-        trace: Gets the courses of the pages.
+        watch: Who looks on: gets the courses of the pages, or meets them.
 
     Returns:
         The document of a migration; ``return`` is 0, or minus EIO where STRICT was asked for and pages stayed: then the
@@ -85,7 +85,7 @@ def mbind(conn: Connection, call: Mbind, trace: Trace | None = None) -> dict[str
     flags = MF.MOVE_ALL if call.flags & MF.MOVE_ALL else call.flags & MF.MOVE
     if call.flags & MF.STRICT and call.mode is not Mode.DEFAULT:
         flags |= MF.STRICT
-    migration = Migration.of(conn, machine, call.pid, mm, MF(flags), who, trace)
+    migration = Migration.of(conn, machine, call.pid, mm, MF(flags), who, watch)
     if start < end:
         limit = who.mems if machine.modern else machine.online
         policy = new_policy(machine, call.mode, asked, limit, who.mems, subject)
@@ -118,7 +118,9 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
     if target.strict and not call.moves:
         _refuse_misplaced(migration, call, elsewhere)
     policy_id = None if target.policy is None else tasks.intern_policy(conn, target.policy)
-    rows = collect(migration, elsewhere) if call.moves else []
+    if migration.races is not None:
+        migration.races.held_mm = target.mm
+    rows = migration.gather(lambda: collect(migration, elsewhere)) if call.moves else []
     vmas.set_policy(conn, target.mm, target.start, target.end, policy_id)
     if rows:
         deciding = target.policy if target.policy is not None else task_policy

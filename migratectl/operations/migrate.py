@@ -8,9 +8,9 @@ only where something runs out: memory and swap slots are then given out by pure 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
@@ -18,6 +18,7 @@ from migratectl import uapi
 from migratectl.kernel.migrate import (
     LAST_PASS,
     UNSEEN,
+    Course,
     course,
     holds_over,
     skip_reason,
@@ -28,13 +29,17 @@ from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
 from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, page_state
-from migratectl.operations.machine import Machine, count_allocations
+from migratectl.operations.machine import Machine, count_allocations, load_machine
 from migratectl.operations.slots import give_slots, keep_slots
-from migratectl.operations.tracing import Trace
+from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.uapi import MF
+
+if TYPE_CHECKING:
+    from migratectl.operations.race import Races
+    from migratectl.operations.tracing import Trace
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class Migration:
     touched: set[int] = field(default_factory=set)
     zero_seen: bool = False
     trace: Trace | None = None
+    races: Races | None = None
     pending: set[int] = field(default_factory=set)
     landed: set[int] = field(default_factory=set)
 
@@ -78,10 +84,10 @@ class Migration:
         mm: int,
         flags: MF,
         caller: Identity,
-        trace: Trace | None = None,
+        watch: Watch = NOT_WATCHED,
     ) -> Migration:
         """A call on one address space."""
-        migration = cls(conn, machine, flags, caller, trace=trace)
+        migration = cls(conn, machine, flags, caller, trace=watch.trace, races=watch.races)
         migration.concern([mm])
         migration.turn_to(pid, mm)
         return migration
@@ -116,7 +122,29 @@ class Migration:
         """The document of the whole call, which this ends."""
         page_size = self.machine.facts.page_size
         found = self.finish().document(page_size)
-        return found | ({"trace": self.trace.document(page_size)} if self.trace is not None else {})
+        found |= {"trace": self.trace.document(page_size)} if self.trace is not None else {}
+        return found | ({"races": self.races.finish(self.conn)} if self.races is not None else {})
+
+    def gather(self, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
+        """Fill the list; races that meet a page of it run now, and it is filled again."""
+        return gather() if self.races is None else self.races.gather(self, gather)
+
+    def way(self, row: StateRow) -> Course | None:
+        """The course of the pages of a state as far as swap slots are there; None where they are no candidates."""
+        state = page_state(row)
+        if skip_reason(state, self.flags, modern=self.modern) is not None:
+            return None
+        slot = self.modern or any(area.used < area.slots for area in holds.swap_areas(self.conn))
+        return course(state, modern=self.modern, slot=slot)
+
+    def settle(self) -> None:
+        """Write down what was taken and freed so far, so that another command sees it."""
+        nodes.add_used(self.conn, self.used)
+        self.used.clear()
+
+    def refresh(self) -> None:
+        """Learn what another command took and freed."""
+        self.free = load_machine(self.conn).free
 
     def take(self, nid: int, nr: int) -> None:
         """Account *nr* pages taken (negative: freed) on a node."""
@@ -161,7 +189,8 @@ def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
     Source:
         migrate_to_node(), Direct Migration V9, 4/5; semantics.md 3.2.
     """
-    rows = collect(migration, Wanted((source,), zero=not migration.zero_seen))
+    wanted = Wanted((source,), zero=not migration.zero_seen)
+    rows = migration.gather(lambda: collect(migration, wanted))
     migration.zero_seen = True
     migrate_list(migration, rows, dest)
 
@@ -409,6 +438,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     last = group.course.at(nr_pass)
     migration.note_trace(group, chosen, nr_pass)
     leave_behind(migration, chosen, last.left)
+    migration.result.written += sum(run.nr_pages for run in runs) if last.left.cleaned else 0
     if group.course.goes and finished:
         _go(migration, group, chosen, runs)
         return

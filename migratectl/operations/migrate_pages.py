@@ -12,7 +12,7 @@ from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
 from migratectl.operations.migrate import Migration, migrate_to_node
-from migratectl.operations.tracing import Trace
+from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
 from migratectl.storage import tasks
 from migratectl.storage.tasks import Task
@@ -20,7 +20,7 @@ from migratectl.uapi import MF, SYS_NICE, SYS_PTRACE
 
 
 def migrate_pages(
-    conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList, trace: Trace | None = None
+    conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList, watch: Watch = NOT_WATCHED
 ) -> dict[str, Any]:
     """
     Move the pages of *pid* from the nodes of *source* to those of *dest*, rank by rank.
@@ -32,7 +32,7 @@ def migrate_pages(
         pid: The task; 0 is the caller.
         source: Nodes to leave; any may be named.
         dest: Nodes to go to; those that are not online drop out before ranks are counted.
-        trace: Gets the courses of the pages.
+        watch: Who looks on: gets the courses of the pages, or meets them.
 
     Returns:
         The document of a migration; ``return`` is the number of pages that stayed, or minus ENOMEM.
@@ -43,9 +43,22 @@ def migrate_pages(
     Source:
         sys_migrate_pages() and do_migrate_pages(), Direct Migration V9, 4/5; B7, B17, B19 of semantics.md.
     """
+    pid = called_pid(caller, pid)
+    migration, pairs = begin(conn, caller, pid, source, dest, watch)
+    for at, (nid, target) in enumerate(pairs):
+        migration.pending = {later for later, _ in pairs[at + 1 :]}
+        migrate_to_node(migration, nid, target)
+        if migration.result.err:
+            break
+    return {"pid": pid, **migration.document()}
+
+
+def begin(
+    conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList, watch: Watch
+) -> tuple[Migration, list[tuple[int, int]]]:
+    """The checks of migrate_pages(), in their order; then the call, and its node pairs in theirs."""
     machine = load_machine(conn)
     who = identify(conn, machine, caller)
-    pid = called_pid(caller, pid)
     subject = f"pid {pid}"
     found = tasks.find(conn, pid)
     mems = allowed_nodes(machine, found) if found is not None else NO_NODES
@@ -55,15 +68,9 @@ def migrate_pages(
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)
     flags = MF.MOVE_ALL if who.capable(SYS_NICE) else MF.MOVE
-    migration = Migration.of(conn, machine, pid, mm, flags, who, trace)
+    migration = Migration.of(conn, machine, pid, mm, flags, who, watch)
     migration.result.nids |= {nid for nid in from_nodes | targets if nid in machine.nodes}
-    pairs = list(migration_pairs(from_nodes, targets, modern=machine.modern))
-    for at, (nid, target) in enumerate(pairs):
-        migration.pending = {later for later, _ in pairs[at + 1 :]}
-        migrate_to_node(migration, nid, target)
-        if migration.result.err:
-            break
-    return {"pid": pid, **migration.document()}
+    return migration, list(migration_pairs(from_nodes, targets, modern=machine.modern))
 
 
 def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodemask:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InvalidArgument, KernelError, NotModelled, OutOfMemory, PermissionDenied
-from migratectl.operations.fault import Faults, populate
+from migratectl.operations.fault import populate
 from migratectl.operations.machine import (
     Machine,
     find_mm,
@@ -17,8 +17,10 @@ from migratectl.operations.machine import (
     load_machine,
     resolve_span,
 )
+from migratectl.operations.mmap_file import backing, release_objects
+from migratectl.operations.toucher import Faults
 from migratectl.spans import ADDRESS_END, Size, Span
-from migratectl.storage import coalesce, pages, tasks, vmas
+from migratectl.storage import cache, coalesce, pages, tasks, vmas
 from migratectl.storage.pages import Freed
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import IPC_LOCK, VM, errno_number
@@ -55,12 +57,13 @@ class Mmap:
 
 def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
     """
-    Map private anonymous memory into a task's address space.
+    Map anonymous memory, a file, a segment of shared memory or a device into a task's address space.
 
     Raises:
-        NotModelled: Shared, file, huge, IO or raw areas.
-        InvalidArgument: No length, an unaligned address, a range beyond the address space.
+        InvalidArgument: No length, an unaligned address or offset, a range beyond the address space.
         AlreadyExists: An area is there already, or the label is taken.
+        NoSuchFile: No such file.
+        PermissionDenied: A locked area without CAP_IPC_LOCK.
 
     Source:
         do_mmap_pgoff(); neighbours with equal flags and policy merge (vma_merge()).
@@ -68,8 +71,6 @@ def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
     machine = load_machine(conn)
     task, mm = find_mm(conn, call.pid)
     subject = f"pid {call.pid}"
-    if call.shared or call.file or call.shm or call.hugetlb or call.io or call.pfnmap or call.ino is not None:
-        raise NotModelled(subject, "only private anonymous areas can be mapped; other kinds arrive by import")
     page_size = machine.facts.page_size
     nr = -(-call.size.to_bytes(page_size) // page_size)
     if nr < 1:
@@ -79,12 +80,12 @@ def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
         if vmas.find_label(conn, mm, call.label) is not None:
             raise AlreadyExists(subject, f"the label '{call.label}' is taken in this address space")
         vmas.add_label(conn, mm, call.label, start, start + nr)
-    flags = PROTECTION[call.prot]
+    what = backing(conn, machine, mm, call, start, nr)
+    flags = PROTECTION[call.prot] | what.flags
     if call.locked:
         _check_mlock(task.caps, subject)
         flags |= VM.LOCKED
-    anon = tasks.anon_mapping(conn, mm)
-    vmas.insert(conn, Vma(mm, start, start + nr, anon, 0, flags, None, 0, "anon", ""))
+    vmas.insert(conn, Vma(mm, start, start + nr, what.mapping, what.delta, flags, None, 0, what.kind, what.name))
     vmas.merge(conn, mm, start, start + nr)
     document: dict[str, Any] = {
         "pid": call.pid,
@@ -151,16 +152,22 @@ def munmap(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     for vma in covered:
         vmas.delete(conn, vma)
     vmas.trim_labels(conn, mm, start, end)
+    gone = release_objects(conn, covered)
     nr = sum(vma.end - vma.start for vma in covered)
-    return {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows([freed])}
+    return {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows([freed, *gone])}
 
 
 def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
-    """Drop all ptes of a range, give back what is free now, and join what others still map; as pages.unmap()."""
-    shared = tasks.family_size(conn, mm) > 1
-    rows = pages.rows_between(conn, mm, start, end, coalesce.LIMIT + 1) if shared else []
+    """Drop all ptes of a range, give back what is free now, and join what is left; as pages.unmap()."""
+    of_files = [vma for vma in vmas.overlapping(conn, mm, start, end) if not vma.private_anonymous]
+    left = bool(of_files) or tasks.family_size(conn, mm) > 1
+    limit = coalesce.LIMIT + 1
+    rows = set(pages.rows_between(conn, mm, start, end, limit) if left else ())
     freed = pages.unmap(conn, mm, start, end)
     give_back(conn, [freed.nodes])
+    for vma in of_files:
+        low, high = max(vma.start, start) + vma.delta, min(vma.end, end) + vma.delta
+        rows.update(cache.neighbours(conn, vma.mapping, low, high, limit))
     coalesce.coalesce(conn, rows)
     return freed
 
@@ -275,17 +282,20 @@ def mprotect(conn: Connection, pid: int, span: Span, prot: str) -> dict[str, Any
 
 def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, Any]:
     """
-    Give up the content of a range: its pages are dropped, the areas stay and fault in anew.
+    Tell how a range will be used.
+
+    ``dontneed`` gives up its content: the ptes go, and what nobody else has with them; the areas stay and fault in
+    anew, from the page cache where they are of files. ``random`` switches read-ahead off (``modern``; V9 has none).
 
     Args:
         conn: The connection of the transaction.
         pid: The task.
         span: The range; its length is rounded up to pages, zero does nothing.
-        advice: ``dontneed``.
+        advice: ``dontneed`` or ``random``.
 
     Returns:
-        What was dropped and freed. Holes are passed over and answered by ENOMEM at the end; an area that may not be
-        dropped ends the call with EINVAL, what came before it is done.
+        What was dropped and freed. Holes are passed over and answered by ENOMEM at the end; an area whose pages may not
+        be dropped ends the call with EINVAL, what came before it is done.
 
     Raises:
         InvalidArgument: An unaligned start, or the first area is locked, huge or raw; nothing was done.
@@ -293,13 +303,13 @@ def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, An
         NotModelled: Another advice.
 
     Source:
-        sys_madvise() and madvise_dontneed(); madvise(2).
+        sys_madvise(), madvise_dontneed() and madvise_behavior(); madvise(2).
     """
     machine = load_machine(conn)
     _, mm = find_mm(conn, pid)
     subject = f"pid {pid}"
-    if advice != "dontneed":
-        raise NotModelled(subject, f"the advice '{advice}' is not modelled; take dontneed")
+    if advice not in ("dontneed", "random"):
+        raise NotModelled(subject, f"the advice '{advice}' is not modelled; take dontneed or random")
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
     for at in (start, end):
@@ -310,18 +320,28 @@ def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, An
         low, high = max(vma.start, start), min(vma.end, end)
         if low > at:
             refusal = OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas {pid}'")
-        if vma.flags & _KEPT:
+        if advice == "random":
+            _read_at_random(conn, mm, low, high)
+        elif vma.flags & _KEPT:
             where = f"{low * page_size:#x} is locked, huge or raw; munlock it or leave it out"
             refusal = InvalidArgument(subject, where)
             break
-        freed.append(unmap(conn, mm, low, high))
+        else:
+            freed.append(unmap(conn, mm, low, high))
         at, nr = high, nr + high - low
     if refusal is None and at < end:
         refusal = OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas {pid}'")
     if refusal is not None and not nr:
         raise refusal
+    if advice == "random":
+        rejoin(conn, mm, vmas.merge(conn, mm, start, end))
     document = {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows(freed)}
     return document if refusal is None else document | fell_short(refusal)
+
+
+def _read_at_random(conn: Connection, mm: int, start: int, end: int) -> None:
+    for vma in carve(conn, mm, start, end):
+        vmas.set_flags(conn, vma, VM(vma.flags | VM.RANDOM))
 
 
 def fell_short(refusal: KernelError) -> dict[str, Any]:
@@ -361,5 +381,6 @@ def _populate(conn: Connection, machine: Machine, pid: int, start: int, end: int
     faults = populate(conn, machine, pid, start, end)
     document: dict[str, Any] = {"return": 0, "errno": None, "faults": faults.counts()}
     if faults.errno:
+        faults.errno, faults.signal = "ENOMEM", None  # also beyond the end of a file: mlock(2) kills nobody
         document |= faults.failure(f"pid {pid}", machine.facts.page_size)
     return document

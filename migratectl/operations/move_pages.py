@@ -13,7 +13,7 @@ from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, migrate_list
 from migratectl.operations.migrate_pages import may_move, refusal
-from migratectl.operations.tracing import Trace
+from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pages import MappedRun
@@ -90,7 +90,8 @@ class _Call:
         node = self.moves[self.queue[0]][1]
         addresses = sorted(self._page(at) for at in self.queue)
         before = self.migration.result.failed
-        rows = pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=self.migration.counts_mappers)
+        mapcounts = self.migration.counts_mappers
+        rows = self.migration.gather(lambda: pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=mapcounts))
         migrate_list(self.migration, rows, node)
         if self.migration.result.err:
             self.err = self.migration.result.err
@@ -198,7 +199,7 @@ def move_pages(
     pid: int,
     moves: tuple[tuple[int, int], ...],
     move_all: bool,
-    trace: Trace | None = None,
+    watch: Watch = NOT_WATCHED,
 ) -> dict[str, Any]:
     """
     Move single pages.
@@ -209,7 +210,7 @@ def move_pages(
         pid: The task; 0 is the caller.
         moves: (address in bytes, node) pairs, in the caller's order.
         move_all: Take pages that others map too.
-        trace: Gets the courses of the pages.
+        watch: Who looks on: gets the courses of the pages, or meets them.
 
     Returns:
         The document of a migration with ``status``, one entry an argument. A bad node ends the call with ENODEV or
@@ -224,7 +225,7 @@ def move_pages(
     machine = load_machine(conn)
     pid = called_pid(caller, pid)
     who, task, mm = _target(conn, machine, caller, pid, move_all=move_all)
-    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who, trace)
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who, watch)
     call = _Call(conn, machine, task, mm, migration, moves)
     migration.pending = set(machine.nodes)
     call.run()

@@ -12,7 +12,7 @@ from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.init import slots_of
 from migratectl.operations.machine import count_allocations, find_mm, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, collect, evict_list
-from migratectl.operations.tracing import Trace
+from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import Size, Span
 from migratectl.storage import coalesce, facts, holds, nodes, pages, swap
 from migratectl.storage.pagelist import Wanted
@@ -43,7 +43,7 @@ def swap_row(area: holds.SwapArea) -> dict[str, Any]:
     return {"name": area.name, "slots": area.slots, "used": area.used, "free": area.slots - area.used}
 
 
-def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, trace: Trace | None = None) -> dict[str, Any]:
+def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, watch: Watch = NOT_WATCHED) -> dict[str, Any]:
     """
     Swap the pages of a range out, as pages were migrated before there was direct migration.
 
@@ -54,7 +54,7 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, trace: Trac
         caller: Who calls.
         pid: The task; 0 is the caller.
         span: The range.
-        trace: Gets the courses of the pages.
+        watch: Who looks on: gets the courses of the pages, or meets them.
 
     Returns:
         The document of a migration: ``swapped`` pages left memory, ``return`` is the number of those that stayed.
@@ -71,8 +71,9 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, trace: Trac
     start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
     for at in (start, end):
         pages.cut_address(conn, mm, at)
-    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), trace)
-    evict_list(migration, collect(migration, Wanted(tuple(machine.nodes), start, end, zero=True), evict=True))
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), watch)
+    wanted = Wanted(tuple(machine.nodes), start, end, zero=True)
+    evict_list(migration, migration.gather(lambda: collect(migration, wanted, evict=True)))
     return {"pid": pid, **migration.document()}
 
 

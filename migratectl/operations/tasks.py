@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
 from migratectl.operations.mm import freed_rows, unmap
+from migratectl.operations.mmap_file import release_objects
 from migratectl.spans import ADDRESS_END
-from migratectl.storage import coalesce, holds, pages, tasks, vmas
+from migratectl.storage import coalesce, files, holds, pages, tasks, vmas
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_PID, MAX_UID, capability
 
@@ -197,11 +198,14 @@ def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
         rows = holds.held_by(conn, pid, kind)
         freed.append(holds.end(conn, rows, pid, kind))
         touched.update(rows)
+    files.drop_empty_orphanages(conn)
     give_back(conn, (f.nodes for f in freed))
     if task.mm is not None and tasks.pids_of(conn, task.mm) == [pid]:
         freed.append(unmap(conn, task.mm, 0, ADDRESS_END // machine.facts.page_size))
-        for vma in vmas.load(conn, task.mm):
+        areas = vmas.load(conn, task.mm)
+        for vma in areas:
             vmas.delete(conn, vma)
+        freed += release_objects(conn, areas)
         tasks.delete(conn, pid)
         anon = tasks.anon_mapping(conn, task.mm)
         tasks.delete_mm(conn, task.mm)

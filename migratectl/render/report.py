@@ -66,6 +66,10 @@ def _migration(document: Document) -> list[Part]:
     parts.append(sums(document))
     parts += _reasons("failed", document.get("failures", ()))
     parts += _reasons("skipped", document.get("skips", ()))
+    if "io" in document:
+        slots = counted(document["slots"], "slot", "slots")
+        io = document["io"]
+        parts.append(Line(f"written {io['written']}, read back {io['read']}, {slots} of swap in use at most"))
     return parts + residue(document) + (trace(document["trace"]) if "trace" in document else [])
 
 

@@ -255,6 +255,16 @@ WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.
     return states(conn)
 
 
+def keep(conn: Connection, page: int, address: int) -> None:
+    """Put one page on the list although no pte may lead to it any more: it is isolated already."""
+    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount=_MAPCOUNT_OF, dirty=_DIRTY_OF)
+    conn.exec_driver_sql(
+        f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
+SELECT p.id, ?, p.step, p.count, {state} FROM pages p {_CACHE_JOIN} WHERE p.id = ? AND p.node IS NOT NULL""",
+        (address, page),
+    )
+
+
 def forget_met(conn: Connection) -> None:
     """Forget what note_met() has noted."""
     conn.exec_driver_sql("DELETE FROM met")
@@ -278,6 +288,17 @@ WHERE t.mm = ?1 AND t.addr = ?2 AND t.present"""
     if addresses:
         conn.exec_driver_sql(statement, [(mm, addr) for addr in addresses])
     return states(conn)
+
+
+def kind_of(state: int) -> str:
+    """The kind of the pages of a state, one of KINDS."""
+    return KINDS[_KIND.of(state)]
+
+
+def in_area(conn: Connection, area: int) -> set[int]:
+    """The page rows of the list that have a slot of a swap area."""
+    query = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE p.area = ?"
+    return {page for (page,) in conn.exec_driver_sql(query, (area,))}
 
 
 def states(conn: Connection) -> list[StateRow]:

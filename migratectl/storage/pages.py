@@ -396,7 +396,8 @@ class Freed:
 
 _IDLE = """FROM pages WHERE id IN (SELECT page FROM picked)
  AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id) AND pins = 0
- AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) IN ('anon', 'zero')"""
+ AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) IN ('anon', 'zero', 'none')
+ AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = pages.id)"""
 
 
 def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
@@ -413,6 +414,9 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
  WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)
  AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) <> 'anon'"""
     write(conn, dirty, (mm, start, end))
+    rings = """UPDATE buffers SET dirty = 1 WHERE NOT dirty AND page IN (SELECT page FROM ptes
+ WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)"""
+    write(conn, rings, (mm, start, end))
     write(conn, "DELETE FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end))
     return free_idle(conn)
 
@@ -429,17 +433,23 @@ def drop_ptes(conn: Connection, mm: int, addresses: Iterable[int]) -> Freed:
 
 
 def free_idle(conn: Connection) -> Freed:
-    """Free the anonymous pages of ``picked`` that have neither pte nor pin, with their locks and swap slots."""
+    """Free the pages of ``picked`` that are of no file and have neither pte nor pin, with locks and swap slots."""
+    left = _leave_swap_cache(conn)
+    conn.exec_driver_sql(f"DELETE FROM picked WHERE page NOT IN (SELECT id {_IDLE})")
+    freed = free_picked(conn)
+    return Freed(freed.nodes, {area: left.get(area, 0) + freed.areas.get(area, 0) for area in {*left, *freed.areas}})
+
+
+def free_picked(conn: Connection) -> Freed:
+    """Free all pages of ``picked``, which nobody maps, with their holds, buffers and swap slots."""
     nodes: dict[int, int] = {}
     areas: dict[int, int] = {}
-    rows = conn.exec_driver_sql(f"SELECT node, area, sum(count) {_IDLE} GROUP BY node, area")
-    for node, area, count in rows.all():
+    query = "SELECT p.node, p.area, sum(p.count) FROM picked c CROSS JOIN pages p ON p.id = c.page GROUP BY 1, 2"
+    for node, area, count in conn.exec_driver_sql(query).all():
         if node is not None:
             nodes[node] = nodes.get(node, 0) - count
         if area is not None:
             areas[area] = areas.get(area, 0) - count
-    _leave_swap_cache(conn, areas)
-    conn.exec_driver_sql(f"DELETE FROM picked WHERE page NOT IN (SELECT id {_IDLE})")
     write(conn, "DELETE FROM holds WHERE page IN (SELECT page FROM picked)")
     write(conn, "DELETE FROM buffers WHERE page IN (SELECT page FROM picked)")
     write(conn, "DELETE FROM pages WHERE id IN (SELECT page FROM picked)")
@@ -447,13 +457,17 @@ def free_idle(conn: Connection) -> Freed:
     return Freed(nodes, areas)
 
 
-def _leave_swap_cache(conn: Connection, areas: dict[int, int]) -> None:
-    """Pinned pages of ``picked`` that lost their last pte lose their swap entry with it; counts it in *areas*."""
+def _leave_swap_cache(conn: Connection) -> dict[int, int]:
+    """Pinned anonymous pages of ``picked`` that lost their last pte lose their swap entry with it; slots by area."""
     held = """FROM pages WHERE id IN (SELECT page FROM picked) AND pins > 0 AND area IS NOT NULL AND node IS NOT NULL
- AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)"""
+ AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
+ AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) = 'anon'"""
+    areas: dict[int, int] = {}
     for area, count in conn.exec_driver_sql(f"SELECT area, sum(count) {held} GROUP BY area").all():
-        areas[area] = areas.get(area, 0) - count
+        areas[area] = -count
         write(conn, f"UPDATE pages SET area = NULL WHERE id IN (SELECT id {held} AND area = ?)", (area,))
+        write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (count, area))
+    return areas
 
 
 def total(conn: Connection, rows: Iterable[int]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from migratectl.runs import Run
 from migratectl.storage import pages
 from migratectl.storage.work import pick, write
 from migratectl.uapi import PG
@@ -61,3 +63,82 @@ def _leave(conn: Connection, area: int) -> None:
 def remove_area(conn: Connection, area: int) -> None:
     """Remove an area that no page is in."""
     write(conn, "DELETE FROM swap_areas WHERE id = ?", (area,))
+
+
+class SwappedRun(NamedTuple):
+    """
+    A run behind swap ptes of an address space; ``node`` is None where its content is in swap only.
+
+    ``ptes`` counts all its mappings, swap ptes included.
+    """
+
+    page: int
+    addr: int
+    step: int
+    nr_pages: int
+    node: int | None
+    area: int
+    lock: int | None
+    pins: int
+    outside: int
+    origin: int
+    origin_first: int
+    ptes: int
+
+    @property
+    def run(self) -> Run:
+        """Its addresses."""
+        return Run(self.addr, self.step, self.nr_pages)
+
+    @property
+    def shared(self) -> bool:
+        """Whether somebody else maps its pages too, or has their swap entry."""
+        return self.ptes + self.outside > 1
+
+
+_SWAPPED: Final = """SELECT t.page, t.addr, p.step, p.count, p.node, p.area, p.lock, p.pins, p.outside, p.origin,
+ p.origin_first, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
+FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present ORDER BY t.addr"""
+
+
+def swapped(conn: Connection, mm: int, start: int, end: int) -> list[SwappedRun]:
+    """The runs behind swap ptes in [start, end), which was cut there, by lowest address."""
+    return [SwappedRun(*row) for row in conn.exec_driver_sql(_SWAPPED, (mm, start, end))]
+
+
+def fill(conn: Connection, rows: Iterable[int], node: int) -> None:
+    """Page rows that were in swap only are read to a node; they are in the swap cache then."""
+    pick(conn, rows)
+    flags = int(PG.UPTODATE | PG.ACTIVE)
+    write(conn, "UPDATE pages SET node = ?, flags = flags | ? WHERE id IN (SELECT page FROM picked)", (node, flags))
+
+
+def map_again(conn: Connection, mm: int, rows: Iterable[int], *, writable: bool) -> None:
+    """The swap ptes of an address space to page rows become ptes: young, and where written to writable and dirty."""
+    pick(conn, rows)
+    bits = int(writable)
+    write(
+        conn,
+        "UPDATE ptes SET present = 1, young = 1, dirty = ?, writable = ?"
+        " WHERE mm = ? AND page IN (SELECT page FROM picked) AND NOT present",
+        (bits, bits, mm),
+    )
+
+
+def give_up_slots(conn: Connection, rows: Iterable[int]) -> None:
+    """Page rows that are on a node leave the swap cache, and their slots are free."""
+    pick(conn, rows)
+    listed = "id IN (SELECT page FROM picked)"
+    totals = conn.exec_driver_sql(f"SELECT area, sum(count) FROM pages WHERE {listed} GROUP BY area").all()
+    for area, nr in totals:
+        write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
+    write(conn, f"UPDATE pages SET area = NULL WHERE {listed}")
+
+
+def cached(conn: Connection, mm: int, start: int, end: int) -> list[int]:
+    """The page rows in the swap cache that only one pte in [start, end), which was cut there, leads to."""
+    query = """SELECT t.page FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND t.present AND p.area IS NOT NULL AND p.pins = 0 AND p.outside = 0
+ AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1 ORDER BY t.addr"""
+    return [page for (page,) in conn.exec_driver_sql(query, (mm, start, end))]

@@ -123,8 +123,10 @@ mapping = Table(
     _text("method"),
     _integer("ino", null=True),
     _integer("size", null=True),
-    CheckConstraint("kind IN ('anon', 'zero', 'file', 'shm')"),
+    _integer("ring", default=0),
+    CheckConstraint("kind IN ('anon', 'zero', 'file', 'shm', 'none')"),
     CheckConstraint("method IN ('page', 'buffer', 'fail', 'none')"),
+    CheckConstraint("ring BETWEEN 0 AND 8"),
     Index("mappings_name", "kind", "name"),
     **NEVER_REUSED,
 )

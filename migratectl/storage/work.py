@@ -63,6 +63,16 @@ def changed(conn: Connection) -> bool:
     return bool(conn.info["changed"])
 
 
+def nr_changes(conn: Connection) -> int:
+    """How many rows this transaction changed so far."""
+    return int(conn.info["changed"])
+
+
+def add_changes(conn: Connection, nr: int) -> None:
+    """Count rows that were changed before a forget_changes() again."""
+    conn.info["changed"] += nr
+
+
 def forget_changes(conn: Connection) -> None:
     """Start anew with what changed(): the next command of a transaction with several begins."""
     conn.info["changed"] = 0

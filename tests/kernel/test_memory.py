@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migratectl.kernel.memory import absent, demand_by_class, placed_pieces
+from migratectl.kernel.memory import absent, demand_by_index, placed_pieces
 from migratectl.kernel.mempolicy import Choice, policy_zonelists
 from migratectl.kernel.page_alloc import Stage, place_faults
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
-from migratectl.runs import Run, make_run
+from migratectl.runs import Run, RunIndex, make_run
 from migratectl.uapi import INDEX_LIMIT, Mode
 
 RUNS = st.builds(make_run, st.integers(0, 60), st.integers(1, 9), st.integers(1, 12))
@@ -86,6 +86,11 @@ def choice_of(nr: int) -> Choice:
     """An interleave set of the first *nr* nodes."""
     policy = Policy(Mode.INTERLEAVE, Nodemask(list(NODES)[:nr]))
     return policy_zonelists(policy, 0, FALLBACK, NODES, modern=False)
+
+
+def demand_by_class(runs: list[Run], delta: int, choice: Choice) -> list[RunIndex]:
+    """The pages that each list of a policy serves."""
+    return [RunIndex(demand.runs) for demand in demand_by_index(runs, delta, choice)]
 
 
 DELTAS = st.sampled_from([0, 1, -7, 1000, INDEX_LIMIT - 30, 2 * INDEX_LIMIT - 61, INDEX_LIMIT + 3])

@@ -1,0 +1,111 @@
+"""The options of migrating commands that look on while pages move: ``--trace`` and ``--race``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+import click
+
+from migratectl.cli import call, deferred
+from migratectl.cli.params import Parsed
+from migratectl.cli.session import Batch, Document, Options, Session
+from migratectl.spans import parse_address
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from migratectl.operations.watch import Watch
+
+F = TypeVar("F", bound=Callable[..., Any])
+RaceWords = tuple[int, tuple[str, ...]]
+Traced = int | Literal["all"]
+
+LAST_STEP: Final = 20
+"""The documentation counts twenty steps of a page's move."""
+
+
+def _traced(text: str) -> Traced:
+    return parse_address(text) if text else "all"
+
+
+def _race(text: str) -> RaceWords:
+    step, colon, command = text.partition(":")
+    if not colon or not (step.isascii() and step.isdigit()) or not 1 <= int(step[:3]) <= LAST_STEP:
+        raise ValueError(f"'{text}' is not STEP:COMMAND with a step from 1 to {LAST_STEP}")
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise ValueError(f"'{command}': {error}") from None
+    if not words:
+        raise ValueError(f"'{text}' has no command behind the step")
+    return int(step), words
+
+
+TRACED: Parsed[Traced] = Parsed("[=ADDR]", _traced)
+RACE: Parsed[RaceWords] = Parsed("STEP:COMMAND", _race)
+
+
+def watched(function: F) -> F:
+    """The two options; they hand on ``trace`` and ``race``, for watch()."""
+    trace = click.option(
+        "--trace",
+        type=TRACED,
+        metavar="[=ADDR]",
+        help="Tell the steps: a block for each course that pages took, or the way of the page at ADDR.",
+    )
+    race = click.option(
+        "--race",
+        type=RACE,
+        multiple=True,
+        metavar="'STEP:COMMAND'",
+        help="At that step of the first page that COMMAND touches, run it as another task would (repeatable).",
+    )
+    return trace(race(function))
+
+
+def watch(session: Session, trace: Traced | None, race: Sequence[RaceWords]) -> Watch:
+    """
+    What looks on while pages move.
+
+    Args:
+        session: The call.
+        trace: The address of one page in bytes, ``all``, or None.
+        race: Steps, and the words of the commands that run at them.
+    """
+    traced = races = None
+    if trace is not None:
+        traced = deferred.tracing.Trace(address=trace if isinstance(trace, int) else None)
+    if race:
+        races = deferred.race.Races([deferred.race.Race(step, words, _beside(session, words)) for step, words in race])
+    found: Watch = deferred.watch.Watch(traced, races)
+    return found
+
+
+def _beside(session: Session, words: tuple[str, ...]) -> Callable[[Connection], Document]:
+    """A command of another task, on the connection of this one: its document. The history does not list it."""
+
+    def run(connection: Connection) -> Document:
+        changed, out = deferred.work.nr_changes(connection), StringIO()
+        second = replace(
+            session,
+            options=Options(state=session.options.state, json=True),
+            argv=words,
+            stdout=out,
+            stderr=StringIO(),
+            batch=Batch(session.options.state, ExitStack(), connection=connection, beside=True),
+            line=None,
+            command=None,
+            answered=False,
+        )
+        call(second)
+        deferred.work.add_changes(connection, changed)
+        told: Document = json.loads(out.getvalue())
+        return told
+
+    return run

@@ -1,0 +1,171 @@
+"""Somebody who takes pages: a task that faults or reads, or a caller outside the state."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+
+from sqlalchemy import Connection
+
+from migratectl.kernel.memory import Demand, demand_by_index, demand_in_turn
+from migratectl.kernel.mempolicy import Choice, policy_zonelists
+from migratectl.kernel.page_alloc import Allocations, Stage, place_faults
+from migratectl.nodemask import Nodemask
+from migratectl.operations.machine import Machine, allowed_nodes, count_allocations, find_task, give_back
+from migratectl.policy import Policy
+from migratectl.runs import Run, RunIndex, pages_in_order
+from migratectl.storage import nodes, tasks
+from migratectl.storage.files import File, policies
+from migratectl.storage.pages import Freed
+from migratectl.uapi import Mode
+
+Leaving = Sequence[tuple[Run, int]]
+"""Pages that become free right after their place has been served, with their node."""
+
+
+@dataclass(slots=True)
+class Allocator:
+    """
+    Takes memory by policy and keeps the accounts of it until settle().
+
+    Attributes:
+        conn: The connection of the transaction.
+        machine: The machine.
+        pid: The task; None for a caller outside the state, who has no policy.
+        policy: The task's policy.
+        allowed: The nodes that it may use.
+        local: The node of its CPU.
+        il_next: The node that serves its next page of the page cache, while it interleaves.
+    """
+
+    conn: Connection
+    machine: Machine
+    pid: int | None
+    policy: Policy | None
+    allowed: Nodemask
+    local: int
+    il_next: int | None = None
+    free: dict[int, int] = field(default_factory=dict)
+    used: dict[int, int] = field(default_factory=dict)
+    freed: list[Freed] = field(default_factory=list)
+    allocations: Allocations = field(default_factory=Allocations)
+
+    @classmethod
+    def of(cls, conn: Connection, machine: Machine, pid: int | None) -> Allocator:
+        """The allocator of a task; None: of CPU 0's node, without policy, in the root cpuset."""
+        if pid is None:
+            return cls(conn, machine, None, None, machine.online, machine.home(0), free=machine.free)
+        task = find_task(conn, pid)
+        allowed, local = allowed_nodes(machine, task), machine.home(task.cpu)
+        return cls(conn, machine, pid, task.policy, allowed, local, task.il_next, free=machine.free)
+
+    def choice(self, own: Policy | None = None) -> Choice:
+        """The nodes that a policy, or else the task's, lets it use."""
+        policy = self.policy if own is None else own
+        return policy_zonelists(policy, self.local, self.machine.fallback, self.allowed, modern=self.machine.modern)
+
+    def for_file(self, file: File, runs: Sequence[Run]) -> list[Demand]:
+        """
+        What pages of a file's cache ask for, by index.
+
+        An object of tmpfs has policies of its own, else the task's counts, and both interleave by index (``modern``:
+        plus inode number). Any other file goes by the task's policy, which interleaves in turn.
+
+        Source:
+            page_cache_alloc() and shmem_alloc_page(); semantics.md 6.1, modern-kernel.md 20 to 22.
+        """
+        if not file.shared_memory:
+            return self._page_cache(runs)
+        shift = (file.ino or 0) if self.machine.modern else 0
+        low, high = min(run.start for run in runs), max(run.last for run in runs) + 1
+        demands: list[Demand] = []
+        at = low
+        for own in policies(self.conn, file.id, low, high):
+            demands += demand_by_index(_within(runs, at, own.start), shift, self.choice())
+            theirs = self.choice(tasks.find_policy(self.conn, own.policy))
+            demands += demand_by_index(_within(runs, own.start, own.end), shift, theirs)
+            at = own.end
+        return demands + demand_by_index(_within(runs, at, high), shift, self.choice())
+
+    def _page_cache(self, runs: Sequence[Run]) -> list[Demand]:
+        choice = self.choice()
+        if not choice.interleave:
+            return demand_by_index(runs, 0, choice)
+        members = self._members()
+        return demand_in_turn(runs, self._position(members), choice)
+
+    def _members(self) -> list[int]:
+        """The nodes between which the task's policy takes turns."""
+        return [nid for nid in self.policy.nodes if nid in self.machine.fallback] if self.policy else []
+
+    def _position(self, members: Sequence[int]) -> int:
+        return sum(nid < (self.il_next or 0) for nid in members) % len(members)
+
+    def took_turns(self, nr: int) -> None:
+        """Let the interleaving of page cache go on behind *nr* pages that were asked for."""
+        members = self._members()
+        if nr and members and self.choice().interleave:
+            self.il_next = members[(self._position(members) + nr) % len(members)]
+
+    def place(self, demands: Sequence[Demand], leaving: Leaving = ()) -> tuple[list[Stage], int | None]:
+        """
+        Give memory in ascending order and count it.
+
+        Args:
+            demands: What is asked for; no two of them at one place.
+            leaving: Pages that become free on the way. That matters only where something falls back; then memory is
+                given piece by piece, cut behind each such page.
+
+        Returns:
+            The stages, and the first place without memory, or None.
+        """
+        indexes = [RunIndex(demand.runs) for demand in demands]
+        stages, stop = place_faults(indexes, [demand.zonelist for demand in demands], self.free)
+        firsts = {demand.zonelist[0] for demand in demands if demand.zonelist}
+        if leaving and not (stop is None and all(set(stage.nodes) <= firsts | {None} for stage in stages)):
+            return self._place_piecewise(demands, leaving)
+        self._take(demands, indexes, stages)
+        for run, nid in leaving:
+            self.free[nid] += run.nr_pages
+        return stages, stop
+
+    def _place_piecewise(self, demands: Sequence[Demand], leaving: Leaving) -> tuple[list[Stage], int | None]:
+        left = heapq.merge(*(zip(pages_in_order([run]), repeat(nid)) for run, nid in leaving))
+        runs = [run for demand in demands for run in demand.runs]
+        at, end = min(run.start for run in runs), max(run.last for run in runs) + 1
+        found: list[Stage] = []
+        for page, nid in [*left, (end - 1, None)]:
+            pieces = [RunIndex(_within(demand.runs, at, page + 1)) for demand in demands]
+            stages, stop = place_faults(pieces, [demand.zonelist for demand in demands], self.free)
+            self._take(demands, pieces, stages)
+            found += stages
+            if stop is not None:
+                return found, stop
+            if nid is not None:
+                self.free[nid] += 1
+            at = page + 1
+        return found, None
+
+    def _take(self, demands: Sequence[Demand], indexes: Sequence[RunIndex], stages: Iterable[Stage]) -> None:
+        for stage in stages:
+            for demand, index, nid in zip(demands, indexes, stage.nodes, strict=True):
+                if nid is not None:
+                    nr = index.below(stage.end) - index.below(stage.start)
+                    self.allocations.add(demand.first, nid, nr, interleave=demand.interleave)
+                    self.free[nid] -= nr
+                    self.used[nid] = self.used.get(nid, 0) + nr
+
+    def settle(self) -> None:
+        """Write the accounts: used memory, numastat, and where the task's interleaving goes on."""
+        give_back(self.conn, (freed.nodes for freed in self.freed))
+        nodes.add_used(self.conn, self.used)
+        count_allocations(self.conn, self.allocations, self.local)
+        if self.pid is not None and self.policy is not None and self.policy.mode is Mode.INTERLEAVE:
+            tasks.set_policy(self.conn, self.pid, self.policy, self.il_next)
+
+
+def _within(runs: Iterable[Run], low: int, high: int) -> list[Run]:
+    parts = (run.between(low, high) for run in runs)
+    return [part for part in parts if part is not None]

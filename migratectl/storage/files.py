@@ -1,0 +1,172 @@
+"""Files and shared memory objects: what is known of a mapping, and the policies of ranges of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.storage.work import write, write_many
+
+UNNAMED: Final = "/dev/zero (deleted)"
+"""What numa_maps calls shared anonymous memory: an object that goes with its last area."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """
+    A file or a shared memory object.
+
+    ``kind`` is ``file`` or ``shm`` (tmpfs); ``size`` in pages, None where an import did not tell; ``ring`` the buffers
+    a page, 0 without.
+    """
+
+    id: int
+    kind: str
+    name: str
+    fs: str | None
+    journal: str | None
+    method: str
+    ino: int | None
+    size: int | None
+    ring: int
+
+    @property
+    def shared_memory(self) -> bool:
+        """Whether it is of tmpfs: zero-filled, with policies of its own."""
+        return self.kind == "shm"
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it goes with its last area."""
+        return self.kind == "shm" and self.name == UNNAMED
+
+
+_SELECT: Final = "SELECT id, kind, name, fs, journal, method, ino, size, ring FROM mappings"
+
+
+def load(conn: Connection, mapping: int) -> File:
+    """The file of a row id."""
+    return File(*conn.exec_driver_sql(f"{_SELECT} WHERE id = ?", (mapping,)).one())
+
+
+def find(conn: Connection, name: str) -> File | None:
+    """The first file or named object of that name."""
+    query = f"{_SELECT} WHERE kind IN ('file', 'shm') AND name = ? ORDER BY id LIMIT 1"
+    row = conn.exec_driver_sql(query, (name,)).one_or_none()
+    return None if row is None else File(*row)
+
+
+def named(conn: Connection) -> list[File]:
+    """All files and objects that can be named on the command line, by name."""
+    query = f"{_SELECT} WHERE kind IN ('file', 'shm') AND name <> '' AND name <> ? ORDER BY name, id"
+    return [File(*row) for row in conn.exec_driver_sql(query, (UNNAMED,))]
+
+
+def insert(conn: Connection, file: File) -> File:
+    """Add a file; its ``id`` is given by the table. The file with its id."""
+    write(
+        conn,
+        "INSERT INTO mappings(kind, name, fs, journal, method, ino, size, ring) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (file.kind, file.name, file.fs, file.journal, file.method, file.ino, file.size, file.ring),
+    )
+    return load(conn, int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one()))
+
+
+def next_ino(conn: Connection) -> int:
+    """An inode number above all that objects of tmpfs have."""
+    return int(conn.exec_driver_sql("SELECT coalesce(max(ino), 0) + 1 FROM mappings WHERE kind = 'shm'").scalar_one())
+
+
+def set_size(conn: Connection, mapping: int, size: int) -> None:
+    """Give a file another size, in pages."""
+    write(conn, "UPDATE mappings SET size = ? WHERE id = ? AND size IS NOT ?", (size, mapping, size))
+
+
+def orphanage(conn: Connection, file: File) -> int:
+    """The mapping of the pages that were cut off a file while somebody held them."""
+    query = "SELECT id FROM mappings WHERE kind = 'none' AND name = ? ORDER BY id LIMIT 1"
+    found = conn.exec_driver_sql(query, (file.name,)).scalar()
+    if found is None:
+        write(
+            conn,
+            "INSERT INTO mappings(kind, name, fs, journal, method, ring) VALUES ('none', ?, ?, ?, 'none', ?)",
+            (file.name, file.fs, file.journal, file.ring),
+        )
+        found = conn.exec_driver_sql(query, (file.name,)).scalar_one()
+    return int(found)
+
+
+def orphanage_of(conn: Connection, name: str) -> int | None:
+    """The mapping of a file's orphans, where it has had any."""
+    query = "SELECT id FROM mappings WHERE kind = 'none' AND name = ? ORDER BY id LIMIT 1"
+    found = conn.exec_driver_sql(query, (name,)).scalar()
+    return None if found is None else int(found)
+
+
+def drop_empty_orphanages(conn: Connection) -> None:
+    """Remove the mappings of orphans that are gone."""
+    unused = """DELETE FROM mappings WHERE kind = 'none'
+ AND NOT EXISTS (SELECT 1 FROM pages p WHERE p.mapping = mappings.id)"""
+    write(conn, unused)
+
+
+def forget(conn: Connection, mapping: int) -> None:
+    """Remove an object without areas; while somebody holds pages of it, it stays as a mapping of orphans."""
+    write(conn, "DELETE FROM shared_policies WHERE mapping = ?", (mapping,))
+    if conn.exec_driver_sql(
+        "SELECT EXISTS (SELECT 1 FROM pages WHERE mapping = ? AND first >= 0)", (mapping,)
+    ).scalar_one():
+        write(conn, "UPDATE mappings SET kind = 'none', size = NULL WHERE id = ?", (mapping,))
+    else:
+        write(conn, "DELETE FROM mappings WHERE id = ?", (mapping,))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRange:
+    """Pages [start, end) of an object have the policy of row id ``policy``."""
+
+    start: int
+    end: int
+    policy: int
+
+
+def policies(conn: Connection, mapping: int, start: int, end: int) -> list[PolicyRange]:
+    """The policies of an object that count in [start, end), by index; they may reach beyond."""
+    query = """SELECT first, "end", policy FROM shared_policies
+WHERE mapping = ? AND first < ? AND "end" > ? ORDER BY first"""
+    return [PolicyRange(*row) for row in conn.exec_driver_sql(query, (mapping, end, start))]
+
+
+def policy_at(conn: Connection, mapping: int, index: int) -> int | None:
+    """The row id of the policy that an object has at a page index."""
+    found = policies(conn, mapping, index, index + 1)
+    return found[0].policy if found else None
+
+
+def set_policy(conn: Connection, mapping: int, start: int, end: int, policy: int | None) -> None:
+    """
+    Give pages [start, end) of an object a policy, or none; what it had there goes, neighbours that are equal join.
+
+    Source:
+        shared_policy_replace() of mm/mempolicy.c; semantics.md 3.3.
+    """
+    near = policies(conn, mapping, max(start - 1, 0), end + 1)
+    write_many(
+        conn, "DELETE FROM shared_policies WHERE mapping = ? AND first = ?", [(mapping, old.start) for old in near]
+    )
+    kept: list[PolicyRange] = []
+    for old in near:
+        if old.start < start:
+            kept.append(PolicyRange(old.start, min(old.end, start), old.policy))
+        if old.end > end:
+            kept.append(PolicyRange(max(old.start, end), old.end, old.policy))
+    if policy is not None:
+        kept.append(PolicyRange(start, end, policy))
+    joined: list[PolicyRange] = []
+    for new in sorted(kept, key=lambda each: each.start):
+        same = bool(joined) and (joined[-1].end, joined[-1].policy) == (new.start, new.policy)
+        joined.append(PolicyRange(joined.pop().start, new.end, new.policy) if same else new)
+    rows: list[tuple[Any, ...]] = [(mapping, new.start, new.end, new.policy) for new in joined]
+    write_many(conn, 'INSERT INTO shared_policies(mapping, first, "end", policy) VALUES (?, ?, ?, ?)', rows)

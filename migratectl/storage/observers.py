@@ -1,0 +1,136 @@
+"""Half-migrated pages: what a race needs to find one in the list, and to bring it to a step of its move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from migratectl.runs import Run
+from migratectl.storage import holds, pages
+from migratectl.storage.work import pick, write
+from migratectl.uapi import NEVER, PG
+
+
+class Listed(NamedTuple):
+    """A run of the list that a command can touch; ``seen`` are the addresses or indexes by which it would."""
+
+    page: int
+    run: Run
+    seen: Run
+    state: int
+
+
+_COLUMNS: Final = "i.page, i.addr, i.step, i.count"
+
+
+def _listed(rows: Iterable[Any]) -> list[Listed]:
+    return [Listed(row[0], Run(*row[1:4]), Run(row[4], row[2], row[3]), row[5]) for row in rows]
+
+
+def mapped_by(conn: Connection, mm: int) -> list[Listed]:
+    """The runs of the list that an address space maps, by its own addresses, swap ptes included."""
+    query = f"""SELECT {_COLUMNS}, t.addr, i.state FROM iso i CROSS JOIN ptes t ON t.page = i.page
+WHERE t.mm = ? ORDER BY t.addr"""
+    return _listed(conn.exec_driver_sql(query, (mm,)))
+
+
+def cached_in(conn: Connection, mapping: int) -> list[Listed]:
+    """The runs of the list that belong to a file, by index."""
+    query = f"""SELECT {_COLUMNS}, p.first, i.state FROM iso i CROSS JOIN pages p ON p.id = i.page
+WHERE p.mapping = ? ORDER BY p.first"""
+    return _listed(conn.exec_driver_sql(query, (mapping,)))
+
+
+def everything(conn: Connection) -> list[Listed]:
+    """All runs of the list, by address."""
+    return _listed(conn.exec_driver_sql(f"SELECT {_COLUMNS}, i.addr, i.state FROM iso i ORDER BY i.addr"))
+
+
+def cut_out(conn: Connection, page: int, ordinal: int) -> int:
+    """Cut one page out of a run of the state; its row. The list does not know of it and has to be gathered again."""
+    count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
+    if ordinal:
+        (page,) = pages.split(conn, [(page, ordinal)])
+    if count - ordinal > 1:
+        pages.split(conn, [(page, 1)])
+    return page
+
+
+def enter_swap_cache(conn: Connection, page: int) -> bool:
+    """Step 3 for an anonymous page: a slot of the first area that has one. Whether it owns a swap entry now."""
+    if conn.exec_driver_sql("SELECT area FROM pages WHERE id = ?", (page,)).scalar() is not None:
+        return True
+    area = next((each.id for each in holds.swap_areas(conn) if each.used < each.slots), None)
+    if area is not None:
+        flags = int(PG.DIRTY | PG.UPTODATE)
+        write(conn, "UPDATE pages SET area = ?, flags = flags | ? WHERE id = ?", (area, flags, page))
+        write(conn, "UPDATE swap_areas SET used = used + 1 WHERE id = ?", (area,))
+    return area is not None
+
+
+def take_ptes(conn: Connection, page: int) -> None:
+    """Step 5: ptes of an anonymous page become swap ptes, those of a file's page go; the page keeps their dirty bit."""
+    dirty = f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id = ?1 AND EXISTS"
+    write(conn, f"{dirty} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
+    anon = "SELECT m.kind FROM pages p JOIN mappings m ON m.id = p.mapping WHERE p.id = ?"
+    if conn.exec_driver_sql(anon, (page,)).scalar_one() == "anon":
+        write(conn, "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE page = ?", (page,))
+    else:
+        write(conn, "DELETE FROM ptes WHERE page = ?", (page,))
+        write(conn, "UPDATE pages SET outside = 0 WHERE id = ?", (page,))
+
+
+def hold_back(conn: Connection, page: int, release: int) -> None:
+    """A reference of somebody who waits: the count test fails until a pass."""
+    write(conn, "UPDATE pages SET pin = max(coalesce(pin, 0), ?), pins = pins + 1 WHERE id = ?", (release, page))
+
+
+def pins(conn: Connection, page: int) -> int:
+    """The references that tasks hold on a page row; 0 where it is gone."""
+    return int(conn.exec_driver_sql("SELECT pins FROM pages WHERE id = ?", (page,)).scalar() or 0)
+
+
+def lock(conn: Connection, page: int) -> None:
+    """The migration holds the page lock."""
+    write(conn, "UPDATE pages SET lock = ? WHERE id = ?", (NEVER, page))
+
+
+def isolate(conn: Connection, page: int) -> list[int]:
+    """All pages of the list, and one that was cut out of it, are off the LRU. The rows, for release()."""
+    rows = [page, *(row for (row,) in conn.exec_driver_sql("SELECT page FROM iso ORDER BY page"))]
+    pick(conn, rows)
+    write(conn, "UPDATE pages SET parked = 1 WHERE id IN (SELECT page FROM picked)")
+    return rows
+
+
+def release(conn: Connection, rows: Iterable[int]) -> None:
+    """Locks, pins and isolation are again what the holds of tasks say."""
+    pick(conn, rows)
+    holds.refresh(conn)
+
+
+def is_swapped(conn: Connection, mm: int, address: int) -> bool:
+    """Whether an address space has a swap pte at an address that lies in a run of one page or more."""
+    query = """SELECT NOT t.present FROM ptes t CROSS JOIN pages p ON p.id = t.page
+WHERE t.mm = ? AND t.addr <= ? AND t.addr + (p.count - 1) * p.step >= ? AND (? - t.addr) % p.step = 0
+ORDER BY t.addr DESC LIMIT 1"""
+    return bool(conn.exec_driver_sql(query, (mm, address, address, address)).scalar())
+
+
+def kept_tables(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """What the work tables of a command remember over its lists, for restore_tables() after another command ran."""
+    return {name: [tuple(row) for row in conn.exec_driver_sql(f"SELECT * FROM {name}")] for name in _REMEMBER}
+
+
+def restore_tables(conn: Connection, kept: dict[str, list[tuple[Any, ...]]]) -> None:
+    """Put back what kept_tables() gave."""
+    for name, rows in kept.items():
+        conn.exec_driver_sql(f"DELETE FROM {name}")
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            conn.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", rows)
+
+
+_REMEMBER: Final = ("met", "travelled")
