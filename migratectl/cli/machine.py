@@ -195,9 +195,10 @@ def madvise_command(session: Session, pid: int, span: Span, advice: str) -> int:
     """
     Tell how a range will be used.
 
-    ADVICE is dontneed (the pages go, the areas stay and fault in anew) or random (nothing is read ahead).
+    ADVICE is dontneed (the pages go, the areas stay and fault in anew), random (nothing is read ahead) or, under the
+    profile modern, pageout (swap out what only this task maps).
     """
-    return session.perform(operations.mm.madvise, pid, span, advice)
+    return session.perform(operations.madvise.madvise, pid, span, advice)
 
 
 @command("fault 100 heap --write", "fault 100 0x10000000+16p")

@@ -21,6 +21,7 @@ through a live pte, a fork, reclaim, anybody who needs none of it.
 
 LAST_STEP_THAT_BACKS_OUT: Final = 5
 TREE_LOCK: Final = range(6, 13)
+RESTORES_PTES: Final = 18
 UNLOCKED: Final = 20
 
 
@@ -54,11 +55,11 @@ def meet(observer: Observer, step: int, *, modern: bool) -> Meeting:
         do_swap_page(), shmem_getpage() and try_to_unuse() with the checks of Direct Migration V9, 1/5; semantics.md 5.
     """
     if observer in ("reclaim", "other") or step >= UNLOCKED:
-        return Meeting(None, backed_out=False, retries=0, waits=step >= UNLOCKED and observer != "reclaim")
+        return Meeting(None, backed_out=False, retries=0, waits=step >= UNLOCKED)
     if observer == "fork":
-        return Meeting(None, backed_out=False, retries=0, waits=step >= 18)
+        return Meeting(None, backed_out=False, retries=0, waits=step >= RESTORES_PTES)
     early = step <= LAST_STEP_THAT_BACKS_OUT
-    if observer == "swap" and modern:
+    if observer == "swap" and modern and step >= LAST_STEP_THAT_BACKS_OUT:
         return Meeting("page-lock", backed_out=False, retries=0, waits=True)
     blocked = "tree-lock" if step in TREE_LOCK else "page-lock"
     if observer == "pin" and step < LAST_STEP_THAT_BACKS_OUT:
@@ -78,6 +79,6 @@ def _reached(attempt: Attempt) -> int:
     """The last step that a pass did: the first count test comes before step 5."""
     if attempt.outcome == "moved":
         return UNLOCKED
-    if attempt.left.unmapped:
+    if attempt.left.unmapped or attempt.outcome == "evicted":
         return LAST_STEP_THAT_BACKS_OUT
-    return {"busy-locked": 0, "busy-writeback": 1, "no-swap": 2, "": 0}.get(attempt.reason, 4)
+    return min(attempt.step, LAST_STEP_THAT_BACKS_OUT) - 1

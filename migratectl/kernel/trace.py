@@ -69,7 +69,14 @@ class TracePass:
 
 
 def trace(
-    state: PageState, way: Course, last_pass: int, *, modern: bool, pins: int, evict: bool = False
+    state: PageState,
+    way: Course,
+    last_pass: int,
+    *,
+    modern: bool,
+    pins: int,
+    swap_ptes: int = 0,
+    evict: bool = False,
 ) -> tuple[TracePass, ...]:
     """
     Tell the way of a page through the passes.
@@ -80,6 +87,7 @@ def trace(
         last_pass: The last pass that looked at it.
         modern: A 6.x kernel's pass: migration entries instead of swap ptes.
         pins: How many references others hold while it is pinned.
+        swap_ptes: How many ptes of an anonymous page were swap ptes before.
         evict: There is no target: the page is to leave memory.
 
     Returns:
@@ -91,12 +99,14 @@ def trace(
     found: list[TracePass] = []
     for nr_pass in range(last_pass + 1):
         attempt = way.at(nr_pass)
-        steps = _Walk(state, attempt, nr_pass, modern=modern, pins=pins, evict=evict).steps()
+        walk = _Walk(state, attempt, nr_pass, modern=modern, pins=pins, swap_ptes=swap_ptes, evict=evict)
+        steps = walk.steps()
         before = found[-1] if found else None
         if before is not None and (before.steps, before.reason) == (steps, attempt.reason):
             found[-1] = TracePass(before.first, nr_pass, steps, attempt.outcome, attempt.reason)
         else:
             found.append(TracePass(nr_pass, nr_pass, steps, attempt.outcome, attempt.reason))
+        swap_ptes = walk.swap_ptes
         state = carried(state, attempt)
     return tuple(found)
 
@@ -105,15 +115,23 @@ class _Walk:
     """One pass over one page."""
 
     def __init__(
-        self, state: PageState, attempt: Attempt, nr_pass: int, *, modern: bool, pins: int, evict: bool
+        self,
+        state: PageState,
+        attempt: Attempt,
+        nr_pass: int,
+        *,
+        modern: bool,
+        pins: int,
+        swap_ptes: int,
+        evict: bool,
     ) -> None:
         self.state, self.attempt, self.modern = state, attempt, modern
         self.anon = state.kind == "anon"
         self.extra = pins if state.pinned(nr_pass) else 0
-        self.ptes = state.mapcount
+        self.ptes, self.swap_ptes = state.mapcount, swap_ptes
         self.cached = (not self.anon and not state.truncated) or state.swapcache
         self.ring = state.ring is not None
-        self.slot = 1 if state.swapcache else None
+        self.slot = 1 + (swap_ptes if self.anon else 1) if state.swapcache else None  # tmpfs: its inode has a share
         self.fresh = None if evict else Counts(1, 0)
         self.rows: list[TraceStep] = []
 
@@ -161,7 +179,7 @@ class _Walk:
 
     def _unmapped(self) -> None:
         """The count test before step 5, then the ptes."""
-        reason, left, fresh = self.attempt.reason, self.attempt.left, self.fresh
+        reason, fresh = self.attempt.reason, self.fresh
         if reason == "truncated":
             self._note(9, f"{STEPS[9]}: no", fresh)
             return
@@ -171,25 +189,32 @@ class _Walk:
         if self.attempt.step == 13 and reason:
             self._note(13, "a buffer of the ring is locked", fresh)
             return
-        refs = 1 + self.cached + self.ring
-        test = f"{STEPS[7]}: {self.ptes} ptes and {refs} known, {self._old().refs} in all"
-        if not left.unmapped and not self._goes_unmapped_first():
+        known = 1 + self.cached + (self.ring and (self.modern or self.state.method == "buffer"))
+        test = f"{STEPS[7]}: {self.ptes} ptes and {known} known, {self._old().refs} in all"
+        first_test = not self._goes_unmapped_first()
+        if first_test:
             self._note(7, f"{test}: {'not equal' if reason == 'pinned' else 'equal'}", fresh)
         if reason == "mlocked":
             self._note(5, f"{STEPS[5]}: no, a mapping is locked in memory", fresh)
-        if reason in ("pinned", "mlocked") and not left.unmapped:
+        if reason == "mlocked" or (reason == "pinned" and first_test):
             return
-        if self.slot is not None:
-            self.slot += self.ptes
-        how = "become migration entries" if self.modern else "become swap ptes" if self.anon else "are dropped"
-        if self.ptes:
-            self.ptes = 0
-            self._note(5, f"ptes {how}", fresh)
+        self._ptes_gone()
         self._written()
 
+    def _ptes_gone(self) -> None:
+        """Step 5; a migration entry has no share in a swap slot."""
+        how = "become migration entries" if self.modern else "become swap ptes" if self.anon else "are dropped"
+        if self.anon and not self.modern and self.slot is not None:
+            self.slot += self.ptes
+            self.swap_ptes += self.ptes
+        if self.ptes:
+            self.ptes = 0
+            self._note(5, f"ptes {how}", self.fresh)
+
     def _goes_unmapped_first(self) -> bool:
+        """Whether the ptes go before anybody counts references: without a method (B10), and out of memory."""
         method = "page" if self.state.swapcache or self.anon else self.state.method
-        return method == "none" or self.attempt.outcome == "evicted"
+        return method == "none" or self.fresh is None
 
     def _written(self) -> None:
         """What a page without a method, or one that is to leave memory, goes through besides."""
@@ -197,17 +222,23 @@ class _Walk:
             "pinned": f"{STEPS[7]}: somebody else holds one",
             "pageout-keep": "dirty: a buffer is locked, cannot be written",
             "pageout-activate": "dirty: nothing can write it",
-            "writeback-started": "dirty: written to the swap cache" if self.attempt.left.stored else "dirty: written",
+            "writeback-started": "dirty: to the swap cache" if self._stored() else "dirty: written",
             "buffers-busy": "buffers cannot be dropped",
         }
         if self.attempt.left.released and self.ring:
             self.ring = False
             self._note(5, "buffers dropped", self.fresh)
+        if self._stored():
+            self.slot = 2
         if self.attempt.reason in words:
-            self._note(7 if self.attempt.reason == "pinned" else 5, words[self.attempt.reason])
+            self._note(7 if self.attempt.reason == "pinned" else 5, words[self.attempt.reason], self.fresh)
         if self.attempt.outcome == "evicted":
-            self.cached = False
+            self.cached, self.slot = False, self.slot - 1 if self.slot is not None else None
             self._note(5, "out of memory: its content is in swap or on disk")
+
+    def _stored(self) -> bool:
+        """Whether this pass, not an earlier one, moves a page of tmpfs to the swap cache."""
+        return self.attempt.left.stored and not self.state.swapcache
 
     def _moved(self) -> None:
         ptes, target = self.state.mapcount, Counts(1, 0)
@@ -241,6 +272,7 @@ class _Walk:
             target = Counts(target.refs + ptes, ptes)
             self._note(18, "migration entries become ptes", target)
         elif self.anon:
+            ptes = self.swap_ptes
             target, self.slot = Counts(1 + ptes, ptes), 0
             self._note(18, "swap ptes become ptes, old, clean and read-only; the swap cache is left", target)
         else:

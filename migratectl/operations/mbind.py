@@ -20,6 +20,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
 from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.files import set_object_policy
 from migratectl.storage.pagelist import Wanted
 from migratectl.uapi import MF, SYS_NICE, Mode, ModeFlag, errno_number
 
@@ -114,7 +115,7 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
     elsewhere = Wanted(
         tuple(nid for nid in machine.nodes if nid not in target.asked), target.start, target.end, zero=True
     )
-    carve(conn, target.mm, target.start, target.end)
+    covered = carve(conn, target.mm, target.start, target.end)
     if target.strict and not call.moves:
         _refuse_misplaced(migration, call, elsewhere)
     policy_id = None if target.policy is None else tasks.intern_policy(conn, target.policy)
@@ -122,8 +123,11 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
         migration.races.held_mm = target.mm
     rows = migration.gather(lambda: collect(migration, elsewhere)) if call.moves else []
     vmas.set_policy(conn, target.mm, target.start, target.end, policy_id)
+    for vma in covered:
+        set_object_policy(conn, vma, policy_id)
     if rows:
-        deciding = target.policy if target.policy is not None else task_policy
+        asks_object = covered[0].kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
+        deciding = target.policy if target.policy is not None or asks_object else task_policy
         choice = policy_zonelists(deciding, who.local, machine.fallback, who.mems, modern=machine.modern)
         migrate_by_policy(migration, rows, choice)
     if machine.modern:

@@ -13,6 +13,7 @@ from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_
 from migratectl.policy import Policy
 from migratectl.spans import NodeList
 from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.files import object_policy
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM, Mode, ModeFlag
 
@@ -150,10 +151,12 @@ def get_mempolicy(conn: Connection, pid: int, addr: int | None, *, node: bool, m
                 subject, "only an interleaving task has a next node; name an ADDR or leave out --node"
             )
         return done | {"node": task.il_next}
-    vma = _area_at(conn, pid, addr // machine.facts.page_size)
+    page = addr // machine.facts.page_size
+    vma = _area_at(conn, pid, page)
     if node:
-        return done | {"node": _node_at(conn, machine, pid, vma, addr // machine.facts.page_size)}
-    return done | _told(machine, None if vma.policy is None else tasks.find_policy(conn, vma.policy), "vma")
+        return done | {"node": _node_at(conn, machine, pid, vma, page)}
+    own = object_policy(conn, vma, page) if vma.kind == "shm" else vma.policy
+    return done | _told(machine, None if own is None else tasks.find_policy(conn, own), "vma")
 
 
 def _told(machine: Machine, policy: Policy | None, scope: str) -> dict[str, Any]:

@@ -392,6 +392,11 @@ def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
     return found
 
 
+def has_hold(row: StateRow) -> bool:
+    """Whether somebody holds the pages of a state: their lock, a reference, or writeback."""
+    return _held(page_state(row))
+
+
 def _held(state: PageState) -> bool:
     ring = state.ring is not None and (state.ring.locked is not None or state.ring.busy is not None)
     return ring or state.lock is not None or state.pin is not None or state.writeback is not None

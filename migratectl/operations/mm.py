@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from migratectl.errors import AlreadyExists, InvalidArgument, KernelError, NotModelled, OutOfMemory, PermissionDenied
+from migratectl.errors import AlreadyExists, InvalidArgument, OutOfMemory, PermissionDenied
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import (
     Machine,
@@ -23,7 +23,7 @@ from migratectl.spans import ADDRESS_END, Size, Span
 from migratectl.storage import cache, coalesce, pages, tasks, vmas
 from migratectl.storage.pages import Freed
 from migratectl.storage.vmas import Vma
-from migratectl.uapi import IPC_LOCK, VM, errno_number
+from migratectl.uapi import IPC_LOCK, VM
 
 MMAP_BASE: Final = 0x10000000
 MMAP_GRAIN: Final = 2 << 20
@@ -278,81 +278,6 @@ def mprotect(conn: Connection, pid: int, span: Span, prot: str) -> dict[str, Any
             pages.write_protect(conn, mm, vma.start, vma.end)
     rejoin(conn, mm, vmas.merge(conn, mm, start, end))
     return {"pid": pid, "return": 0, "errno": None, "pages": end - start}
-
-
-def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, Any]:
-    """
-    Tell how a range will be used.
-
-    ``dontneed`` gives up its content: the ptes go, and what nobody else has with them; the areas stay and fault in
-    anew, from the page cache where they are of files. ``random`` switches read-ahead off (``modern``; V9 has none).
-
-    Args:
-        conn: The connection of the transaction.
-        pid: The task.
-        span: The range; its length is rounded up to pages, zero does nothing.
-        advice: ``dontneed`` or ``random``.
-
-    Returns:
-        What was dropped and freed. Holes are passed over and answered by ENOMEM at the end; an area whose pages may not
-        be dropped ends the call with EINVAL, what came before it is done.
-
-    Raises:
-        InvalidArgument: An unaligned start, or the first area is locked, huge or raw; nothing was done.
-        OutOfMemory: The range has no area at all.
-        NotModelled: Another advice.
-
-    Source:
-        sys_madvise(), madvise_dontneed() and madvise_behavior(); madvise(2).
-    """
-    machine = load_machine(conn)
-    _, mm = find_mm(conn, pid)
-    subject = f"pid {pid}"
-    if advice not in ("dontneed", "random"):
-        raise NotModelled(subject, f"the advice '{advice}' is not modelled; take dontneed or random")
-    page_size = machine.facts.page_size
-    start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
-    refusal: KernelError | None = None
-    at, nr, freed = start, 0, []
-    for vma in vmas.overlapping(conn, mm, start, end) if start < end else ():
-        low, high = max(vma.start, start), min(vma.end, end)
-        if low > at:
-            refusal = OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas {pid}'")
-        if advice == "random":
-            _read_at_random(conn, mm, low, high)
-        elif vma.flags & _KEPT:
-            where = f"{low * page_size:#x} is locked, huge or raw; munlock it or leave it out"
-            refusal = InvalidArgument(subject, where)
-            break
-        else:
-            freed.append(unmap(conn, mm, low, high))
-        at, nr = high, nr + high - low
-    if refusal is None and at < end:
-        refusal = OutOfMemory(subject, f"no area at {at * page_size:#x}; see 'migratectl show vmas {pid}'")
-    if refusal is not None and not nr:
-        raise refusal
-    if advice == "random":
-        rejoin(conn, mm, vmas.merge(conn, mm, start, end))
-    document = {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows(freed)}
-    return document if refusal is None else document | fell_short(refusal)
-
-
-def _read_at_random(conn: Connection, mm: int, start: int, end: int) -> None:
-    for vma in carve(conn, mm, start, end):
-        vmas.set_flags(conn, vma, VM(vma.flags | VM.RANDOM))
-
-
-def fell_short(refusal: KernelError) -> dict[str, Any]:
-    """The keys of a call that was carried out in part."""
-    errno = refusal.errno_name
-    return {
-        "return": -errno_number(errno),
-        "errno": errno,
-        "message": f"{refusal}; the rest is done",
-        "committed": True,
-    }
 
 
 def rejoin(conn: Connection, mm: int, borders: Iterable[int]) -> None:

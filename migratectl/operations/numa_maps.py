@@ -13,6 +13,7 @@ from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, load_machine
 from migratectl.policy import Policy
 from migratectl.storage import summary, tasks, vmas
+from migratectl.storage.files import object_policy
 from migratectl.storage.summary import AreaCounts
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM, Mode
@@ -47,7 +48,8 @@ def numa_maps(conn: Connection, pid: int, era: Era | None = None) -> dict[str, A
     known = tasks.policies(conn)
     lines = []
     for vma in vmas.load(conn, mm):
-        policy = _named_in(layout, _shown_policy(machine, vma, known, task.policy))
+        own = object_policy(conn, vma, vma.start)
+        policy = _named_in(layout, known[own] if own is not None else _shown_policy(machine, vma, known, task.policy))
         found = counts.get(vma.start, _NOTHING)
         lines.append(_line(machine, vma, policy, found, by_node.get(vma.start, [])))
     old = layout == "2006-01"

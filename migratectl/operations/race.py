@@ -4,25 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
-from migratectl.kernel.migrate import Course
-from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, Meeting, Observer, meet, reaches
+from migratectl.errors import KernelError
+from migratectl.kernel.migrate import Course, course
+from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES, Meeting, Observer, meet, reaches
+from migratectl.kernel.result import MigrateResult
+from migratectl.operations.line import page_state
 from migratectl.operations.machine import load_machine, resolve_span
-from migratectl.spans import parse_span
+from migratectl.spans import parse_size, parse_span
 from migratectl.storage import holds, observers, pagelist, tasks, vmas
 from migratectl.storage.observers import Listed
 from migratectl.storage.pagelist import StateRow
 
 Document = dict[str, Any]
+Bounds = tuple[int, int]
+
+_EVERYWHERE: Final = (0, 1 << 62)
+_WITH_VALUE: Final = ("-s", "--state", "--as", "--by", "--timeout", "--color")
+"""Global options whose value is a word of its own."""
+
+_ISOLATE: Final = frozenset(
+    {"swap out", "madvise", "migrate-pages", "move-pages", "mbind", "cpuset set", "cpuset move", "node offline"}
+)
+"""Commands that take pages off the LRU themselves: they pass over those that are off it already."""
 
 
 class Mover(Protocol):
     """What a race needs of the migration that it meets."""
 
     conn: Connection
+    result: MigrateResult
 
     def way(self, row: StateRow) -> Course | None:
         """The course of the pages of a state; None where they are no candidates."""
@@ -55,11 +69,29 @@ class Race:
 
 
 class _Touch(NamedTuple):
-    """The page of the list that a command touches first: its run and ordinal, its state, who looks at it."""
+    """The page of the list that a command touches first: its run and ordinal, who looks at it."""
 
     listed: Listed
     ordinal: int
     observer: Observer
+
+    @property
+    def seen(self) -> int:
+        """The address or index by which the command finds it."""
+        return self.listed.seen.start + self.ordinal * self.listed.seen.step
+
+    @property
+    def address(self) -> int:
+        """Its address in the list."""
+        return self.listed.run.start + self.ordinal * self.listed.run.step
+
+
+class _Met(NamedTuple):
+    """A page beside which a command ran: its row, its address in the list, what it had been before."""
+
+    page: int
+    address: int
+    before: observers.Residue
 
 
 @dataclass(slots=True)
@@ -70,11 +102,13 @@ class Races:
     Attributes:
         races: In the order of the command line.
         held_mm: An address space that the call holds for writing: its tasks wait until the call is over.
+        evict: The pages of the call are to leave memory, by V9's passes.
         met: The page rows that a race met early.
     """
 
     races: list[Race] = field(default_factory=list)
     held_mm: int | None = None
+    evict: bool = False
     met: list[int] = field(default_factory=list)
 
     def gather(self, mover: Mover, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
@@ -88,17 +122,22 @@ class Races:
         Returns:
             The states of the list as it is to be moved.
         """
-        rows = gather()
-        met: list[tuple[int, int]] = []
+        met: list[_Met] = []
+
+        def fill() -> list[StateRow]:
+            rows = gather()
+            for each in met:
+                pagelist.keep(mover.conn, each.page, each.address)
+            return pagelist.states(mover.conn) if met else rows
+
+        rows = fill()
         for race in self.races:
-            page = self._meet(mover, race, rows) if race.result is None and race.late is None else None
+            page = self._meet(mover, race, rows, fill) if race.result is None and race.late is None else None
             if page is not None:
                 met.append(page)
-                gather()
-                for row, address in met:
-                    pagelist.keep(mover.conn, row, address)
-                rows = pagelist.states(mover.conn)
-        self.met += [page for page, _ in met]
+                rows = fill()
+        self._note_residue(mover, met, {row.state: row for row in rows})
+        self.met += [each.page for each in met]
         return rows
 
     def finish(self, conn: Connection) -> list[Document]:
@@ -109,17 +148,39 @@ class Races:
                 race.result = _told(race, race.late, race.run(conn))
         return [race.result or {"step": race.step, "argv": list(race.argv), "met": False} for race in self.races]
 
-    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow]) -> tuple[int, int] | None:
-        """Row and address of the page beside which a command ran now; one that has to wait is noted."""
+    def _note_residue(self, mover: Mover, met: Sequence[_Met], rows: dict[int, StateRow]) -> None:
+        """Count what the steps before a meeting have done to pages that will stay."""
+        for each in met:
+            state = observers.listed_state(mover.conn, each.page)
+            way = None if state is None else self._way(mover, rows[state])
+            if way is not None and not way.moves and not way.goes:
+                now = observers.residue(mover.conn, each.page)
+                mover.result.swapcache += now.cached and not each.before.cached
+                mover.result.unmapped += now.swap_ptes > each.before.swap_ptes
+
+    def _way(self, mover: Mover, row: StateRow) -> Course | None:
+        """The course of the pages of a state in this call; None where they are no candidates."""
+        way = mover.way(row)
+        if way is None or not self.evict:
+            return way
+        slot = any(area.used < area.slots for area in holds.swap_areas(mover.conn))
+        return course(page_state(row), modern=False, slot=slot, evict=True)
+
+    def _meet(
+        self, mover: Mover, race: Race, rows: Sequence[StateRow], fill: Callable[[], object]
+    ) -> _Met | None:
+        """The page beside which a command ran now; one that has to wait is noted."""
         touch = _first_touched(mover.conn, race)
         if touch is None:
             return None
         row = next(each for each in rows if each.state == touch.listed.state)
-        way = mover.way(row)
+        way = self._way(mover, row)
         nr_pass = None if way is None else reaches(way, race.step)
         if way is None or nr_pass is None:
             return None
-        modern = load_machine(mover.conn).modern
+        modern = load_machine(mover.conn).modern and not self.evict
+        if touch.observer == "file" and (row.swapcache or (nr_pass and way.at(nr_pass - 1).left.stored)):
+            touch = touch._replace(observer="swap")
         meeting = meet(touch.observer, race.step, modern=modern)
         if self.held_mm is not None and self.held_mm == _mm_of(mover.conn, race.argv):
             race.late = Meeting(None, backed_out=False, retries=0, waits=True)
@@ -129,6 +190,8 @@ class Races:
             return None
         mover.settle()
         page = observers.cut_out(mover.conn, touch.listed.page, touch.ordinal)
+        fill()
+        before = observers.residue(mover.conn, page)
         _bring_to(mover.conn, page, race.step, anon=row.kind == "anon", modern=modern)
         pins = observers.pins(mover.conn, page)
         document = _run_beside(mover.conn, race, page, touch.observer)
@@ -138,8 +201,7 @@ class Races:
             observers.hold_back(mover.conn, page, nr_pass + 1)
         race.result = _told(race, meeting, document)
         mover.refresh()
-        listed = touch.listed.run
-        return page, listed.start + touch.ordinal * listed.step
+        return _Met(page, touch.address, before)
 
 
 def _told(race: Race, meeting: Meeting, document: Document) -> Document:
@@ -156,7 +218,7 @@ def _told(race: Race, meeting: Meeting, document: Document) -> Document:
 
 def _bring_to(conn: Connection, page: int, step: int, *, anon: bool, modern: bool) -> None:
     """Do to a page what the steps before a meeting do; a 6.x kernel's migration entries come back as they were."""
-    if modern:
+    if modern or (anon and step >= RESTORES_PTES):
         return
     owns = not anon or (step >= 3 and observers.enter_swap_cache(conn, page))
     if step >= LAST_STEP_THAT_BACKS_OUT and owns:
@@ -177,45 +239,82 @@ def _run_beside(conn: Connection, race: Race, page: int, observer: Observer) -> 
 
 def _first_touched(conn: Connection, race: Race) -> _Touch | None:
     """The first page of the list that a command touches, and as whom it comes."""
-    words = [word for word in race.argv if not word.startswith("-")]
+    words = _words(race.argv)
     name, rest = " ".join(words[:2]), words[2:]
     if words and words[0] == "file" and rest:
-        return _touch_of_file(conn, rest)
+        return _touch_of_file(conn, words[1], rest)
     if name == "swap off" and rest:
         return _touch_of_area(conn, rest[0], race.step)
-    mm = _mm_of(conn, race.argv)
+    if name.startswith("node "):
+        return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
+    at, mm = _task_of(conn, words)
     if mm is None:
-        return _first(observers.everything(conn), (0, 1 << 62), "other")
-    bounds = _bounds(conn, mm, words)
-    if bounds is None:
-        return None
+        return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
+    bounds = _bounds(conn, mm, words, at)
     touch = _first(observers.mapped_by(conn, mm), bounds, "other")
+    if words[0] == "fault" or name == "page pin":
+        touch = _lowest([touch, *_looked_up(conn, mm, bounds)])
     if touch is None:
         return None
-    return touch._replace(observer=_observer(conn, race, name, touch, mm))
+    return touch._replace(observer=_observer(conn, race, words, touch, mm))
 
 
-def _observer(conn: Connection, race: Race, name: str, touch: _Touch, mm: int) -> Observer:
+def _words(argv: Sequence[str]) -> list[str]:
+    """The words of a command line without options; values of the command's own options stay."""
+    found: list[str] = []
+    valued = False
+    for word in argv:
+        if not valued and not word.startswith("-"):
+            found.append(word)
+        valued = not valued and word in _WITH_VALUE
+    return found
+
+
+def _looked_up(conn: Connection, mm: int, bounds: Bounds) -> list[_Touch | None]:
+    """For each area of an object: the first page of it that a fault there would look up, mapped or not."""
+    found = []
+    for vma in vmas.load(conn, mm):
+        if not vma.private_anonymous:
+            by_index = observers.cached_in(conn, vma.mapping)
+            rows = [row._replace(seen=row.seen._replace(start=row.seen.start - vma.delta)) for row in by_index]
+            found.append(_first(rows, (max(bounds[0], vma.start), min(bounds[1], vma.end)), "other"))
+    return found
+
+
+def _observer(conn: Connection, race: Race, words: Sequence[str], touch: _Touch, mm: int) -> Observer:
     """As whom a command comes that goes through an address space."""
-    if name.startswith("fork "):
+    name = " ".join(words[:2])
+    if words[0] == "fork":
         return "fork"
-    if name == "swap out":
+    if words[0] in _ISOLATE or name in _ISOLATE:
         return "reclaim"
-    if not name.startswith("fault ") and name != "page pin":
+    if words[0] != "fault" and name != "page pin":
         return "other"
-    address = touch.listed.seen.start + touch.ordinal * touch.listed.seen.step
-    parked = race.step >= LAST_STEP_THAT_BACKS_OUT or observers.is_swapped(conn, mm, address)
-    if parked:
+    if race.step >= LAST_STEP_THAT_BACKS_OUT or not observers.is_mapped(conn, mm, touch.seen):
         return "swap" if pagelist.kind_of(touch.listed.state) == "anon" else "file"
     return "pin" if name == "page pin" else "other"
 
 
-def _touch_of_file(conn: Connection, rest: Sequence[str]) -> _Touch | None:
+def _touch_of_file(conn: Connection, verb: str, rest: Sequence[str]) -> _Touch | None:
+    """The first page that a command on a file looks up: of its range, or behind the new end."""
     mapping = next((found for kind in ("file", "shm") if (found := vmas.find_mapping(conn, kind, rest[0]))), None)
     if mapping is None:
         return None
-    rows = observers.cached_in(conn, mapping)
-    return _first(rows, (0, 1 << 62), "file")
+    low, high = _EVERYWHERE
+    if len(rest) > 1:
+        length, _, offset = rest[1].partition("@")
+        try:
+            nr, low = _pages(conn, length), _pages(conn, offset) if offset else 0
+        except ValueError:
+            return None
+        low, high = (nr, high) if verb == "truncate" else (low, low + nr)
+    return _first(observers.cached_in(conn, mapping), (low, high), "file")
+
+
+def _pages(conn: Connection, text: str) -> int:
+    """A size in whole pages."""
+    page_size = load_machine(conn).facts.page_size
+    return -(-parse_size(text).to_bytes(page_size) // page_size)
 
 
 def _touch_of_area(conn: Connection, name: str, step: int) -> _Touch | None:
@@ -224,38 +323,46 @@ def _touch_of_area(conn: Connection, name: str, step: int) -> _Touch | None:
     area = next((each for each in areas if each.name == name), None)
     owning = pagelist.in_area(conn, area.id) if area is not None else set()
     rows = observers.everything(conn)
-    found = _first([row for row in rows if row.page in owning], (0, 1 << 62), "swap")
+    found = _first([row for row in rows if row.page in owning], _EVERYWHERE, "swap")
     giving = next((each for each in areas if each.used < each.slots), None)
     if found is None and step >= 3 and area is not None and giving == area:
-        found = _first([row for row in rows if pagelist.kind_of(row.state) == "anon"], (0, 1 << 62), "swap")
-    return found or _first(rows, (0, 1 << 62), "other")
+        found = _first([row for row in rows if pagelist.kind_of(row.state) == "anon"], _EVERYWHERE, "swap")
+    return found or _first(rows, _EVERYWHERE, "other")
 
 
-def _first(rows: Sequence[Listed], bounds: tuple[int, int], observer: Observer) -> _Touch | None:
+def _first(rows: Sequence[Listed], bounds: Bounds, observer: Observer) -> _Touch | None:
     """The page with the lowest address or index in [low, high)."""
-    best: tuple[int, _Touch] | None = None
+    found: list[_Touch | None] = []
     for row in rows:
         inside = row.seen.between(*bounds)
-        if inside is not None and (best is None or inside.start < best[0]):
-            ordinal = (inside.start - row.seen.start) // row.seen.step
-            best = inside.start, _Touch(row, ordinal, observer)
-    return None if best is None else best[1]
+        if inside is not None:
+            found.append(_Touch(row, (inside.start - row.seen.start) // row.seen.step, observer))
+    return _lowest(found)
+
+
+def _lowest(found: Sequence[_Touch | None]) -> _Touch | None:
+    return min((each for each in found if each is not None), key=lambda each: each.seen, default=None)
 
 
 def _mm_of(conn: Connection, argv: Sequence[str]) -> int | None:
-    """The address space of the task that a command is about: the first word that is the pid of one."""
-    pid = next((word for word in argv if word.isascii() and word.isdigit()), None)
-    task = None if pid is None else tasks.find(conn, int(pid))
-    return None if task is None else task.mm
+    """The address space of the task that a command is about."""
+    return _task_of(conn, _words(argv))[1]
 
 
-def _bounds(conn: Connection, mm: int, words: Sequence[str]) -> tuple[int, int] | None:
-    """The pages of the range that a command names behind the pid; all where it names none."""
-    at = next(k for k, word in enumerate(words) if word.isascii() and word.isdigit())
+def _task_of(conn: Connection, words: Sequence[str]) -> tuple[int, int | None]:
+    """Which word is the pid that a command is about, the first that is one, and the address space of that task."""
+    for at, word in enumerate(words):
+        task = tasks.find(conn, int(word)) if word.isascii() and word.isdigit() else None
+        if task is not None:
+            return at, task.mm
+    return 0, None
+
+
+def _bounds(conn: Connection, mm: int, words: Sequence[str], at: int) -> Bounds:
+    """The pages of the range that a command names behind the pid; all where it names none, or a bad one."""
     if at + 1 >= len(words):
-        return 0, 1 << 62
+        return _EVERYWHERE
     try:
-        span = parse_span(words[at + 1])
-    except ValueError:
-        return 0, 1 << 62
-    return resolve_span(conn, mm, span, load_machine(conn).facts.page_size, " ".join(words))
+        return resolve_span(conn, mm, parse_span(words[at + 1]), load_machine(conn).facts.page_size, "")
+    except (ValueError, KernelError):
+        return _EVERYWHERE

@@ -73,6 +73,8 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, watch: Watc
         pages.cut_address(conn, mm, at)
     migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), watch)
     wanted = Wanted(tuple(machine.nodes), start, end, zero=True)
+    if migration.races is not None:
+        migration.races.evict = True
     evict_list(migration, migration.gather(lambda: collect(migration, wanted, evict=True)))
     return {"pid": pid, **migration.document()}
 
@@ -91,6 +93,7 @@ def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
 
     Raises:
         NoSuchFile: No area of that name.
+        Busy: A page of it is locked or under writeback, which would be waited for; nothing was done.
 
     Source:
         sys_swapoff() and try_to_unuse(); semantics.md 6.5.
@@ -100,6 +103,10 @@ def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
     if area is None:
         known = ", ".join(each.name for each in holds.swap_areas(conn)) or "none"
         raise NoSuchFile(f"swap area '{name}'", f"no such area is in use (areas: {known})")
+    waiting = swap.nr_waited_for(conn, area.id)
+    if waiting:
+        what = f"{waiting} of its pages are locked or under writeback, which would be waited for; end that first"
+        raise Busy(f"swap area '{name}'", what)
     who = identify(conn, machine, caller)
     zonelist = [nid for nid in machine.fallback[who.local] if nid in who.mems]
     allocations, used, touched = Allocations(), dict[int, int](), set[int]()

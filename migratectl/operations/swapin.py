@@ -106,7 +106,8 @@ def _swap_in(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool) -
         swap.map_again(conn, mm, [row.page for row in rows if row.shared == shared], writable=write and not shared)
     toucher.faults.swapin += sum(row.nr_pages for row in rows)
     toucher.faults.major += sum(row.nr_pages for row in missing)
-    _leave_cache(toucher, [row for row in rows if not row.shared and not row.pins], write=write)
+    alone = [row for row in rows if not row.shared and not row.pins and row.writeback is None]
+    _leave_cache(toucher, alone, write=write)
 
 
 def _read(
@@ -156,5 +157,4 @@ def _leave_cache(toucher: Toucher, rows: Sequence[SwappedRun], *, write: bool) -
     index = RunIndex(row.run for row in rows)
     end = index.address(nr) if nr < index.total else index.high
     pages.cut_address(toucher.conn, toucher.mm, end)
-    alone = swap.cached(toucher.conn, toucher.mm, index.low, end)
-    swap.give_up_slots(toucher.conn, alone)
+    swap.give_up_slots(toucher.conn, [row.page for row in rows if row.addr < end])  # the lower part keeps its row

@@ -28,6 +28,18 @@ RULES: Final = (
         " WHERE used <> held ORDER BY s.id",
     ),
     Rule(
+        "INV-05",
+        "page row {0}: a cache page of '{1}' at index {2}, and the file has {3} pages",
+        "SELECT p.id, m.name, p.next - p.step, m.size FROM pages p JOIN mappings m ON m.id = p.mapping"
+        " WHERE m.kind IN ('file', 'shm') AND p.next - p.step >= m.size ORDER BY p.id",
+    ),
+    Rule(
+        "INV-05",
+        "page row {0}: is mapped at page {2} of address space {1}, and no file has it any more",
+        "SELECT p.id, t.mm, t.addr FROM pages p JOIN mappings m ON m.id = p.mapping JOIN ptes t ON t.page = p.id"
+        " WHERE m.kind = 'none' ORDER BY p.id, t.mm, t.addr",
+    ),
+    Rule(
         "INV-06",
         "page row {0}: mapped by address space {1} at page {2}, but it belongs to another family or index",
         "SELECT p.id, t.mm, t.addr FROM pages p JOIN mappings m ON m.id = p.mapping JOIN ptes t ON t.page = p.id"
@@ -35,6 +47,17 @@ RULES: Final = (
         " WHERE u.mm = t.mm AND u.start <= t.addr) WHERE CASE m.kind WHEN 'anon' THEN p.mapping <> a.anon"
         " WHEN 'zero' THEN 0 ELSE p.mapping <> v.mapping END OR (m.kind <> 'zero' AND p.first <> t.addr + v.delta)"
         " ORDER BY p.id, t.mm, t.addr",
+    ),
+    Rule(
+        "INV-07",
+        "page row {0}: has {1} buffers, and a page of its mapping has {2}",
+        "SELECT b.page, b.ring, m.ring FROM buffers b JOIN pages p ON p.id = b.page JOIN mappings m ON m.id = p.mapping"
+        " WHERE b.ring <> m.ring ORDER BY b.page",
+    ),
+    Rule(
+        "INV-07",
+        "page row {0}: has buffers and a swap entry, both of which need its private field",
+        "SELECT b.page FROM buffers b JOIN pages p ON p.id = b.page WHERE p.area IS NOT NULL ORDER BY b.page",
     ),
     Rule(
         "INV-09",
@@ -109,6 +132,12 @@ RULES: Final = (
         "page row {0}: anonymous pages that nobody maps and nobody holds",
         "SELECT p.id FROM pages p JOIN mappings m ON m.id = p.mapping WHERE m.kind IN ('anon', 'zero') AND p.pins = 0"
         " AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY p.id",
+    ),
+    Rule(
+        "run-unmapped",
+        "page row {0}: pages that no file has any more and nobody holds",
+        "SELECT p.id FROM pages p JOIN mappings m ON m.id = p.mapping WHERE m.kind = 'none' AND p.pins = 0"
+        " AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id) ORDER BY p.id",
     ),
     Rule(
         "run-shape",

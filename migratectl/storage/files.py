@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from migratectl.storage.vmas import Vma
 from migratectl.storage.work import write, write_many
 
 UNNAMED: Final = "/dev/zero (deleted)"
@@ -143,6 +144,17 @@ def policy_at(conn: Connection, mapping: int, index: int) -> int | None:
     """The row id of the policy that an object has at a page index."""
     found = policies(conn, mapping, index, index + 1)
     return found[0].policy if found else None
+
+
+def object_policy(conn: Connection, vma: Vma, page: int) -> int | None:
+    """The row id of the policy that the object of an area of shared memory has at a page address."""
+    return policy_at(conn, vma.mapping, page + vma.delta) if vma.kind == "shm" else None
+
+
+def set_object_policy(conn: Connection, vma: Vma, policy: int | None) -> None:
+    """Give the part of a shared memory object that an area maps a policy, or none; nothing for other areas."""
+    if vma.kind == "shm":
+        set_policy(conn, vma.mapping, vma.start + vma.delta, vma.end + vma.delta, policy)
 
 
 def set_policy(conn: Connection, mapping: int, start: int, end: int, policy: int | None) -> None:

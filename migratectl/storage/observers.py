@@ -111,9 +111,30 @@ def release(conn: Connection, rows: Iterable[int]) -> None:
     holds.refresh(conn)
 
 
-def is_swapped(conn: Connection, mm: int, address: int) -> bool:
-    """Whether an address space has a swap pte at an address that lies in a run of one page or more."""
-    query = """SELECT NOT t.present FROM ptes t CROSS JOIN pages p ON p.id = t.page
+class Residue(NamedTuple):
+    """What a back-out leaves on a page row: whether it is in the swap cache, and how many swap ptes lead to it."""
+
+    cached: bool
+    swap_ptes: int
+
+
+def residue(conn: Connection, page: int) -> Residue:
+    """What a page row has of that; nothing where it is gone."""
+    query = """SELECT area IS NOT NULL, (SELECT count(*) FROM ptes WHERE page = pages.id AND NOT present)
+FROM pages WHERE id = ?"""
+    row = conn.exec_driver_sql(query, (page,)).first()
+    return Residue(False, 0) if row is None else Residue(bool(row[0]), row[1])
+
+
+def listed_state(conn: Connection, page: int) -> int | None:
+    """The state of a page row in the list; None where it is not there."""
+    found = conn.exec_driver_sql("SELECT state FROM iso WHERE page = ?", (page,)).scalar()
+    return None if found is None else int(found)
+
+
+def is_mapped(conn: Connection, mm: int, address: int) -> bool:
+    """Whether an address space has a present pte at an address; it may lie within a run."""
+    query = """SELECT t.present FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr <= ? AND t.addr + (p.count - 1) * p.step >= ? AND (? - t.addr) % p.step = 0
 ORDER BY t.addr DESC LIMIT 1"""
     return bool(conn.exec_driver_sql(query, (mm, address, address, address)).scalar())

@@ -398,7 +398,7 @@ SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step 
     pages.clear_parts(conn)
 
 
-def deal(conn: Connection, chosen: Selection, nr: int) -> None:
+def deal(conn: Connection, chosen: Selection, nr: int, *, with_inode: bool) -> None:
     """
     Deal the chosen runs into classes: ``class`` is the page index, cut to 32 bits, modulo *nr*.
 
@@ -406,9 +406,12 @@ def deal(conn: Connection, chosen: Selection, nr: int) -> None:
         conn: The connection of the transaction.
         chosen: Runs of the list.
         nr: Nodes of the interleave set; a run of step s falls into nr / gcd(s, nr) classes.
+        with_inode: The index of a page of shared memory counts from the object's inode number (``modern``).
     """
     where, values = chosen.where()
-    _cut_at_index_wrap(conn, where, values)
+    inode = "coalesce((SELECT m.ino FROM mappings m WHERE m.id = p.mapping AND m.kind = 'shm'), 0)"
+    index = f"(p.first + {inode})" if with_inode else "p.first"
+    _cut_at_index_wrap(conn, where, values, index)
     steps = conn.exec_driver_sql(f"SELECT DISTINCT step FROM iso WHERE {where} AND count > 1", values).scalars().all()
     for step in steps:
         classes = nr // math.gcd(step, nr)
@@ -422,16 +425,16 @@ SELECT i.page, r.value, {classes}, (i.count - r.value + {classes} - 1) / {classe
         kept = f"SELECT DISTINCT page, {classes}, (count + {classes} - 1) / {classes} FROM iso"
         conn.exec_driver_sql(f"INSERT INTO rest(page, stride, count) {kept} WHERE page IN (SELECT page FROM part)")
         _cut_listed(conn)
-    index = f"(SELECT p.first FROM pages p WHERE p.id = iso.page) % {INDEX_LIMIT} % ?"
-    conn.exec_driver_sql(f"UPDATE iso SET class = {index} WHERE {where}", (nr, *values))
+    number = f"(SELECT {index} FROM pages p WHERE p.id = iso.page) % {INDEX_LIMIT} % ?"
+    conn.exec_driver_sql(f"UPDATE iso SET class = {number} WHERE {where}", (nr, *values))
 
 
-def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int]) -> None:
-    """Cut runs where the page index passes a multiple of 2^32, so that each has its indexes on one side."""
-    border = f"((p.first / {INDEX_LIMIT} + 1) * {INDEX_LIMIT} - p.first + p.step - 1) / p.step"
+def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int], index: str) -> None:
+    """Cut runs where the interleave index passes a multiple of 2^32, so that each has its indexes on one side."""
+    border = f"(({index} / {INDEX_LIMIT} + 1) * {INDEX_LIMIT} - {index} + p.step - 1) / p.step"
     crossing = f"""INSERT INTO part(page, k, stride, count) SELECT p.id, {border}, 1, p.count - ({border})
 FROM pages p WHERE p.id IN (SELECT page FROM iso WHERE {where})
- AND p.first / {INDEX_LIMIT} <> (p.next - p.step) / {INDEX_LIMIT}"""
+ AND {index} / {INDEX_LIMIT} <> ({index} + (p.count - 1) * p.step) / {INDEX_LIMIT}"""
     while conn.exec_driver_sql(crossing, tuple(values)).rowcount > 0:
         conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
         _cut_listed(conn)

@@ -21,6 +21,13 @@ def swapped_total(conn: Connection, area: int) -> int:
     return int(conn.exec_driver_sql(query, (area,)).scalar_one())
 
 
+def nr_waited_for(conn: Connection, area: int) -> int:
+    """Pages of the swap cache with a slot of an area that are locked or under writeback."""
+    query = """SELECT coalesce(sum(count), 0) FROM pages
+WHERE area = ? AND node IS NOT NULL AND (lock IS NOT NULL OR writeback IS NOT NULL)"""
+    return int(conn.exec_driver_sql(query, (area,)).scalar_one())
+
+
 def read_in(conn: Connection, area: int, node: int, nr: int) -> list[int]:
     """
     Read the first *nr* pages of an area back, to a node, and take them out of it; by mapping and index.
@@ -79,6 +86,7 @@ class SwappedRun(NamedTuple):
     node: int | None
     area: int
     lock: int | None
+    writeback: int | None
     pins: int
     outside: int
     origin: int
@@ -96,8 +104,8 @@ class SwappedRun(NamedTuple):
         return self.ptes + self.outside > 1
 
 
-_SWAPPED: Final = """SELECT t.page, t.addr, p.step, p.count, p.node, p.area, p.lock, p.pins, p.outside, p.origin,
- p.origin_first, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
+_SWAPPED: Final = """SELECT t.page, t.addr, p.step, p.count, p.node, p.area, p.lock, p.writeback, p.pins,
+ p.outside, p.origin, p.origin_first, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
 FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present ORDER BY t.addr"""
 
@@ -134,11 +142,3 @@ def give_up_slots(conn: Connection, rows: Iterable[int]) -> None:
     for area, nr in totals:
         write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
     write(conn, f"UPDATE pages SET area = NULL WHERE {listed}")
-
-
-def cached(conn: Connection, mm: int, start: int, end: int) -> list[int]:
-    """The page rows in the swap cache that only one pte in [start, end), which was cut there, leads to."""
-    query = """SELECT t.page FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND t.present AND p.area IS NOT NULL AND p.pins = 0 AND p.outside = 0
- AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1 ORDER BY t.addr"""
-    return [page for (page,) in conn.exec_driver_sql(query, (mm, start, end))]

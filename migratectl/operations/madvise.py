@@ -1,0 +1,123 @@
+"""madvise(2): give pages up, swap them out, or say that they are read at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from migratectl.errors import InvalidArgument, KernelError, OutOfMemory
+from migratectl.operations.caller import Caller, identify
+from migratectl.operations.machine import find_mm, load_machine, resolve_span
+from migratectl.operations.migrate import Migration, collect, evict_list, has_hold
+from migratectl.operations.mm import carve, freed_rows, rejoin, unmap
+from migratectl.spans import Span
+from migratectl.storage import pages, vmas
+from migratectl.storage.pagelist import Wanted
+from migratectl.storage.pages import Freed
+from migratectl.uapi import MF, VM, errno_number
+
+_KEPT: Final = VM.LOCKED | VM.HUGETLB | VM.PFNMAP
+"""Areas whose pages madvise may neither drop nor swap out."""
+
+Act = Callable[[int, int], None]
+"""Follows the advice for [start, end) of one area."""
+
+
+def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, Any]:
+    """
+    Tell how a range will be used.
+
+    ``dontneed`` gives up its content: the ptes go, and what nobody else has with them; the areas stay and fault in
+    anew, from the page cache where they are of files. ``pageout`` (``modern``) swaps out what only this task maps and
+    nobody holds. ``random`` switches read-ahead off (``modern``; V9 has none).
+
+    Args:
+        conn: The connection of the transaction.
+        pid: The task.
+        span: The range; its length is rounded up to pages, zero does nothing.
+        advice: ``dontneed``, ``pageout`` or ``random``.
+
+    Returns:
+        What was dropped and freed, or swapped out. Holes are passed over and answered by ENOMEM at the end; an area
+        whose pages have to stay ends the call with EINVAL, what came before it is done.
+
+    Raises:
+        InvalidArgument: An unaligned start; the first area is locked, huge or raw; ``pageout`` under V9. Nothing was
+            done.
+        OutOfMemory: The range has no area at all.
+
+    Source:
+        sys_madvise(), madvise_dontneed() and madvise_behavior(); today's madvise_pageout(); madvise(2).
+    """
+    machine = load_machine(conn)
+    _, mm = find_mm(conn, pid)
+    subject = f"pid {pid}"
+    if advice == "pageout" and not machine.modern:
+        raise InvalidArgument(subject, "pageout came with Linux 5.4, so it needs the profile modern; try 'swap out'")
+    page_size = machine.facts.page_size
+    start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE, identify(conn, machine, Caller(pid=pid)))
+    freed: list[Freed] = []
+    acts: dict[str, Act] = {
+        "dontneed": lambda low, high: freed.append(unmap(conn, mm, low, high)),
+        "random": lambda low, high: _read_at_random(conn, mm, low, high),
+        "pageout": lambda low, high: _page_out(migration, low, high),
+    }
+    keeping = VM(0) if advice == "random" else _KEPT
+    nr, refusal = _each_area(conn, mm, (start, end), acts[advice], keeping, subject, page_size)
+    if refusal is not None and not nr:
+        raise refusal
+    if advice == "random":
+        rejoin(conn, mm, vmas.merge(conn, mm, start, end))
+    document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows(freed)}
+    if advice == "pageout":
+        document["swapped"] = migration.finish().swapped
+    return document if refusal is None else document | fell_short(refusal)
+
+
+def _each_area(
+    conn: Connection, mm: int, span: tuple[int, int], act: Act, keeping: VM, subject: str, page_size: int
+) -> tuple[int, KernelError | None]:
+    """Follow an advice area by area: the pages it was followed for, and what the call answers besides."""
+    refusal: KernelError | None = None
+    at, nr = span[0], 0
+
+    def hole(page: int) -> KernelError:
+        return OutOfMemory(subject, f"no area at {page * page_size:#x}; see 'migratectl show vmas'")
+
+    for vma in vmas.overlapping(conn, mm, *span) if span[0] < span[1] else ():
+        low, high = max(vma.start, span[0]), min(vma.end, span[1])
+        if low > at:
+            refusal = hole(at)
+        if vma.flags & keeping:
+            where = f"{low * page_size:#x} is locked, huge or raw; munlock it or leave it out"
+            return nr, InvalidArgument(subject, where)
+        act(low, high)
+        at, nr = high, nr + high - low
+    return nr, refusal or (hole(at) if at < span[1] else None)
+
+
+def _read_at_random(conn: Connection, mm: int, start: int, end: int) -> None:
+    for vma in carve(conn, mm, start, end):
+        vmas.set_flags(conn, vma, VM(vma.flags | VM.RANDOM))
+
+
+def _page_out(migration: Migration, start: int, end: int) -> None:
+    """Swap out what is mapped once and not held; the others are left alone, unlike V8's swap migration."""
+    rows = collect(migration, Wanted(tuple(migration.machine.nodes), start, end), evict=True)
+    evict_list(migration, [row for row in rows if not has_hold(row)])
+
+
+def fell_short(refusal: KernelError) -> dict[str, Any]:
+    """The keys of a call that was carried out in part."""
+    errno = refusal.errno_name
+    return {
+        "return": -errno_number(errno),
+        "errno": errno,
+        "message": f"{refusal}; the rest is done",
+        "committed": True,
+    }
