@@ -103,7 +103,9 @@ def capability(name: str) -> int:
     return 1 << CAPABILITIES.index(name.lower().removeprefix("cap_"))
 
 
+SYS_ADMIN: Final = capability("sys_admin")
 SYS_NICE: Final = capability("sys_nice")
+SYS_RESOURCE: Final = capability("sys_resource")
 SYS_PTRACE: Final = capability("sys_ptrace")
 IPC_LOCK: Final = capability("ipc_lock")
 

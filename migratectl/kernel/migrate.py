@@ -8,6 +8,7 @@ knows neither rows nor SQL. ``course`` runs the passes and is asked once for eac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -21,6 +22,7 @@ from migratectl.kernel.page import (
     over,
     page_count,
 )
+from migratectl.kernel.posted import remove_references_posted, shared_posted, without_method_posted
 from migratectl.kernel.vmscan import pageout, release_ring, swap_page
 from migratectl.uapi import MF, NEVER
 
@@ -33,8 +35,11 @@ LAST_STEP_BEFORE_SLOT: Final = 2
 UNSEEN: Final = "unseen"
 """Answer of skip_reason() for what is not even listed."""
 
+RemoveReferences = Callable[[PageState, int, int], Attempt]
+"""A page in a pass, and the references that it has besides its ptes when nobody else holds one."""
 
-def skip_reason(state: PageState, flags: MF, *, modern: bool) -> str | None:
+
+def skip_reason(state: PageState, flags: MF, *, modern: bool, posted: bool = False) -> str | None:
     """
     Why a present page on a source node is no candidate; None for a candidate.
 
@@ -42,6 +47,7 @@ def skip_reason(state: PageState, flags: MF, *, modern: bool) -> str | None:
         state: The page.
         flags: MOVE takes pages mapped once, MOVE_ALL all; STRICT opens closed areas, but for huge ones.
         modern: Locked areas are looked into.
+        posted: MOVE takes shared pages too (B5).
 
     Returns:
         A word of cli.md's ``skips[].reason``; UNSEEN for a zero page of an area that is not looked into.
@@ -54,7 +60,7 @@ def skip_reason(state: PageState, flags: MF, *, modern: bool) -> str | None:
         return UNSEEN if closed else "reserved-page"
     if closed:
         return None if flags & MF.STRICT and state.area != "vma-hugetlb" else state.area
-    if not flags & MF.MOVE_ALL and state.mapcount != 1:
+    if shared_posted(state, flags) if posted else not flags & MF.MOVE_ALL and state.mapcount != 1:
         return "shared"
     return "off-lru" if state.parked else None
 
@@ -143,7 +149,7 @@ def migrate_page_remove_references(state: PageState, nr_pass: int, nr_refs: int)
     return Attempt("moved")
 
 
-def buffer_migrate_page(state: PageState, nr_pass: int) -> Attempt:
+def buffer_migrate_page(state: PageState, nr_pass: int, remove: RemoveReferences) -> Attempt:
     """
     Move a page with the ring of its buffers; each buffer is locked on the way, which waits.
 
@@ -153,10 +159,10 @@ def buffer_migrate_page(state: PageState, nr_pass: int) -> Attempt:
         buffer_migrate_page(), Direct Migration V9, 5/5, with the second amendment of the thread; semantics.md 2.3, 9a.
     """
     if state.ring is None:
-        return migrate_page_remove_references(state, nr_pass, nr_refs=2)
+        return remove(state, nr_pass, 2)
     if not over(state.ring.locked, nr_pass, waiting=True):
         return Attempt("retry", "busy-locked", "EAGAIN", step=13)
-    return migrate_page_remove_references(state, nr_pass, nr_refs=3)
+    return remove(state, nr_pass, 3)
 
 
 def migrate_without_method(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
@@ -192,7 +198,7 @@ def _held_up(state: PageState, nr_pass: int, *, modern: bool) -> Attempt | None:
     return None
 
 
-def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = False) -> Attempt:
+def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = False, posted: bool = False) -> Attempt:
     """
     One page in one pass of V9's migrate_pages().
 
@@ -201,6 +207,7 @@ def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = 
         nr_pass: 0 to 10.
         slot: Whether a swap slot is free.
         evict: There is no target list: the page is to leave memory (the swap-only caller).
+        posted: With the defects of the patches as posted (B8, B10, B28).
 
     Returns:
         What happens, and what stays behind when it is not a move.
@@ -221,10 +228,12 @@ def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = 
     if method == "fail":
         return Attempt("failed", "fs-refuses", "EIO", step=5)
     if method == "none":
-        return migrate_without_method(state, nr_pass, slot=slot)
+        without = without_method_posted if posted else migrate_without_method
+        return without(state, nr_pass, slot=slot)
+    remove = remove_references_posted if posted else migrate_page_remove_references
     if method == "buffer":
-        return buffer_migrate_page(state, nr_pass)
-    return migrate_page_remove_references(state, nr_pass, nr_refs=2)
+        return buffer_migrate_page(state, nr_pass, remove)
+    return remove(state, nr_pass, 2)
 
 
 def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
@@ -250,7 +259,10 @@ def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
         if found.reason == "pageout-activate":
             found = replace(found, outcome="failed")
         return replace(found, left=found.left._replace(unmapped=False))
-    found = buffer_migrate_page(free, nr_pass) if state.method == "buffer" else _plain_modern(free, nr_pass)
+    if state.method == "buffer":
+        found = buffer_migrate_page(free, nr_pass, migrate_page_remove_references)
+    else:
+        found = _plain_modern(free, nr_pass)
     return replace(found, swap_entry=False)
 
 
@@ -297,7 +309,7 @@ class Course:
         return self.attempts[min(nr_pass, len(self.attempts) - 1)]
 
 
-def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = False) -> Course:
+def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = False, posted: bool = False) -> Course:
     """
     Run a page through the passes.
 
@@ -306,6 +318,7 @@ def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = F
         modern: Ten passes of a 6.x kernel instead of V9's eleven.
         slot: Whether a swap slot is free when it is asked for.
         evict: See attempt().
+        posted: See attempt().
 
     Returns:
         The course; a failure for good ends it at once, a retry goes on with the next pass and finds what is left.
@@ -317,7 +330,10 @@ def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = F
     attempts: list[Attempt] = []
     left = Left()
     for nr_pass in range(LAST_PASS[modern] + 1):
-        result = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot, evict=evict)
+        if modern:
+            result = attempt_modern(state, nr_pass)
+        else:
+            result = attempt(state, nr_pass, slot=slot, evict=evict, posted=posted)
         got = result.done or result.step > LAST_STEP_BEFORE_SLOT
         act = nr_pass if act is None and got else act
         if slot_at is None and got and _asks_for_slot(state, result, modern=modern):

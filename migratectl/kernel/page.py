@@ -50,6 +50,8 @@ class PageState:
         ring: Its buffers, None where it has none.
         writepage: Where the mapping writes dirty pages to: ``disk``, ``swap`` (tmpfs) or ``none`` (ramfs).
         truncated: Its file was cut while it was held: it has no mapping any more.
+        owned: Nobody else has areas of its file, or somebody has a writable shared one; asked by ``v9-posted`` only.
+        young: Ptes with the young bit; asked by ``v9-posted`` only.
     """
 
     kind: str = "anon"
@@ -66,6 +68,8 @@ class PageState:
     ring: Ring | None = None
     writepage: str = "disk"
     truncated: bool = False
+    owned: bool = True
+    young: int = 0
 
     def pinned(self, nr_pass: int) -> bool:
         """Whether somebody holds a reference in this pass that migration does not know."""
@@ -96,12 +100,16 @@ class Left(NamedTuple):
         cleaned: It was written: neither page nor ring is dirty any more.
         released: Its ring is dropped.
         stored: A tmpfs page went to the swap cache: it owns a slot until its next fault.
+        partly: The ptes before the first one of a locked area are gone (``v9-posted``, B8).
+        aged: Ten ptes that were young are so no more (``v9-posted``, B28).
     """
 
     unmapped: bool = False
     cleaned: bool = False
     released: bool = False
     stored: bool = False
+    partly: bool = False
+    aged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,5 +152,6 @@ def carried(state: PageState, attempt: Attempt) -> PageState:
         dirty=(state.dirty or attempt.swap_entry) and not left.cleaned,
         mapcount=0 if left.unmapped else state.mapcount,
         mlocked=state.mlocked and not left.unmapped,
+        young=state.young - 10 if left.aged else 0 if left.unmapped else state.young,
         ring=None if left.released else ring,
     )

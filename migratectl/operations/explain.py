@@ -130,9 +130,10 @@ def explain(conn: Connection, caller: Caller, call: Explain) -> dict[str, Any]:
         source = resolve_nodes(machine, call.source, task.cpuset.mems, subject)
     start, end = resolve_span(conn, mm, call.span, machine.facts.page_size, subject)
     refused: KernelError | None = None
-    if not may_move(who, task, modern=machine.modern):
+    if not may_move(who, task, machine):
         refused = PermissionDenied(subject, refusal(who, task))
-    flags = MF.MOVE_ALL if who.capable(SYS_NICE) and not call.move else MF.MOVE
+    everything = who.capable(SYS_NICE) and not call.move and not machine.posted
+    flags = MF.MOVE_ALL if everything else MF.MOVE
     migration = Migration.of(conn, machine, pid, mm, flags, who)
     found = _verdicts(migration, mm, source, (start, end))
     document = {

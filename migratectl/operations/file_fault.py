@@ -92,6 +92,9 @@ def _map(toucher: Toucher, vma: Vma, file: File, start: int, end: int, *, write:
     if not write and toucher.machine.modern:
         wanted = shifted(_around(toucher, vma, file, shifted(touched, -vma.delta)), vma.delta)
     _map_cached(toucher, vma, file, touched, wanted)
+    if wanted is not touched:  # what was mapped around reaches over the range
+        for at in (start, reached, end):
+            pages.cut_address(toucher.conn, toucher.mm, at)
     toucher.faults.file += sum(run.nr_pages for run in touched) - swapped
     return reached
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection
 
-from migratectl.errors import InvalidArgument, NotModelled
+from migratectl.errors import InvalidArgument
 from migratectl.kernel.page_alloc import build_zonelists
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import load_machine, node_rows, whole_pages
@@ -90,8 +90,6 @@ def set_up(
     conn: Connection, machine: Sequence[NodeShape], distance: Mapping[tuple[int, int], int], known: Facts
 ) -> None:
     """Write facts, nodes with their fallback lists, distances and the root cpuset of a new state."""
-    if known.profile is Profile.V9_POSTED:
-        raise NotModelled("--profile", "v9-posted is not modelled yet; take v9 or modern")
     if not any(node.capacity for node in machine):
         raise InvalidArgument("--memory", "no node has memory; give one at least a page")
     facts.store(conn, known)

@@ -28,7 +28,7 @@ class Group:
     """
     The pages of a list that have one state and lie on one node: the rules' view, their course, how many.
 
-    ``slotless``: they found no swap slot; ``evict``: they are to leave memory.
+    ``evict``: they are to leave memory; ``posted``: see the profile; ``slotless``: they found no swap slot.
     """
 
     number: int
@@ -36,8 +36,9 @@ class Group:
     course: Course
     pages: int
     source: int
-    slotless: bool = False
     evict: bool = False
+    posted: bool = False
+    slotless: bool = False
 
     @property
     def needs_slot(self) -> bool:
@@ -46,10 +47,13 @@ class Group:
 
     @property
     def keeps_slot(self) -> bool:
-        """Whether its pages keep the slot beyond their turn: all but anonymous ones that move at once."""
-        return self.needs_slot and (
-            self.state.kind != "anon" or not self.course.moves or self.course.slot_at != self.course.end
-        )
+        """Whether its pages keep the slot beyond their turn: all but those that move at once and give it back."""
+        return self.needs_slot and not (self.gives_back and self.course.slot_at == self.course.end)
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether a page gives its slot back when it moves: anonymous ones do, but for B4."""
+        return self.course.moves and self.state.kind == "anon" and not self.posted
 
     def chosen(self, low: int | None = None, high: int | None = None, residue: int | None = None) -> Selection:
         """Its runs in [low, high), of one class or of all."""
@@ -171,4 +175,6 @@ def page_state(row: StateRow) -> PageState:
         ring=Ring(row.ring_dirty, row.ring_locked, row.ring_busy) if row.ring else None,
         writepage=row.writepage,
         truncated=row.truncated,
+        owned=row.owned,
+        young=row.young,
     )

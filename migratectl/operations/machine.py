@@ -16,7 +16,7 @@ from migratectl.storage import facts, nodes, tasks, vmas
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.storage.tasks import Task
-from migratectl.uapi import MAX_NUMNODES
+from migratectl.uapi import MAX_NUMNODES, SYS_ADMIN, SYS_NICE, SYS_RESOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,26 @@ class Machine:
     def modern(self) -> bool:
         """Whether the profile is a 6.x kernel."""
         return self.facts.modern
+
+    @property
+    def posted(self) -> bool:
+        """Whether the profile is the patches as posted, defects included."""
+        return self.facts.posted
+
+    @property
+    def migrating_capability(self) -> int:
+        """What migrate_pages(2) asks for of a caller who does not own the task (B7)."""
+        return SYS_ADMIN if self.posted else SYS_NICE
+
+    @property
+    def move_all_capability(self) -> int:
+        """What MOVE_ALL asks for (B7)."""
+        return SYS_RESOURCE if self.posted else SYS_NICE
+
+    @property
+    def move_all_name(self) -> str:
+        """That capability's name."""
+        return "CAP_SYS_RESOURCE" if self.posted else "CAP_SYS_NICE"
 
     @property
     def online(self) -> Nodemask:

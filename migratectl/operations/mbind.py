@@ -13,7 +13,7 @@ from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller, Identity, identify
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
 from migratectl.operations.mempolicy import check_mode, new_policy
-from migratectl.operations.migrate import Migration, collect
+from migratectl.operations.migrate import Migration, collect, migrate_along
 from migratectl.operations.mm import carve, first_hole
 from migratectl.operations.policy_targets import migrate_by_policy
 from migratectl.operations.watch import NOT_WATCHED, Watch
@@ -22,7 +22,7 @@ from migratectl.spans import NodeList, Span
 from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.files import set_object_policy
 from migratectl.storage.pagelist import Wanted
-from migratectl.uapi import MF, SYS_NICE, Mode, ModeFlag, errno_number
+from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,9 @@ def mbind(conn: Connection, call: Mbind, watch: Watch = NOT_WATCHED) -> dict[str
     who = identify(conn, machine, Caller(pid=call.pid))
     asked = resolve_nodes(machine, call.nodes, who.mems, subject)
     check_mode(machine, call.mode, call.mode_flags, subject)
-    if call.flags & MF.MOVE_ALL and not who.capable(SYS_NICE):
-        raise PermissionDenied(subject, "--move-all needs CAP_SYS_NICE; leave it out or create the task with it")
+    if call.flags & MF.MOVE_ALL and not who.capable(machine.move_all_capability):
+        needs = machine.move_all_name
+        raise PermissionDenied(subject, f"--move-all needs {needs}; leave it out or create the task with it")
     start, end = resolve_span(conn, mm, call.span, machine.facts.page_size, subject, aligned=True)
     flags = MF.MOVE_ALL if call.flags & MF.MOVE_ALL else call.flags & MF.MOVE
     if call.flags & MF.STRICT and call.mode is not Mode.DEFAULT:
@@ -129,7 +130,11 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
         asks_object = covered[0].kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
         deciding = target.policy if target.policy is not None or asks_object else task_policy
         choice = policy_zonelists(deciding, who.local, machine.fallback, who.mems, modern=machine.modern)
-        migrate_by_policy(migration, rows, choice)
+        if machine.posted:  # all targets are allocated for the start of the range (B2)
+            number = (target.start + covered[0].delta) % INDEX_LIMIT % len(choice.zonelists)
+            migrate_along(migration, rows, choice.zonelists[number], choice.firsts[number])
+        else:
+            migrate_by_policy(migration, rows, choice)
     if machine.modern:
         borders = vmas.merge(conn, target.mm, target.start, target.end)
         migration.touched.update(pages.rows_around(conn, target.mm, borders))

@@ -132,10 +132,10 @@ class Migration:
     def way(self, row: StateRow) -> Course | None:
         """The course of the pages of a state as far as swap slots are there; None where they are no candidates."""
         state = page_state(row)
-        if skip_reason(state, self.flags, modern=self.modern) is not None:
+        if skip_reason(state, self.flags, modern=self.modern, posted=self.machine.posted) is not None:
             return None
         slot = self.modern or any(area.used < area.slots for area in holds.swap_areas(self.conn))
-        return course(state, modern=self.modern, slot=slot)
+        return course(state, modern=self.modern, slot=slot, posted=self.machine.posted)
 
     def settle(self) -> None:
         """Write down what was taken and freed so far, so that another command sees it."""
@@ -215,6 +215,7 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
         mapcounts=migration.counts_mappers,
         files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
         evict=evict,
+        posted=migration.machine.posted,
     )
 
 
@@ -276,12 +277,12 @@ def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = Fals
     groups = []
     for row in rows:
         state = page_state(row)
-        reason = skip_reason(state, migration.flags, modern=migration.modern)
+        reason = skip_reason(state, migration.flags, modern=migration.modern, posted=migration.machine.posted)
         if reason == UNSEEN:
             continue
         if reason is None:
-            way = course(state, modern=modern, evict=evict)
-            groups.append(Group(row.state, state, way, row.pages, row.node, evict=evict))
+            way = course(state, modern=modern, evict=evict, posted=migration.machine.posted)
+            groups.append(Group(row.state, state, way, row.pages, row.node, evict, migration.machine.posted))
         else:
             migration.skip(row, reason)
     return groups
@@ -300,7 +301,7 @@ def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, f
         movers=line.movers,
         listed=sum(group.pages for group in groups),
         failed_before=line.failed_before,
-        chunk=uapi.MIGRATE_CHUNK_SIZE,
+        chunk=1 if migration.machine.posted else uapi.MIGRATE_CHUNK_SIZE,  # B1
     )
     for (head, nid), nr in placed.allocations.pages.items():
         migration.allocations.add(head, nid, nr)
@@ -370,7 +371,7 @@ def move_stretch(
     held = [group for group in members if _held(group.state)]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left._replace(unmapped=False))
-    pagelist.move(conn, chosen, dest, through_swap=not migration.modern)
+    pagelist.move(conn, chosen, dest, through_swap=not migration.modern, restored=not migration.machine.posted)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
     for group in held:
@@ -447,7 +448,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     if group.course.goes and finished:
         _go(migration, group, chosen, runs)
         return
-    if last.left.unmapped and group.state.mapcount:
+    if (last.left.unmapped or last.left.partly) and group.state.mapcount:
         migration.result.unmapped += sum(run.nr_pages for run in runs)
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
     if _held(group.state) and last.step:  # a page of a locked area has not been looked at
@@ -458,6 +459,10 @@ def leave_behind(migration: Migration, chosen: Selection, left: Left) -> None:
     """Apply what the passes leave behind on pages."""
     if left.unmapped:
         pagelist.unmap(migration.conn, chosen)
+    if left.partly:
+        pagelist.unmap(migration.conn, chosen, before_locked=True)
+    if left.aged:
+        pagelist.age(migration.conn, chosen)
     if left.cleaned:
         pagelist.clean(migration.conn, chosen)
     if left.released:

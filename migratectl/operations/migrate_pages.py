@@ -67,7 +67,7 @@ def begin(
     task = found or find_task(conn, pid)
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)
-    flags = MF.MOVE_ALL if who.capable(SYS_NICE) else MF.MOVE
+    flags = MF.MOVE_ALL if who.capable(SYS_NICE) and not machine.posted else MF.MOVE  # B7
     migration = Migration.of(conn, machine, pid, mm, flags, who, watch)
     migration.result.nids |= {nid for nid in from_nodes | targets if nid in machine.nodes}
     return migration, list(migration_pairs(from_nodes, targets, modern=machine.modern))
@@ -78,10 +78,10 @@ def _check(machine: Machine, who: Identity, task: Task, dest: Nodemask) -> Nodem
     subject = f"pid {task.pid}"
     if task.mm is None and not machine.modern:
         raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")
-    if not may_move(who, task, modern=machine.modern):
+    if not may_move(who, task, machine):
         raise PermissionDenied(subject, refusal(who, task))
     allowed = allowed_nodes(machine, task)
-    if not dest <= allowed and not who.capable(SYS_NICE):
+    if not dest <= allowed and not who.capable(machine.migrating_capability):
         raise PermissionDenied(
             subject, f"node {dest - allowed} is outside the task's cpuset '{task.cpuset.name}' ({allowed})"
         )
@@ -101,19 +101,19 @@ def refusal(who: Identity, task: Task) -> str:
     return f"the task {what}, and the caller (uid {who.uid}) is not privileged; try --as 0"
 
 
-def may_move(who: Identity, task: Task, *, modern: bool) -> bool:
+def may_move(who: Identity, task: Task, machine: Machine) -> bool:
     """
     Whether a caller may move the pages of a task.
 
-    V9 asks for the same user or CAP_SYS_NICE. A 6.x kernel makes a ptrace read check: the same user, a dumpable
-    target and no capability that the caller lacks, or CAP_SYS_PTRACE.
+    V9 asks for the same user or CAP_SYS_NICE, as posted for CAP_SYS_ADMIN. A 6.x kernel makes a ptrace read check: the
+    same user, a dumpable target and no capability that the caller lacks, or CAP_SYS_PTRACE.
 
     Source:
         sys_migrate_pages(), Direct Migration V9, 4/5 (B7); today's ptrace_may_access().
     """
     if who.pid == task.pid:
         return True
-    if not modern:
-        return who.uid == task.uid or who.capable(SYS_NICE)
+    if not machine.modern:
+        return who.uid == task.uid or who.capable(machine.migrating_capability)
     plain = who.uid == task.uid and task.dumpable and not task.caps & ~who.caps
     return plain or who.capable(SYS_PTRACE)

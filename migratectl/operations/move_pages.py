@@ -19,7 +19,7 @@ from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
-from migratectl.uapi import MF, SYS_NICE, VM, errno_number
+from migratectl.uapi import MF, VM, errno_number
 
 NOTE_V9: Final = "move_pages(2) came after this patch set (2.6.18); its pages move by V9's rules"
 
@@ -183,10 +183,10 @@ def _target(
     """Who calls, the task and its address space, after the checks in their order."""
     who = identify(conn, machine, caller)
     subject = f"pid {pid}"
-    if move_all and not who.capable(SYS_NICE):
-        raise PermissionDenied(subject, "--move-all needs CAP_SYS_NICE; leave it out, or try --as 0")
+    if move_all and not who.capable(machine.move_all_capability):
+        raise PermissionDenied(subject, f"--move-all needs {machine.move_all_name}; leave it out, or try --as 0")
     task = find_task(conn, pid)
-    if not may_move(who, task, modern=machine.modern):
+    if not may_move(who, task, machine):
         raise PermissionDenied(subject, refusal(who, task))
     if task.mm is None:
         raise InvalidArgument(subject, "a kernel thread has no pages to move; name an ordinary task")

@@ -37,6 +37,7 @@ class Mover(Protocol):
 
     conn: Connection
     result: MigrateResult
+    concerned: list[int]
 
     def way(self, row: StateRow) -> Course | None:
         """The course of the pages of a state; None where they are no candidates."""
@@ -148,6 +149,12 @@ class Races:
                 race.result = _told(race, race.late, race.run(conn))
         return [race.result or {"step": race.step, "argv": list(race.argv), "met": False} for race in self.races]
 
+    def _waits_for_the_call(self, mover: Mover, race: Race) -> bool:
+        """Whether a command needs an address space that the call has: for writing, or to tear it down (mmput())."""
+        words = _words(race.argv)
+        mm = _task_of(mover.conn, words)[1]
+        return mm is not None and (mm == self.held_mm or (words[:2] == ["task", "exit"] and mm in mover.concerned))
+
     def _note_residue(self, mover: Mover, met: Sequence[_Met], rows: dict[int, StateRow]) -> None:
         """Count what the steps before a meeting have done to pages that will stay."""
         for each in met:
@@ -166,9 +173,7 @@ class Races:
         slot = any(area.used < area.slots for area in holds.swap_areas(mover.conn))
         return course(page_state(row), modern=False, slot=slot, evict=True)
 
-    def _meet(
-        self, mover: Mover, race: Race, rows: Sequence[StateRow], fill: Callable[[], object]
-    ) -> _Met | None:
+    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow], fill: Callable[[], object]) -> _Met | None:
         """The page beside which a command ran now; one that has to wait is noted."""
         touch = _first_touched(mover.conn, race)
         if touch is None:
@@ -182,7 +187,7 @@ class Races:
         if touch.observer == "file" and (row.swapcache or (nr_pass and way.at(nr_pass - 1).left.stored)):
             touch = touch._replace(observer="swap")
         meeting = meet(touch.observer, race.step, modern=modern)
-        if self.held_mm is not None and self.held_mm == _mm_of(mover.conn, race.argv):
+        if self._waits_for_the_call(mover, race):
             race.late = Meeting(None, backed_out=False, retries=0, waits=True)
             return None
         if meeting.waits:
@@ -226,13 +231,17 @@ def _bring_to(conn: Connection, page: int, step: int, *, anon: bool, modern: boo
 
 
 def _run_beside(conn: Connection, race: Race, page: int, observer: Observer) -> Document:
-    """Run the command; reclaim finds the list off the LRU, and who does not wait for the page lock finds it taken."""
+    """
+    Run the command; the page is off the LRU, and for one that isolates pages itself the whole list is.
+
+    Who does not wait for the page lock finds it taken. That the page differs keeps it a row of its own, too.
+    """
     kept = observers.kept_tables(conn)
-    isolated = observers.isolate(conn, page) if observer == "reclaim" else []
+    isolated = observers.isolate(conn, page, whole=observer == "reclaim")
     if observer == "other":
         observers.lock(conn, page)
     document = race.run(conn)
-    observers.release(conn, [*isolated, page])
+    observers.release(conn, isolated)
     observers.restore_tables(conn, kept)
     return document
 
@@ -248,9 +257,9 @@ def _first_touched(conn: Connection, race: Race) -> _Touch | None:
     if name.startswith("node "):
         return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
     at, mm = _task_of(conn, words)
-    if mm is None:
+    bounds = None if mm is None else _bounds(conn, mm, words, at)
+    if mm is None or bounds is None:
         return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
-    bounds = _bounds(conn, mm, words, at)
     touch = _first(observers.mapped_by(conn, mm), bounds, "other")
     if words[0] == "fault" or name == "page pin":
         touch = _lowest([touch, *_looked_up(conn, mm, bounds)])
@@ -344,11 +353,6 @@ def _lowest(found: Sequence[_Touch | None]) -> _Touch | None:
     return min((each for each in found if each is not None), key=lambda each: each.seen, default=None)
 
 
-def _mm_of(conn: Connection, argv: Sequence[str]) -> int | None:
-    """The address space of the task that a command is about."""
-    return _task_of(conn, _words(argv))[1]
-
-
 def _task_of(conn: Connection, words: Sequence[str]) -> tuple[int, int | None]:
     """Which word is the pid that a command is about, the first that is one, and the address space of that task."""
     for at, word in enumerate(words):
@@ -358,11 +362,13 @@ def _task_of(conn: Connection, words: Sequence[str]) -> tuple[int, int | None]:
     return 0, None
 
 
-def _bounds(conn: Connection, mm: int, words: Sequence[str], at: int) -> Bounds:
-    """The pages of the range that a command names behind the pid; all where it names none, or a bad one."""
-    if at + 1 >= len(words):
+def _bounds(conn: Connection, mm: int, words: Sequence[str], at: int) -> Bounds | None:
+    """The pages of the range that a command names behind the pid; all where it names none, None where a bad one."""
+    try:
+        span = parse_span(words[at + 1])
+    except (IndexError, ValueError):
         return _EVERYWHERE
     try:
-        return resolve_span(conn, mm, parse_span(words[at + 1]), load_machine(conn).facts.page_size, "")
-    except (ValueError, KernelError):
-        return _EVERYWHERE
+        return resolve_span(conn, mm, span, load_machine(conn).facts.page_size, "")
+    except KernelError:
+        return None

@@ -36,7 +36,7 @@ def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], Slot
     keeping = [group for group in asking if group.keeps_slot]
     wanted = sum(group.pages for group in keeping) + bool(asking)
     first, free = next(((name, free) for name, free in areas if free), (None, 0))
-    giving = any(group.state.swapcache and group.course.moves and group.state.kind == "anon" for group in groups)
+    giving = any(group.state.swapcache and group.gives_back for group in groups)
     if free >= wanted and not (keeping and giving and len(areas) > 1):
         return groups, SlotPlan(area=first)
     plan = plan_slots(slot_events(_slot_runs(conn, groups, keeping)), areas)
@@ -49,10 +49,10 @@ def _slot_runs(
     for group in keeping:
         for run in pagelist.runs(conn, group.chosen()):
             yield group.course.slot_at or 0, run, "keep", 0
-            if group.course.moves and group.state.kind == "anon":
+            if group.gives_back:
                 yield group.course.end or 0, run, "return", 0
     for group in groups:
-        if group.state.swapcache and group.course.moves and group.state.kind == "anon":
+        if group.state.swapcache and group.gives_back:
             for area, run in pagelist.cached_runs(conn, group.chosen()):
                 yield group.course.end or 0, run, "give", area
 
@@ -69,7 +69,7 @@ def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) ->
                 nr += pagelist.total(conn, chosen)
                 pagelist.mark_slotless(conn, chosen)
         if nr:
-            failing = course(group.state, modern=False, slot=False, evict=group.evict)
+            failing = course(group.state, modern=False, slot=False, evict=group.evict, posted=group.posted)
             found.append(replace(group, course=failing, pages=nr, slotless=True))
         if group.pages > nr:
             found.append(replace(group, pages=group.pages - nr))
@@ -105,7 +105,7 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
     """
     nr = 0
     for group in groups:
-        moved = _gives_back(group) and reached.cursor is None and not reached.nothing
+        moved = group.gives_back and reached.cursor is None and not reached.nothing
         if not group.needs_slot or group.slotless or moved:
             continue
         for low, high, area in _kept_stretches(group, plan):
@@ -113,13 +113,8 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
                 chosen = group.chosen(part_low, part_high)
                 pagelist.cut_out(conn, chosen)
                 kept = pagelist.keep_swap_entry(conn, chosen, area)
-                nr += 0 if group.course.last.done and not _gives_back(group) else kept
+                nr += 0 if group.course.last.done and not group.gives_back else kept
     return nr
-
-
-def _gives_back(group: Group) -> bool:
-    """Whether a page gives its slot back when it moves."""
-    return group.course.moves and group.state.kind == "anon"
 
 
 def _acted(group: Group, reached: Reached, low: int | None, high: int | None) -> Iterable[Bounds]:
@@ -128,7 +123,7 @@ def _acted(group: Group, reached: Reached, low: int | None, high: int | None) ->
     for part_low, part_high, looked in reached.parts():
         if looked is None or looked < asked:
             continue
-        if _gives_back(group) and end is not None and looked >= end:
+        if group.gives_back and end is not None and looked >= end:
             continue
         lowest = max((x for x in (low, part_low) if x is not None), default=None)
         highest = min((x for x in (high, part_high) if x is not None), default=None)

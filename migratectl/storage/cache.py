@@ -161,8 +161,17 @@ def total(conn: Connection, ids: Iterable[int], flags: int) -> int:
 
 
 def clean_ptes(conn: Connection, ids: Iterable[int]) -> None:
-    """Take dirty and write permission off all ptes of page rows, so that the next write is noticed."""
+    """
+    Let pages know what is dirty in their ptes, and take dirty and write permission off those of page rows.
+
+    So the next write is noticed.
+    """
     pick(conn, ids)
+    write(
+        conn,
+        f"""UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id IN (SELECT page FROM picked)
+ AND EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id AND t.dirty)""",
+    )
     write(
         conn,
         "UPDATE ptes SET dirty = 0, writable = 0 WHERE page IN (SELECT page FROM picked) AND (dirty OR writable)",

@@ -21,6 +21,11 @@ class Facts(NamedTuple):
         """Whether the profile is a 6.x kernel."""
         return self.profile is Profile.MODERN
 
+    @property
+    def posted(self) -> bool:
+        """Whether the profile is the patches literally as mailed."""
+        return self.profile is Profile.V9_POSTED
+
 
 def load(conn: Connection) -> Facts:
     """The facts of the state, read once a transaction."""

@@ -51,9 +51,7 @@ def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Fre
     return pages.free_idle(conn)
 
 
-def expire(
-    conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback: int, pin: int, ring: int
-) -> None:
+def expire(conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback: int, pin: int, ring: int) -> None:
     """End the holds on the chosen pages whose release pass is at most that of their kind; *ring*: locks of buffers."""
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"

@@ -97,9 +97,10 @@ def lock(conn: Connection, page: int) -> None:
     write(conn, "UPDATE pages SET lock = ? WHERE id = ?", (NEVER, page))
 
 
-def isolate(conn: Connection, page: int) -> list[int]:
-    """All pages of the list, and one that was cut out of it, are off the LRU. The rows, for release()."""
-    rows = [page, *(row for (row,) in conn.exec_driver_sql("SELECT page FROM iso ORDER BY page"))]
+def isolate(conn: Connection, page: int, *, whole: bool) -> list[int]:
+    """A page of the list, or the *whole* list, is off the LRU. The rows, for release()."""
+    listed = conn.exec_driver_sql("SELECT page FROM iso ORDER BY page").scalars().all() if whole else []
+    rows = [page, *listed]
     pick(conn, rows)
     write(conn, "UPDATE pages SET parked = 1 WHERE id IN (SELECT page FROM picked)")
     return rows

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage import pages
-from migratectl.storage.work import write
+from migratectl.storage.work import write, write_many
 from migratectl.uapi import INDEX_LIMIT, PG, VM
 
 AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
@@ -52,6 +52,9 @@ _RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(32, 1), _Field(33, 1), _Fi
 _WRITEPAGE, _NODE = _Field(42, 2), _Field(44, 10)
 """Position in WRITEPAGE; the node's number."""
 
+_OWNED, _YOUNG = _Field(54, 1), _Field(55, 5)
+"""What ``v9-posted`` asks besides; at most 31 young ptes are counted."""
+
 _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
  WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
  ELSE 0 END"""
@@ -59,6 +62,10 @@ _KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'zero' THEN 3 WHEN 'shm' THEN 2 
 _METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
 _WRITEPAGE_OF = "CASE WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
 _DIRTY_OF = f"""(p.flags & {int(PG.DIRTY)} <> 0 OR EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty))"""
+_OWNED_OF = f"""(EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping
+ AND w.flags & {int(VM.SHARED | VM.WRITE)} = {int(VM.SHARED | VM.WRITE)})
+ OR NOT EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping AND w.mm <> v.mm))"""
+_YOUNG_OF = f"min((SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.young), {(1 << 5) - 1})"
 _MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
 _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
@@ -94,6 +101,8 @@ class StateRow(NamedTuple):
     ring_busy: int | None
     writepage: str
     truncated: bool
+    owned: bool
+    young: int
     pages: int
 
 
@@ -154,11 +163,13 @@ def _unpack(state: int, nr: int) -> StateRow:
         ring_busy=release(_RING_BUSY),
         writepage=WRITEPAGE[_WRITEPAGE.of(state)],
         truncated=bool(_TRUNCATED.of(state)),
+        owned=bool(_OWNED.of(state)),
+        young=_YOUNG.of(state),
         pages=nr,
     )
 
 
-def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False) -> tuple[str, str]:
+def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, posted: bool = False) -> tuple[str, str]:
     """
     The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, nodes
     as JSON, whether zero pages are wanted too, start and end of the range.
@@ -167,7 +178,10 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False) -> t
         alone: No other address space is of the anonymous family, so an anonymous page has one pte at most.
         mapcounts: Whether the rules will read mapcounts.
         evict: Whether they will ask if an anonymous page is dirty.
+        posted: Whether they are those of ``v9-posted``.
     """
+    more = f" | ({_OWNED_OF} << {_OWNED.at}) | ({_YOUNG_OF} << {_YOUNG.at})" if posted else ""
+    cached_dirty = f"(p.flags & {int(PG.DIRTY)} <> 0)" if posted else _DIRTY_OF
     counted = _MAPCOUNT_OF if mapcounts else "1"
     anon = _packed(
         kind="CASE WHEN p.node IS NULL THEN 3 ELSE 0 END",
@@ -177,10 +191,10 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False) -> t
         dirty=_DIRTY_OF if evict else "0",
         ring=False,
     )
-    other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=_DIRTY_OF)
+    other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=cached_dirty)
     return (
-        _GATHER.format(state=anon, join="", which="="),
-        _GATHER.format(state=other, join=_CACHE_JOIN, which="<>"),
+        _GATHER.format(state=anon + more, join="", which="="),
+        _GATHER.format(state=other + more, join=_CACHE_JOIN, which="<>"),
     )
 
 
@@ -214,6 +228,7 @@ def gather(
     mapcounts: bool,
     files: bool,
     evict: bool = False,
+    posted: bool = False,
 ) -> list[StateRow]:
     """
     Fill ``iso`` with present pages of an address space, each once at its lowest address.
@@ -227,12 +242,15 @@ def gather(
         mapcounts: See gather_statements().
         files: Whether the address space has areas that are not anonymous.
         evict: See gather_statements().
+        posted: See gather_statements().
 
     Returns:
         The distinct states, by number.
     """
     conn.exec_driver_sql("DELETE FROM iso")
-    for statement in gather_statements(alone=alone, mapcounts=mapcounts, evict=evict)[: 2 if files else 1]:
+    for statement in gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted)[
+        : 2 if files else 1
+    ]:
         conn.exec_driver_sql(
             statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
         )
@@ -473,7 +491,7 @@ def total(conn: Connection, chosen: Selection) -> int:
     return int(conn.exec_driver_sql(query, values).scalar_one())
 
 
-def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) -> None:
+def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, restored: bool = True) -> None:
     """
     Give the chosen pages another node.
 
@@ -483,6 +501,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) 
         node: Where to.
         through_swap: V9's way: an anonymous page becomes dirty and up to date and leaves the swap cache, its ptes
             come back old, clean and read-only, all of them; a file page loses its ptes.
+        restored: Else an anonymous page stays behind swap ptes (B4); it is in the swap cache, or will be put there.
     """
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"
@@ -493,16 +512,17 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool) 
     if anon:
         where, values = replace(chosen, states=anon).where()
         listed = f"SELECT page FROM iso WHERE {where}"
-        _leave_swap(conn, anon, listed, values)
+        if restored:
+            _leave_swap(conn, anon, listed, values)
         flags = int(PG.DIRTY | PG.UPTODATE)
         write(
             conn,
-            f"UPDATE pages SET node = ?, area = NULL, flags = flags | ? WHERE id IN ({listed})",
+            f"UPDATE pages SET node = ?{', area = NULL' if restored else ''}, flags = flags | ? WHERE id IN ({listed})",
             (node, flags, *values),
         )
         write(
             conn,
-            f"UPDATE ptes SET present = 1, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",
+            f"UPDATE ptes SET present = {int(restored)}, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",
             values,
         )
     if len(anon) < len(chosen.states):
@@ -534,10 +554,21 @@ def pins(conn: Connection, chosen: Selection) -> int:
     return int(conn.exec_driver_sql(query, values).scalar() or 0)
 
 
-def unmap(conn: Connection, chosen: Selection) -> None:
-    """Take the ptes of the chosen pages away: anonymous ones become swap ptes, their dirty bit goes to the page."""
+def unmap(conn: Connection, chosen: Selection, *, before_locked: bool = False) -> None:
+    """
+    Take the ptes of the chosen pages away: anonymous ones become swap ptes, their dirty bit goes to the page.
+
+    Args:
+        conn: The connection of the transaction.
+        chosen: Runs of the list.
+        before_locked: Only those that are visited before the first one of a locked area, in the order of pid and
+            address (B8).
+    """
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"
+    if before_locked:
+        _unmap_before_locked(conn, listed, values)
+        return
     dirty = f"""UPDATE pages SET flags = flags | {int(PG.DIRTY)}
 WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
     write(conn, dirty, values)
@@ -546,6 +577,35 @@ WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
     write(conn, f"{swapped} WHERE page IN ({listed}) AND {anon}", values)
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed}) AND present", values)
     write(conn, f"UPDATE pages SET outside = 0 WHERE outside > 0 AND id IN ({listed})", values)
+
+
+def _unmap_before_locked(conn: Connection, listed: str, values: Sequence[str | int]) -> None:
+    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}
+FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
+CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
+WHERE t.page IN ({listed}) AND t.present
+ORDER BY t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr"""
+    stopped: set[int] = set()
+    swapped: list[tuple[int, int]] = []
+    dropped: list[tuple[int, int]] = []
+    for page, mm, addr, kind, locked in conn.exec_driver_sql(query, tuple(values)).all():
+        if locked:
+            stopped.add(page)
+        elif page not in stopped:
+            (swapped if kind == "anon" else dropped).append((mm, addr))
+    gone = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
+    write_many(conn, gone, swapped)
+    write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", dropped)
+
+
+def age(conn: Connection, chosen: Selection) -> None:
+    """Take the young bit off ten ptes of each chosen page, in the order of pid and address (B28)."""
+    where, values = chosen.where()
+    query = f"""SELECT page, mm, addr FROM (SELECT t.page, t.mm, t.addr, row_number() OVER (PARTITION BY t.page
+ ORDER BY (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr) AS nr
+ FROM ptes t WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.young) WHERE nr <= 10"""
+    rows = conn.exec_driver_sql(query, values).all()
+    write_many(conn, "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?", [(mm, addr) for _, mm, addr in rows])
 
 
 def clean(conn: Connection, chosen: Selection) -> None:
