@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migratectl.runs import Run, RunIndex, clusters, make_run, maximal_runs, pages_in_order
+from migratectl.runs import Run, RunIndex, clusters, intersect, make_run, maximal_runs, overlaps, pages_in_order
 
 RUNS = st.builds(make_run, st.integers(0, 60), st.integers(1, 9), st.integers(1, 12))
 LIMITS = st.integers(-3, 180)
@@ -41,6 +41,18 @@ def test_a_single_page_has_step_1() -> None:
     """As the state file's CHECK wants it."""
     assert make_run(7, 5, 1) == Run(7, 1, 1)
     assert make_run(7, 5, 2) == Run(7, 5, 2)
+
+
+@settings(max_examples=200)
+@given(disjoint(), disjoint())
+def test_intersect_is_the_intersection(some: list[Run], others: list[Run]) -> None:
+    """As disjoint runs; overlaps() tells which run of the first set each part is of."""
+    found = intersect(some, others)
+    assert sorted(all_pages(found)) == sorted(set(all_pages(some)) & set(all_pages(others)))
+    assert all(run.nr_pages > 1 or run.step == 1 for run in found)
+    parts = list(overlaps(some, others))
+    assert sorted(part for _, part in parts) == found
+    assert all(set(pages(part)) <= set(pages(some[k])) for k, part in parts)
 
 
 @settings(max_examples=50)

@@ -143,13 +143,14 @@ class Attempt:
 def carried(state: PageState, attempt: Attempt) -> PageState:
     """The state in which the next pass finds the page."""
     left = attempt.left
+    entered = attempt.swap_entry and not state.swapcache  # add_to_swap() makes the page dirty
     ring = state.ring
     if ring is not None and left.cleaned:
         ring = replace(ring, dirty=False)
     return replace(
         state,
         swapcache=state.swapcache or attempt.swap_entry or left.stored,
-        dirty=(state.dirty or attempt.swap_entry) and not left.cleaned,
+        dirty=(state.dirty or entered) and not left.cleaned,
         mapcount=0 if left.unmapped else state.mapcount,
         mlocked=state.mlocked and not left.unmapped,
         young=state.young - 10 if left.aged else 0 if left.unmapped else state.young,

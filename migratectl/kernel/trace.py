@@ -196,9 +196,13 @@ class _Walk:
             self._note(7, f"{test}: {'not equal' if reason == 'pinned' else 'equal'}", fresh)
         if reason == "mlocked":
             self._note(5, f"{STEPS[5]}: no, a mapping is locked in memory", fresh)
-        if reason == "mlocked" or (reason == "pinned" and first_test):
+        if reason == "unmap-incomplete":
+            why = "a mapping is locked in memory" if self.attempt.left.partly else "too many are young"
+            self._note(5, f"{STEPS[5]}: not all, {why}", fresh)
+        if reason in ("mlocked", "unmap-incomplete") or (reason == "pinned" and first_test):
             return
-        self._ptes_gone()
+        if self.modern or self.attempt.done or self.attempt.left.unmapped:
+            self._ptes_gone()
         self._written()
 
     def _ptes_gone(self) -> None:
@@ -220,7 +224,7 @@ class _Walk:
         """What a page without a method, or one that is to leave memory, goes through besides."""
         words = {
             "pinned": f"{STEPS[7]}: somebody else holds one",
-            "pageout-keep": "dirty: a buffer is locked, cannot be written",
+            "pageout-keep": f"dirty: {'it is mapped' if self.ptes else 'a buffer is locked'}, cannot be written",
             "pageout-activate": "dirty: nothing can write it",
             "writeback-started": "dirty: to the swap cache" if self._stored() else "dirty: written",
             "buffers-busy": "buffers cannot be dropped",
@@ -271,6 +275,9 @@ class _Walk:
         if self.modern:
             target = Counts(target.refs + ptes, ptes)
             self._note(18, "migration entries become ptes", target)
+        elif self.anon and self.attempt.swap_entry:  # as posted (B4)
+            self._note(18, "nobody looks for the swap ptes: they stay, and so does the swap cache", target)
+            return target
         elif self.anon:
             ptes = self.swap_ptes
             target, self.slot = Counts(1 + ptes, ptes), 0

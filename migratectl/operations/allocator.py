@@ -123,8 +123,9 @@ class Allocator:
         """
         indexes = [RunIndex(demand.runs) for demand in demands]
         stages, stop = place_faults(indexes, [demand.zonelist for demand in demands], self.free)
-        firsts = {demand.zonelist[0] for demand in demands if demand.zonelist}
-        if leaving and not (stop is None and all(set(stage.nodes) <= firsts | {None} for stage in stages)):
+        firsts = [demand.zonelist[0] if demand.zonelist else None for demand in demands]
+        plenty = all(nid in (None, first) for stage in stages for nid, first in zip(stage.nodes, firsts, strict=True))
+        if leaving and (stop is not None or not plenty):
             return self._place_piecewise(demands, leaving)
         self._take(demands, indexes, stages)
         for run, nid in leaving:

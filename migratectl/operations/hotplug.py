@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -101,7 +102,8 @@ def _drain(
     migration.concern(mm for _, mm in spaces)
     for pid, mm in spaces:
         migration.turn_to(pid, mm)
-        _migrate(migration, migration.gather(lambda: collect(migration, Wanted((nid,), unmet=True))), zonelist)
+        wanted = Wanted((nid,), zero=True, unmet=True)
+        _migrate(migration, migration.gather(partial(collect, migration, wanted)), zonelist)
         pagelist.note_met(conn)
     for mapping in pages.unmapped_mappings_on(conn, nid):
         migration.turn_to(None, None)

@@ -422,7 +422,8 @@ def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | 
     if plan is not None:
         migration.result.swapcache += keep_slots(migration.conn, groups, plan, reached)
     for group in groups:
-        for low, high, looked in reached.parts():
+        refused = not group.course.last.step and not group.course.goes  # when the list was made (B6)
+        for low, high, looked in [(None, None, 0)] if refused else reached.parts():
             _stay_part(migration, group, (low, high, looked))
 
 
@@ -488,7 +489,9 @@ def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> i
         return max((group.course.end or 0) for group in groups) + 1
     nr_pass, address = reached.cursor
     waiting = [g.number for g in groups if not g.slotless and (g.course.end is None or g.course.end > nr_pass)]
-    retried = nr_pass < reached.last_pass and pagelist.waiting_below(migration.conn, waiting, address)
+    retried = nr_pass < reached.last_pass and pagelist.anything(
+        migration.conn, Selection(tuple(waiting), None, address)
+    )
     return nr_pass + 1 + retried
 
 

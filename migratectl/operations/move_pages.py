@@ -9,11 +9,13 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AccessDenied, InvalidArgument, NoSuchDevice, PermissionDenied
+from migratectl.kernel.result import Stayed
 from migratectl.operations.caller import Caller, Identity, called_pid, identify
 from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, migrate_list
 from migratectl.operations.migrate_pages import may_move, refusal
 from migratectl.operations.watch import NOT_WATCHED, Watch
+from migratectl.runs import Run
 from migratectl.spans import Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pages import MappedRun
@@ -115,6 +117,9 @@ class _Call:
         page, node = self._page(at), self.moves[at][1]
         place = _find(self.conn, self.mm, page)
         missing = absence(place, modern=self.machine.modern)
+        if place.row is not None and place.row.state == "zero" and page not in self.listed:
+            self.migration.result.skip(Stayed(self.task.pid, None, "reserved-page"), [Run(page, 1, 1)])
+            self.listed.add(page)
         if place.row is None or missing:
             return missing
         if place.row.node == node:

@@ -45,7 +45,7 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
         _move(migration, line.moving[stretch.nr_pass], stretch, choice)
     cursor = None if stop is None else (stop[0], stop[1] - 1)
     note_stayed(migration, groups, plan, Reached(cursor, nothing=False, last_pass=LAST_PASS[migration.modern]))
-    migration.result.passes = _scans(migration, groups, stop)
+    migration.result.passes = max(migration.result.passes, _scans(migration, groups, stop))
     if stop is not None:
         migration.result.err = "ENOMEM"
     note_touched(migration)
@@ -81,7 +81,8 @@ def _scans(migration: Migration, groups: Sequence[Group], stop: tuple[int, int] 
     """How many scans were made; none where the very first page found no target."""
     if stop is not None:
         nr_pass, address = stop
-        return nr_pass + 1 if nr_pass or pagelist.anything_below(migration.conn, address) else 0
+        looked_at = Selection(tuple(group.number for group in groups), None, address)
+        return nr_pass + 1 if nr_pass or pagelist.anything(migration.conn, looked_at) else 0
     if any(group.course.stuck for group in groups):
         return LAST_PASS[migration.modern] + 1
     return max(group.course.end or 0 for group in groups) + 1

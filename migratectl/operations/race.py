@@ -88,7 +88,7 @@ class _Touch(NamedTuple):
 
 
 class _Met(NamedTuple):
-    """A page beside which a command ran: its row, its address in the list, what it had been before."""
+    """A page beside which a command ran: its row, its address in the list, what it was before steps were done to it."""
 
     page: int
     address: int
@@ -160,10 +160,11 @@ class Races:
         for each in met:
             state = observers.listed_state(mover.conn, each.page)
             way = None if state is None else self._way(mover, rows[state])
-            if way is not None and not way.moves and not way.goes:
+            if state is not None and way is not None and not way.moves and not way.goes:
                 now = observers.residue(mover.conn, each.page)
+                by_passes = way.last.left.unmapped and rows[state].mapcount > 0
                 mover.result.swapcache += now.cached and not each.before.cached
-                mover.result.unmapped += now.swap_ptes > each.before.swap_ptes
+                mover.result.unmapped += bool(each.before.ptes - now.ptes) and not by_passes
 
     def _way(self, mover: Mover, row: StateRow) -> Course | None:
         """The course of the pages of a state in this call; None where they are no candidates."""

@@ -1,10 +1,11 @@
-"""What a reader is told of the steps of a migration: a block for each course that pages took."""
+"""What a reader is told of the steps of a migration: a block for each course that pages took, and who was met there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from migratectl.render.parts import Document, Line, Part, pages_text, table
+from migratectl.render.parts import Document, Line, Part, counted, pages_text, table
 
 
 def trace(blocks: Iterable[Document]) -> list[Part]:
@@ -19,6 +20,36 @@ def trace(blocks: Iterable[Document]) -> list[Part]:
         of both pages after each step, and the use count of the swap slot.
     """
     return [part for block in blocks for part in _block(block)] or [Line("no page that was asked for was looked at")]
+
+
+def races(met: Iterable[Document], tell: Callable[[Document], list[Part]]) -> list[Part]:
+    """
+    Who met the pages of a migration.
+
+    Args:
+        met: As the document of a migration has them under ``races``.
+        tell: What to tell of the result of a command.
+
+    Returns:
+        For each race a line that says how both fared, and what its command told.
+    """
+    return [part for race in met for part in _race(race, tell)]
+
+
+def _race(race: Document, tell: Callable[[Document], list[Part]]) -> Iterator[Part]:
+    what = f"race at step {race['step']}, {shlex.join(race['argv'])}"
+    if not race["met"]:
+        yield Line(f"{what}: not run, no page came that far")
+        return
+    words = [f"blocked on the {race['blocked_on'].replace('-', ' ')}" if race["blocked_on"] else "not blocked"]
+    words += ["the migration backed out"] if race["backed_out"] else []
+    words += [f"looked up again {counted(race['retries'], 'time', 'times')}"] if race["retries"] else []
+    yield Line(f"{what}: {', '.join(words)}")
+    result = race["result"]
+    if result.get("message"):
+        yield Line(result["message"], bad=True)
+    else:
+        yield from tell(result)
 
 
 def _block(block: Document) -> Iterator[Part]:

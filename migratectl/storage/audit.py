@@ -131,7 +131,7 @@ RULES: Final = (
         "run-unmapped",
         "page row {0}: anonymous pages that nobody maps and nobody holds",
         "SELECT p.id FROM pages p JOIN mappings m ON m.id = p.mapping WHERE m.kind IN ('anon', 'zero') AND p.pins = 0"
-        " AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY p.id",
+        " AND NOT p.parked AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY p.id",
     ),
     Rule(
         "run-unmapped",

@@ -67,7 +67,8 @@ def coalesce(conn: Connection, touched: Iterable[int]) -> None:
     """
     Join what became equal around the page rows *touched*; rows that are gone are passed over.
 
-    Neighbours are looked up by index; after a join the neighbours of the joined run are looked at again.
+    Neighbours are looked up by index; after a join all that was looked at, and the new neighbours, are looked at again:
+    a joined run may be a residue class beside one that did not grow.
     """
     wanted = set(touched)
     if not 0 < len(wanted) <= LIMIT:
@@ -79,7 +80,7 @@ def coalesce(conn: Connection, touched: Iterable[int]) -> None:
         joined = _zipped(_chained(rows))
         grown = [row for row in joined if row.grown]
         _write(conn, grown)
-        wanted = {row.id for row in grown}
+        wanted = {row.id for row in joined} if grown else set()
 
 
 def _read(conn: Connection) -> list[_Row]:

@@ -113,18 +113,17 @@ def release(conn: Connection, rows: Iterable[int]) -> None:
 
 
 class Residue(NamedTuple):
-    """What a back-out leaves on a page row: whether it is in the swap cache, and how many swap ptes lead to it."""
+    """Whether a page row is in the swap cache, and which (mm, address) map it."""
 
     cached: bool
-    swap_ptes: int
+    ptes: frozenset[tuple[int, int]]
 
 
 def residue(conn: Connection, page: int) -> Residue:
     """What a page row has of that; nothing where it is gone."""
-    query = """SELECT area IS NOT NULL, (SELECT count(*) FROM ptes WHERE page = pages.id AND NOT present)
-FROM pages WHERE id = ?"""
-    row = conn.exec_driver_sql(query, (page,)).first()
-    return Residue(False, 0) if row is None else Residue(bool(row[0]), row[1])
+    area = conn.exec_driver_sql("SELECT area FROM pages WHERE id = ?", (page,)).scalar()
+    ptes = conn.exec_driver_sql("SELECT mm, addr FROM ptes WHERE page = ? AND present", (page,))
+    return Residue(area is not None, frozenset((mm, addr) for mm, addr in ptes))
 
 
 def listed_state(conn: Connection, page: int) -> int | None:

@@ -465,9 +465,10 @@ def class_totals(conn: Connection, chosen: Selection) -> dict[int, int]:
     return {row[0]: row[1] for row in conn.exec_driver_sql(query, values)}
 
 
-def anything_below(conn: Connection, limit: int) -> bool:
-    """Whether a run of the list starts below *limit*."""
-    return bool(conn.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM iso WHERE addr < ?)", (limit,)).scalar_one())
+def anything(conn: Connection, chosen: Selection) -> bool:
+    """Whether a run is chosen, by its lowest address."""
+    where, values = chosen.where()
+    return bool(conn.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM iso WHERE {where})", values).scalar_one())
 
 
 def cut_out(conn: Connection, chosen: Selection) -> None:
@@ -685,12 +686,6 @@ WHERE {where} AND p.area IS NOT NULL ORDER BY i.addr"""
 def start_travel(conn: Connection) -> None:
     """Forget what earlier commands have moved."""
     conn.exec_driver_sql("DELETE FROM travelled")
-
-
-def waiting_below(conn: Connection, states_waiting: Sequence[int], limit: int) -> bool:
-    """Whether a run of these states starts below *limit*."""
-    where, values = Selection(tuple(states_waiting), None, limit).where()
-    return bool(conn.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM iso WHERE {where})", values).scalar_one())
 
 
 def rows_listed(conn: Connection) -> int:

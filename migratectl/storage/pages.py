@@ -349,7 +349,8 @@ class ProtectedRun(NamedTuple):
 
 
 _PROTECTED = """SELECT t.page, t.addr, p.step, p.count, m.kind, t.present, p.origin, p.origin_first, p.node,
- p.node IS NOT NULL AND p.pins = 0 AND p.outside = 0 AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1
+ p.node IS NOT NULL AND p.pins = 0 AND NOT p.parked AND p.outside = 0
+ AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.writable AND (m.kind <> 'anon' OR NOT t.present
  OR p.lock IS NOT NULL OR p.outside > 0 OR (SELECT count(*) FROM ptes x WHERE x.page = p.id) > 1)
@@ -395,7 +396,7 @@ class Freed:
 
 
 _IDLE = """FROM pages WHERE id IN (SELECT page FROM picked)
- AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id) AND pins = 0
+ AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id) AND pins = 0 AND NOT parked
  AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) IN ('anon', 'zero', 'none')
  AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = pages.id)"""
 
@@ -459,8 +460,8 @@ def free_picked(conn: Connection) -> Freed:
 
 def _leave_swap_cache(conn: Connection) -> dict[int, int]:
     """Pinned anonymous pages of ``picked`` that lost their last pte lose their swap entry with it; slots by area."""
-    held = """FROM pages WHERE id IN (SELECT page FROM picked) AND pins > 0 AND area IS NOT NULL AND node IS NOT NULL
- AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
+    held = """FROM pages WHERE id IN (SELECT page FROM picked) AND (pins > 0 OR parked)
+ AND area IS NOT NULL AND node IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
  AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) = 'anon'"""
     areas: dict[int, int] = {}
     for area, count in conn.exec_driver_sql(f"SELECT area, sum(count) {held} GROUP BY area").all():
@@ -491,7 +492,7 @@ def total_on(conn: Connection, node: int) -> int:
 
 def orphans_on(conn: Connection, node: int) -> list[Orphan]:
     """Pinned pages on a node without any pte, by holder."""
-    query = """SELECT h.pid, sum(p.count) FROM pages p JOIN holds h ON h.page = p.id AND h.kind = 'pin'
+    query = """SELECT h.pid, sum(p.count) FROM pages p JOIN holds h ON h.page = p.id AND h.kind IN ('pin', 'park')
 WHERE p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) GROUP BY h.pid ORDER BY h.pid"""
     return [Orphan(*row) for row in conn.exec_driver_sql(query, (node,))]
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migratectl.kernel.memory import absent, demand_by_index, placed_pieces
+from migratectl.kernel.memory import absent, demand_by_index, demand_in_turn, placed_pieces
+from migratectl.kernel.memory import given as given_to
 from migratectl.kernel.mempolicy import Choice, policy_zonelists
 from migratectl.kernel.page_alloc import Stage, place_faults
 from migratectl.nodemask import Nodemask
@@ -125,6 +126,34 @@ def test_a_whole_area_is_one_run_a_node() -> None:
     """2^34 pages over 4 nodes: four classes of one strided run each (2^32 is a multiple of 4)."""
     classes = demand_by_class([Run(0, 1, 1 << 31)], 0, choice_of(4))
     assert [index.strided for index in classes] == [[Run(k, 4, 1 << 29)] for k in range(4)]
+
+
+# ---- demand in turn, and at two places of one page -------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(disjoint(), st.integers(0, 3), st.integers(1, 4))
+def test_demand_in_turn_goes_round_in_ascending_order(runs: list[Run], position: int, nr: int) -> None:
+    """The k-th page asked for is served by list (position + k) mod n, whatever its index."""
+    position %= nr
+    demands = demand_in_turn(runs, position, choice_of(nr))
+    served = {page: number for number, demand in enumerate(demands) for page in pages(demand.runs)}
+    assert served == {page: (position + k) % nr for k, page in enumerate(sorted(pages(runs)))}
+    assert all(demand.interleave for demand in demands)
+
+
+def test_what_is_asked_for_at_one_page_twice_is_given_one_after_the_other() -> None:
+    """A page and its copy, three pages free: the first page gets both, the second its own alone."""
+    choice = choice_of(1)
+    read = [demand.scaled(2, 0) for demand in demand_by_index([Run(0, 1, 4)], 0, choice)]
+    copied = [demand.scaled(2, 1) for demand in demand_by_index([Run(0, 1, 4)], 0, choice)]
+    both = [*read, *copied]
+    free = dict.fromkeys(NODES, 0) | {0: 3}
+    indexes, lists = [RunIndex(demand.runs) for demand in both], [demand.zonelist for demand in both]
+    stages, stop = place_faults(indexes, lists, free)
+    assert stop == 3
+    got = [pages(run for run, _ in given_to(demand, k, stages)) for k, demand in enumerate(both)]
+    assert got == [[0, 2], [1]]
 
 
 # ---- pieces --------------------------------------------------------------------------------------------------------

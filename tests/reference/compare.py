@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .base import ERRNO, Document
 from .machine import PAGE
-from .model import ERRNO, Document
 
 EXACT = ("exit", "errno")
 PLAIN = ("return", "moved", "failed", "skipped", "swapped", "passes", "moves", "residue", "at", "signal", "status",
@@ -111,6 +111,18 @@ def pages_differ(want: dict[int, tuple[Any, ...]], got: dict[int, tuple[Any, ...
         yield f"page {vpn * PAGE:#x}: {got.get(vpn)}, the model {want.get(vpn)} ({len(wrong)} pages differ)"
 
 
+def lines_differ(want: Rows, got: Rows) -> Iterable[str]:
+    """numa_maps area by area; a counter that is not printed is null or 0."""
+    ours, theirs = ({line["addr"]: line for line in lines} for lines in (want, got))
+    if list(theirs) != list(ours):
+        yield f"areas at {list(theirs)}, the model {list(ours)}"
+        return
+    for addr, line in ours.items():
+        wrong = {key: theirs[addr].get(key) for key in line if (theirs[addr].get(key) or None) != (line[key] or None)}
+        if wrong:
+            yield f"line {addr}: {wrong}, the model {line}"
+
+
 def differences(want: Document, got: Document) -> list[str]:
     """
     Everything in which the tool's document is not what the model says.
@@ -122,6 +134,8 @@ def differences(want: Document, got: Document) -> list[str]:
     found = [f"{key} {got.get(key)!r}, the model {want[key]!r}" for key in EXACT if got.get(key) != want[key]]
     if want["errno"] and got.get("return", -ERRNO[want["errno"]]) != -ERRNO[want["errno"]]:
         found.append(f"return {got['return']} with {want['errno']}")
+    if "_refused" in want and got.get("committed"):
+        found.append("a refused call that is committed")
     if found or (want["exit"] == 1 and not want.get("moved") and "nodes" not in got and "_rows" in want):
         return found  # a refused call may leave out everything else
     found += [
@@ -147,5 +161,13 @@ def parts_differ(want: Document, got: Document) -> Iterable[str]:
         yield from rows_differ(
             want["_nodes"], got["nodes"], ("node", "online", "pages", "free", "distance", "numastat")
         )
+    if "_lines" in want:
+        yield from lines_differ(want["_lines"], got["lines"])
+    if "_policy" in want:
+        seen = {key: got.get(key) for key in want["_policy"]}
+        if seen != want["_policy"]:
+            yield f"{seen}, the model {want['_policy']}"
+    if "_free_slots" in want and sum(area["free"] for area in got["areas"]) != want["_free_slots"]:
+        yield f"{got['areas']}, the model {want['_free_slots']} free slots"
     if "_ok" in want and got.get("ok") is not True:
         yield f"check found {got.get('violations')}"

@@ -1,20 +1,30 @@
 """
 The pipeline of a migration, page by page and pass by pass (semantics.md 2.2, 2.3, 2.7, 3.1, 3.2).
 
-Two engines: `migrate_pages_to` is V9 with rounds of targets and eleven passes; `migrate_modern` is a 6.x kernel with
-ten passes and a target on exactly the wanted node.
+Three engines: `migrate_pages_to` is V9 with rounds of targets and eleven passes; `migrate_modern` is a 6.x kernel with
+ten passes and targets that are taken when a page is first looked at; `migrate_by_policy` is mbind's of both, where
+each page gets its target by the policy for its own address, at the moment it moves.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
-from .machine import NEVER, Machine, Mm, Page, Pin
+from .areas import Mm, Page, Pin
+from .machine import NEVER, Machine
 
 V9_LAST_PASS = 10
 MODERN_LAST_PASS = 9
 BLOCKING_PASS = 3
-ERRNO_OF = {"busy-locked": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "not-tried": "ENOMEM"}
+V9_WRITEBACK_PASS = 1
+ERRNO_OF = {
+    "busy-locked": "EAGAIN", "busy-writeback": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "mlocked": "EPERM",
+    "not-tried": "ENOMEM",
+}  # fmt: skip
+PERMANENT = ("no-swap", "mlocked")
+LEAVES_ENTRY = ("pinned", "mlocked")
+Place = tuple[int, int]  # pid, virtual page number
 
 
 @dataclasses.dataclass
@@ -26,70 +36,126 @@ class Failure:
 
 
 class Command:
-    """What one command did to pages, by the page's address: pages change objects while they move."""
+    """
+    What one command did to pages.
 
-    def __init__(self, machine: Machine, mm: Mm, cpu_node: int, chunk: int) -> None:
-        self.machine, self.mm, self.cpu_node, self.chunk = machine, mm, cpu_node, chunk
-        self.before = count_by_node(mm)
-        self.cache_before = {vpn for vpn, page in mm.pages() if page.swapcache}
-        self.hops: list[tuple[int, int, int]] = []  # address, node left, node reached
-        self.failures: dict[int, Failure] = {}
-        self.skips: dict[int, str] = {}
+    Args:
+        machine: The machine.
+        tasks: pid and address space of each task concerned, an address space once.
+        cpu_node: Node of the CPU that allocates.
+        chunk: Targets a round.
+    """
+
+    def __init__(self, machine: Machine, tasks: Sequence[tuple[int, Mm]], cpu_node: int, chunk: int) -> None:
+        self.machine, self.tasks, self.cpu_node, self.chunk = machine, list(tasks), cpu_node, chunk
+        self.before = self.present()
+        self.cache_before = {page for page in machine.all_pages() if page.swapcache}
+        self.place: dict[Page, Place] = {}
+        for pid, mm in tasks:
+            for vpn, page in mm.pages():
+                self.place.setdefault(page, (pid, vpn))
+        self.hops: list[tuple[Page, int, int]] = []  # node left, node reached
+        self.failures: dict[Page, Failure] = {}
+        self.skips: dict[Place, tuple[str, Page | None]] = {}
         self.passes = 0
-        self.seen_reason: dict[int, Failure] = {}
+        self.seen_reason: dict[Page, Failure] = {}
 
-    def look(self, vpn: int, reason: str, at: int) -> None:
+    def present(self) -> dict[int, int]:
+        """Present pages of the address spaces by node; a page counts once in each."""
+        counts: dict[int, int] = {}
+        for _, mm in self.tasks:
+            for _, page in mm.pages():
+                counts[page.node] = counts.get(page.node, 0) + 1
+        return counts
+
+    def look(self, page: Page, reason: str, at: int) -> None:
         """Remember the last reason seen for a page."""
-        self.seen_reason[vpn] = Failure(reason, at)
+        self.seen_reason[page] = Failure(reason, at)
 
-    def stays(self, vpns: list[int]) -> None:
+    def stays(self, pages: Sequence[Page]) -> None:
         """The pages that a call left behind, with the last reason seen; never looked at: `not-tried`."""
-        for vpn in vpns:
-            self.failures[vpn] = self.seen_reason.get(vpn, Failure("not-tried", None))
+        for page in pages:
+            self.failures[page] = self.seen_reason.get(page, Failure("not-tried", None))
 
-    def collect(self, source: int) -> list[int]:
-        """check_range() of one source node over the whole address space: addresses in ascending order (2.1)."""
-        found = []
-        for vpn, slot in sorted(self.mm.slots.items()):
-            if slot.locked and not self.machine.modern:  # the area is not looked into; modern moves mlocked pages
-                if slot.page is not None and slot.page.node == source:
-                    self.skips[vpn] = "vma-locked"
-            elif slot.zero:
-                self.skips[vpn] = "reserved-page"
-            elif slot.page is not None and slot.page.node == source:
-                found.append(vpn)  # never shared: without fork every page has one pte
+    def collect(  # one argument a condition of check_range()
+        self,
+        wanted: Callable[[int], bool],
+        move_all: bool,
+        span: range | None = None,
+        strict: bool = False,
+        mms: Sequence[tuple[int, Mm]] | None = None,
+    ) -> list[Page]:
+        """
+        check_range(): the pages to move, in ascending order of addresses (2.1, B3, B5, B6, B20).
+
+        Args:
+            wanted: Whether a page on that node is misplaced.
+            move_all: Take shared pages too.
+            span: Only these addresses.
+            strict: Under V9 pages of locked areas fail instead of being left out.
+            mms: Only these address spaces.
+        """
+        found: list[Page] = []
+        told = self.failures.keys() | {page for _, page in self.skips.values()}  # each page once a command
+        for pid, mm in self.tasks if mms is None else mms:
+            for vpn, slot in sorted(mm.slots.items()):
+                page, where = slot.page, (pid, vpn)
+                misplaced = page is not None and wanted(page.node) and page not in told
+                if span is not None and vpn not in span:
+                    continue
+                if slot.area.locked and not self.machine.modern:  # modern moves mlocked pages
+                    if page is not None and misplaced and strict:
+                        self.failures[page] = Failure("mlocked", 0)
+                        self.passes = 1  # reading: seen in pass 0, though nothing was touched
+                    elif slot.zero and strict:  # the area is looked into
+                        self.skips[where] = ("reserved-page", None)
+                    elif misplaced:
+                        self.skips[where] = ("vma-locked", page)
+                elif slot.zero:
+                    self.skips[where] = ("reserved-page", None)
+                elif page is not None and misplaced and page not in found:
+                    if len(page.ptes) > 1 and not move_all:
+                        self.skips[where] = ("shared", page)
+                    elif page.park is not None:
+                        self.skips[where] = ("off-lru", page)
+                    else:
+                        found.append(page)
         return found
 
-    def move(self, vpn: int, target: int) -> Page:
-        """A new page on `target` takes over everything of the page at `vpn`; returns the old one (2.3)."""
-        slot = self.mm.slots[vpn]
-        old = slot.page
-        assert old is not None
-        new = Page(target, old.ptes, old.dirty, old.referenced, old.uptodate, old.active)
-        new.lock, new.pins = old.lock, old.pins  # only holds that ended in this call are left; cleared at its end
-        slot.page = new
-        self.hops.append((vpn, old.node, target))
-        self.failures.pop(vpn, None)
-        self.seen_reason.pop(vpn, None)
-        return old
+    def move(self, page: Page, target: int) -> int:
+        """A frame on `target` takes over everything of the page; returns the node it left (2.3)."""
+        left, page.node = page.node, target
+        if not self.machine.modern:
+            page.dirty = page.uptodate = True  # add_to_swap()
+            if page.swapcache:  # remove_from_swap()
+                page.swapcache = False
+                self.machine.free_slots += 1
+            for pte in page.ptes.values():  # unmapped and restored, in every task: old, clean, read-only
+                pte.young = pte.dirty = pte.writable = False
+        self.hops.append((page, left, target))
+        self.failures.pop(page, None)
+        self.seen_reason.pop(page, None)
+        return left
+
+    def in_locked_area(self, page: Page) -> bool:
+        """Whether any task maps the page in an area that is locked."""
+        numbers = {task.mm.number: task.mm for task in self.machine.tasks.values() if task.mm}
+        return any(numbers[number].slots[vpn].area.locked for number, vpn in page.ptes)
 
 
 class Scan:
-    """The holds as one migrate_pages() call meets them (2.7)."""
+    """One migrate_pages() call: how it looks at a page, and the holds as it meets them (2.2, 2.7)."""
 
-    def __init__(self) -> None:
-        self.looked: dict[int, int] = {}  # address: latest pass that looked at the page
-        self.waited: set[int] = set()  # its lock was waited for, and had
+    def __init__(self, command: Command) -> None:
+        self.command, self.machine = command, command.machine
+        self.last_pass = MODERN_LAST_PASS if self.machine.modern else V9_LAST_PASS
+        self.looked: dict[Page, int] = {}  # latest pass that looked at the page
+        self.waited: list[Pin] = []  # locks and writeback that were waited for, and over
 
-    def lock_had(self, vpn: int, page: Page, at: int) -> bool:
-        """Whether the page lock is had in this pass; from pass 3 on the call waits for any holder but `never`."""
-        self.looked[vpn] = at
-        if page.lock is None or page.lock.release <= at:
-            return True
-        if at >= BLOCKING_PASS and page.lock.release != NEVER:
-            self.waited.add(vpn)
-            return True
-        return False
+    @staticmethod
+    def over(hold: Pin | None, at: int, blocking: int) -> bool:
+        """Whether a lock or writeback is over; from pass `blocking` on the call waits for any but one without end."""
+        return hold is None or hold.release <= at or (at >= blocking and hold.release != NEVER)
 
     @staticmethod
     def pinned(page: Page, at: int) -> bool:
@@ -99,78 +165,84 @@ class Scan:
         count = len(page.ptes) + nr_refs + references
         return len(page.ptes) + nr_refs != count
 
-    def end_holds(self, command: Command) -> None:
+    def refusal(self, page: Page, at: int) -> str | None:
+        """Why the page does not move in this pass, None if it does. Changes nothing."""
+        v9 = not self.machine.modern
+        if not self.over(page.lock, at, BLOCKING_PASS):
+            return "busy-locked"
+        if not self.over(page.writeback, at, V9_WRITEBACK_PASS if v9 else BLOCKING_PASS):
+            return "busy-writeback"
+        if v9 and not page.swapcache and self.machine.free_slots == 0:
+            return "no-swap"
+        if self.pinned(page, at):
+            return "pinned"
+        if v9 and self.command.in_locked_area(page):
+            return "mlocked"  # B8: before any pte goes
+        return None
+
+    def met(self, page: Page, reason: str | None, at: int) -> None:
+        """What a look leaves behind: the reason, the swap entry of a page that backs out (B24), the waiting."""
+        self.looked[page] = at
+        self.command.passes = max(self.command.passes, at + 1)
+        if reason != "busy-locked" and page.lock is not None:
+            self.waited.append(page.lock)
+        if reason not in ("busy-locked", "busy-writeback") and page.writeback is not None:
+            self.waited.append(page.writeback)
+        if reason is None:
+            return
+        self.command.look(page, reason, at)
+        if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
+            self.machine.free_slots -= 1
+            page.swapcache = page.dirty = page.uptodate = True
+
+    def end_holds(self) -> None:
         """
         Holds that the call outlasted are gone.
 
         Reading: a lock that was waited for is gone although no pass with its number looked at the page.
         """
-        for vpn, latest in self.looked.items():
-            page = command.mm.slots[vpn].page
-            assert page is not None
-
-            def over(hold: Pin, latest: int = latest) -> bool:
-                return hold.release <= latest
-
-            page.pins = [pin for pin in page.pins if not over(pin)]
-            if page.lock is not None and (over(page.lock) or vpn in self.waited):
-                page.lock = None
+        for page, latest in self.looked.items():
+            page.pins = [pin for pin in page.pins if pin.release > latest]
+            for kind in ("lock", "writeback"):
+                hold = getattr(page, kind)
+                if hold is not None and (hold.release <= latest or hold in self.waited):
+                    setattr(page, kind, None)
 
 
-def count_by_node(mm: Mm) -> dict[int, int]:
-    """Present pages of an address space by node."""
-    counts: dict[int, int] = {}
-    for _, page in mm.pages():
-        counts[page.node] = counts.get(page.node, 0) + 1
-    return counts
-
-
-def migrate_pages(command: Command, from_: list[int], targets: list[int], moved: list[Page]) -> list[int]:
+def migrate_pages(command: Command, from_: list[Page], targets: list[int], left: list[int]) -> list[Page]:
     """
     Up to eleven scans over `from_` (2.2). Takes moved and failed pages out of `from_`, used targets out of `targets`.
 
+    Args:
+        left: Gets the nodes of the frames that are to be freed.
+
     Returns:
-        The addresses on the `failed` list.
+        The `failed` list.
     """
-    machine, failed, scan = command.machine, [], Scan()
-    pass_ = 0
-    while True:
-        retry = 0
+    failed, scan = [], Scan(command)
+    for pass_ in range(scan.last_pass + 1):
         command.passes = max(command.passes, pass_ + 1)
-        for vpn in list(from_):
+        retry = 0
+        for page in list(from_):
             if not targets:
                 break  # leaves the scan; this page is not counted
-            page = command.mm.slots[vpn].page
-            assert page is not None
-            if not scan.lock_had(vpn, page, pass_):
-                command.look(vpn, "busy-locked", pass_)
+            reason = scan.refusal(page, pass_)
+            scan.met(page, reason, pass_)
+            if reason is None:
+                left.append(command.move(page, targets.pop(0)))
+                from_.remove(page)
+            elif reason in PERMANENT:
+                from_.remove(page)
+                failed.append(page)
+            else:
                 retry += 1
-                continue
-            if not page.swapcache:
-                if machine.free_slots == 0:
-                    command.look(vpn, "no-swap", pass_)
-                    from_.remove(vpn)
-                    failed.append(vpn)
-                    continue
-                machine.free_slots -= 1
-                page.swapcache = page.dirty = page.uptodate = True
-            if scan.pinned(page, pass_):
-                command.look(vpn, "pinned", pass_)
-                retry += 1
-                continue
-            for pte in page.ptes.values():  # unmapped and restored: old, clean, read-only
-                pte.young = pte.dirty = pte.writable = False
-            moved.append(command.move(vpn, targets.pop(0)))
-            machine.free_slots += 1  # remove_from_swap()
-            from_.remove(vpn)
-        if retry == 0 or pass_ == V9_LAST_PASS:
+        if retry == 0:
             break
-        pass_ += 1
-    scan.end_holds(command)
+    scan.end_holds()
     return failed
 
 
-def migrate_pages_to(command: Command, pagelist: list[int], dest: int) -> str | None:
+def migrate_pages_to(command: Command, pagelist: list[Page], zonelist: Sequence[int]) -> str | None:
     """
     Rounds of at most `chunk` targets with fallback, old pages freed after each round (3.1).
 
@@ -181,69 +253,101 @@ def migrate_pages_to(command: Command, pagelist: list[int], dest: int) -> str | 
     targets: list[int] = []
     while pagelist:
         for _ in range(min(command.chunk, len(pagelist))):
-            nid = machine.take(machine.lists[dest], command.cpu_node)
+            nid = machine.take(zonelist, command.cpu_node)
             if nid is None:
                 err = "ENOMEM"
                 break
             targets.append(nid)
         if err:
             break
-        moved: list[Page] = []
-        failed += migrate_pages(command, pagelist, targets, moved)
-        for old in moved:
-            machine.nodes[old.node].free += 1
+        left: list[int] = []
+        failed += migrate_pages(command, pagelist, targets, left)
+        for nid in left:
+            machine.nodes[nid].free += 1
         if targets:
             break
     for nid in targets:
         machine.nodes[nid].free += 1
-    command.stays(sorted(pagelist + failed))
+    command.stays(pagelist + failed)
     return err
 
 
-def migrate_modern(command: Command, pagelist: list[int], dest: int) -> str | None:
+def migrate_modern(command: Command, pagelist: list[Page], zonelist: Sequence[int]) -> str | None:
     """
-    Ten passes; a page's target is on `dest` and nowhere else, allocated when the page is first looked at.
+    Ten passes; a page's target is allocated when the page is first looked at.
 
     Readings: the target of a page that must wait is kept until the page is done or the call ends, so it is counted
-    once and takes room; the old page is freed at once.
+    once and takes room; the old page is free at once.
     """
-    machine, scan, err = command.machine, Scan(), None
-    targets: dict[int, int] = {}
+    machine, scan, err = command.machine, Scan(command), None
+    targets: dict[Page, int] = {}
     left = list(pagelist)
-    for pass_ in range(MODERN_LAST_PASS + 1):
+    for pass_ in range(scan.last_pass + 1):
         retry = 0
-        for vpn in list(left):
-            page = command.mm.slots[vpn].page
-            assert page is not None
-            if vpn not in targets:
-                nid = machine.take([dest], command.cpu_node)
+        for page in list(left):
+            if page not in targets:
+                nid = machine.take(zonelist, command.cpu_node)
                 if nid is None:
                     err = "ENOMEM"
                     break
-                targets[vpn] = nid
-            command.passes = max(command.passes, pass_ + 1)  # 0 where not even the first target was to be had
-            if not scan.lock_had(vpn, page, pass_):
-                command.look(vpn, "busy-locked", pass_)
+                targets[page] = nid
+            reason = scan.refusal(page, pass_)
+            scan.met(page, reason, pass_)
+            if reason is None:
+                machine.nodes[command.move(page, targets.pop(page))].free += 1
+                left.remove(page)
+            else:
                 retry += 1
-                continue
-            if scan.pinned(page, pass_):
-                command.look(vpn, "pinned", pass_)
-                retry += 1
-                continue
-            old = command.move(vpn, targets.pop(vpn))
-            machine.nodes[old.node].free += 1
-            left.remove(vpn)
         if err or retry == 0:
             break
     for nid in targets.values():
         machine.nodes[nid].free += 1
-    scan.end_holds(command)
+    scan.end_holds()
     command.stays(left)
     return err
 
 
-def migrate_list(command: Command, pagelist: list[int], dest: int) -> str | None:
-    """Move the pages at these addresses to `dest`, by the rules of the machine's profile."""
+def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[Page], int | None]) -> str | None:
+    """
+    mbind's moves (B2): a page that moves gets its target then, its old frame is free at once; pages that stay get none.
+
+    Readings: the page for which there is no target was not looked at in that pass, it and the later ones keep the
+    reason of an earlier pass or are `not-tried`.
+    """
+    machine, scan = command.machine, Scan(command)
+    failed: list[Page] = []
+    left, err = list(pagelist), None
+    for pass_ in range(scan.last_pass + 1):
+        retry = 0
+        for page in list(left):
+            reason = scan.refusal(page, pass_)
+            nid = None
+            if reason is None:
+                nid = target(page)
+                if nid is None:
+                    err = "ENOMEM"
+                    command.passes = max(command.passes, pass_ + 1 if pass_ else 0)  # the scan had begun
+                    break
+            scan.met(page, reason, pass_)
+            if nid is not None:
+                machine.nodes[command.move(page, nid)].free += 1
+                left.remove(page)
+            elif reason in PERMANENT:
+                left.remove(page)
+                failed.append(page)
+            else:
+                retry += 1
+        if err or retry == 0:
+            break
+    scan.end_holds()
+    command.stays(left + failed)
+    return err
+
+
+def migrate_list(command: Command, pagelist: list[Page], dest: int) -> str | None:
+    """Move these pages to `dest`, by the rules of the machine's profile: `modern` never falls back."""
     if not pagelist:
         return None
-    return (migrate_modern if command.machine.modern else migrate_pages_to)(command, pagelist, dest)
+    if command.machine.modern:
+        return migrate_modern(command, pagelist, [dest])
+    return migrate_pages_to(command, pagelist, command.machine.lists[dest])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.reference.machine import PAGE, Machine, Unmodelled, fallback_lists, node_pairs
+from tests.reference.machine import PAGE, Machine, Unmodelled
 from tests.reference.migrate import Scan
-from tests.reference.model import Document, Model, parse_nodes
+from tests.reference.model import Model
+from tests.reference.nodes import fallback_lists, node_pairs
 from tests.reference.scripts import SEEDS, script_of
+from tests.reference.session import TWO, Session
+from tests.reference.words import parse_nodes
 
 PAIRS = [
     ("0", "1", "0>1"),
@@ -89,32 +92,6 @@ def test_fallback_lists_of_the_eight_node_machine() -> None:
         [2, 3, 0, 1, 6, 7, 4, 5],
         [3, 2, 1, 0, 7, 4, 5, 6],
     ]
-
-
-class Session:
-    """A model with one task on node 0, an area of `pages` written pages at NEAR, and words to talk to it."""
-
-    def __init__(self, *init: str, pages: int = 4, chunk: int = 256) -> None:
-        self.model = Model(chunk)
-        self("init", *init)
-        self("task", "create", "--pid", "7", "--node", "0")
-        self("mmap", "7", f"{pages}p", "--addr", "0x10000", "--label", "v")
-        self("fault", "7", "v", "--write")
-
-    def __call__(self, *argv: str) -> Document:
-        return self.model.run(list(argv))
-
-    def places(self) -> list[int | None]:
-        """The node of every page, by address."""
-        return [row[1] for _, row in sorted(self("show", "pages", "7")["_pages"].items())]
-
-    @property
-    def machine(self) -> Machine:
-        assert self.model.machine is not None
-        return self.model.machine
-
-
-TWO = ("--nodes", "2", "--memory", "50p")
 
 
 def test_a_moved_page_has_old_clean_read_only_ptes_and_is_dirty_itself() -> None:
@@ -283,15 +260,23 @@ def test_move_pages_statuses() -> None:
 
 
 def recount(machine: Machine, slots: int) -> None:
-    """Free pages and free slots are what is not used; every pte of a page is one address."""
+    """Free pages and free slots are what is not used; ptes and slots tell of each other (INV-01 to 04, 06, 10, 13)."""
     pages = machine.all_pages()
     for node in machine.nodes:
         assert node.free == node.capacity - sum(1 for page in pages if page.node == node.nid)
+        assert node.online or node.free == node.capacity
     assert machine.free_slots == slots - sum(1 for page in pages if page.swapcache)
-    for task in machine.tasks.values():
-        for vpn, page in task.mm.pages() if task.mm else ():
-            assert list(page.ptes) == [(task.mm.number, vpn)]  # type: ignore[union-attr]
-    assert all(page.pins and not page.ptes and not page.lock for page in machine.held)
+    mms = {task.mm.number: task.mm for task in machine.tasks.values() if task.mm}
+    for mm in mms.values():
+        assert all((mm.number, vpn) in page.ptes for vpn, page in mm.pages())
+        starts = [part.start for part, _ in mm.areas()]
+        assert len({id(area) for _, area in mm.areas()}) == len(starts), "an area is one stretch"
+        assert all(slot.area.anon_vma for slot in mm.slots.values() if slot.page)
+    for page in pages:
+        assert all(mms[number].slots[vpn].page is page for number, vpn in page.ptes)
+        assert len(page.ptes) < 2 or not any(pte.writable for pte in page.ptes.values()), "shared, yet writable"
+        assert page.writeback is None or page.swapcache  # INV-15
+    assert all((page.pins or page.park) and not page.ptes and not page.lock for page in machine.held)
 
 
 @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -129,6 +129,35 @@ BROKEN: dict[str, Damage] = {
         {"INV-05"},
         "two pages at index 6",
     ),
+    "a cache page beyond the end of its file": Damage(
+        f"{FILE} UPDATE mappings SET size = 4 WHERE id = 50; {CACHE} (900, 50, 0, 2, 4, 0, 50, 0);"
+        "UPDATE nodes SET used = used + 2 WHERE id = 0",
+        {"INV-05"},
+        "a cache page of '/lib' at index 4, and the file has 4 pages",
+    ),
+    "a page of no file that is mapped": Damage(
+        # Its area maps something else, too, and nobody holds it.
+        f"{FILE} UPDATE mappings SET kind = 'none' WHERE id = 50; {CACHE} (900, 50, 0, 1, 1, 0, 50, 0);"
+        "UPDATE nodes SET used = used + 1 WHERE id = 0;"
+        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 900)",
+        {"INV-05", "INV-06", "run-unmapped"},
+        "no file has it any more",
+    ),
+    "buffers on an anonymous page": Damage(
+        f"INSERT INTO buffers(page, ring) VALUES ({PLAIN}, 1)", {"INV-07"}, "a page of its mapping has 0"
+    ),
+    "another ring than its file system's": Damage(
+        f"{FILE} UPDATE mappings SET ring = 4 WHERE id = 50; {CACHE} (900, 50, 0, 1, 1, 0, 50, 0);"
+        "UPDATE nodes SET used = used + 1 WHERE id = 0; INSERT INTO buffers(page, ring) VALUES (900, 2)",
+        {"INV-07"},
+        "page row 900: has 2 buffers, and a page of its mapping has 4",
+    ),
+    "buffers on a page with a swap entry": Damage(
+        f"UPDATE mappings SET ring = 1 WHERE id = (SELECT mapping FROM pages WHERE id = {PINNED});"
+        f"INSERT INTO buffers(page, ring) VALUES ({PINNED}, 1)",
+        {"INV-07"},
+        "both of which need its private field",
+    ),
     "a raw area that maps a page": Damage(
         f"UPDATE vmas SET flags = flags | 128 WHERE mm = {MM} AND start = {0x10000}", {"INV-14"}
     ),
@@ -161,6 +190,12 @@ BROKEN: dict[str, Damage] = {
     ),
     "content of a mapping that is gone": Damage(f"UPDATE pages SET origin = 99 WHERE id = {PLAIN}", {"INV-19"}, "gone"),
     "pages that nobody maps": Damage(f"DELETE FROM ptes WHERE page = {PLAIN}", {"run-unmapped"}),
+    "pages of no file that nobody holds": Damage(
+        f"{FILE} UPDATE mappings SET kind = 'none' WHERE id = 50; {CACHE} (900, 50, 0, 1, 1, 0, 50, 0);"
+        "UPDATE nodes SET used = used + 1 WHERE id = 0",
+        {"run-unmapped"},
+        "no file has any more and nobody holds",
+    ),
     "zero pages that nobody maps": Damage(f"DELETE FROM ptes WHERE page = {ZERO}", {"run-unmapped"}),
     "a single page with a step": Damage(f"UPDATE pages SET step = 2 WHERE id = {PINNED}", {"run-shape"}),
     "a run of nothing": Damage(

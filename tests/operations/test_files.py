@@ -1,0 +1,308 @@
+"""Files and shared memory over the command line: what the random scripts of test_cache_model.py do not reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Runner
+from tests.operations.test_fork import used
+
+
+def files(tool: Runner) -> dict[str, Any]:
+    """The rows of ``file list`` by name."""
+    return {row["file"]: row for row in tool("file", "list", "--json").document["files"]}
+
+
+def mappings(tool: Runner, kind: str) -> list[tuple[str, int]]:
+    """(name, pages in memory) of the mappings of a kind."""
+    rows = tool("show", "mappings", "--json").document["mappings"]
+    return [(row["name"], row["pages"]) for row in rows if row["kind"] == kind]
+
+
+def build(tool: Runner, *lines: str, code: int = 0) -> None:
+    """Run command lines; the last one may end in another code than 0."""
+    for line in lines:
+        outcome = tool(*line.split())
+        assert outcome.code == (code if line == lines[-1] else 0), f"{line}: {outcome.err}"
+
+
+# ---- making files --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        ("--fs ext3", {"journal": "ordered", "method": "buffer", "ring": 1, "ino": None}),
+        ("--fs ext3 --journal journalled", {"journal": "journalled", "method": "none"}),
+        ("--fs tmpfs", {"journal": None, "method": "none", "ring": 0, "ino": 1}),
+        ("--fs tmpfs --ino 9", {"ino": 9}),
+        ("--fs ext2 --method fail --block-size 512", {"method": "fail", "ring": 8}),
+        ("--fs nosuchfs", {"method": "none", "ring": 0}),
+    ],
+)
+def test_what_a_new_file_is(machine: Runner, words: str, row: dict[str, Any]) -> None:
+    """Two pages and a byte are three pages."""
+    document = machine("file", "create", "/f", "8193", *words.split(), "--json").document
+    assert document["size"] == 3
+    assert {key: document[key] for key in row} == row
+    assert files(machine)["/f"] == {key: document[key] for key in files(machine)["/f"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "errno"),
+    [
+        ("file create /f 1p --fs ext2", "EEXIST"),
+        ("file create /g 1p --fs ext2 --journal ordered", "EINVAL"),
+        ("file create /g 1p --fs ext2 --block-size 3000", "EINVAL"),
+        ("file create /g 1p --fs nfs --block-size 1024", "EINVAL"),
+        ("file read /g", "ENOENT"),
+        ("file write /g", "ENOENT"),
+        ("file sync /g", "ENOENT"),
+        ("file truncate /g 0", "ENOENT"),
+        ("file read /f 1000", "EINVAL"),
+        ("file write /f 1p@7", "EINVAL"),
+        ("file read /f --by 999", "ESRCH"),
+        ("mmap 100 1p --file /g", "ENOENT"),
+        ("mmap 100 1p --file /f --offset 100", "EINVAL"),
+        ("mmap 100 1p --file /f --shared --ino 3", "EINVAL"),
+        ("mmap 100 1p --shm s --ino 3", "EINVAL"),
+    ],
+)
+def test_refusals_change_nothing(machine: Runner, line: str, errno: str) -> None:
+    machine("file", "create", "/f", "8p", "--fs", "ext2")
+    before = machine("state", "hash").out
+    outcome = machine(*line.split(), "--json")
+    assert (outcome.code, outcome.document["errno"]) == (1, errno)
+    assert machine("state", "hash").out == before
+
+
+@pytest.mark.parametrize(
+    "line", ["file create /g 1p", "file create /g 1p --fs Ext/2", "file read /f 8p@", "file read /f p"]
+)
+def test_words_that_are_wrong(machine: Runner, line: str) -> None:
+    assert machine(*line.split()).code == 2
+
+
+# ---- reading and writing -------------------------------------------------------------------------------------------
+
+
+def test_reading_ends_where_the_file_ends(machine: Runner) -> None:
+    machine("file", "create", "/f", "8p", "--fs", "ext2")
+    document = machine("file", "read", "/f", "8p@6p", "--json").document
+    assert (document["pages"], document["cached"], document["read"]) == (2, 0, 2)
+    assert machine("file", "read", "/f", "8p@8p", "--json").document["pages"] == 0
+
+
+def test_a_reader_obeys_its_cpuset_and_policy(machine: Runner) -> None:
+    """The task's policy, not CPU 0; the next turn is asked for also where there is no memory."""
+    build(machine, "task create --pid 200 --node 1", "file create /f 2000p --fs ext2", "file read /f 3p --by 200")
+    assert files(machine)["/f"]["nodes"] == {"1": 3}
+    build(machine, "set-mempolicy 200 bind 1")
+    outcome = machine("file", "read", "/f", "--by", 200, "--json")
+    assert (outcome.code, outcome.document["errno"], outcome.document["index"]) == (1, "ENOMEM", 1000)
+    assert outcome.document["committed"]
+    assert files(machine)["/f"]["nodes"] == {"1": 1000}
+    build(machine, "set-mempolicy 200 interleave 0-1")
+    assert machine("file", "read", "/f", "--by", 200, "--json").document["index"] == 1984  # node 0 has 16 of task 100
+    # Turns: 984 pages that were had and one that was not; 985 is odd, so node 1 is next.
+    assert machine("get-mempolicy", 200, "--node", "--json").document["node"] == 1
+
+
+def test_a_locked_page_makes_a_writer_wait_not_a_reader(machine: Runner) -> None:
+    build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --label map", "fault 100 map")
+    build(machine, "page lock 100 map+1p@3p", "file read /f")
+    outcome = machine("file", "write", "/f", "--json")
+    assert outcome.document["errno"] == "EBUSY"
+    assert "page 3 is locked" in outcome.document["message"]
+    build(machine, "file write /f 3p", "file write /f 4p@4p")
+    for line in ("file sync /f", "file truncate /f 2p"):
+        assert machine(*line.split(), "--json").document["errno"] == "EBUSY"
+    build(machine, "file truncate /f 4p")
+    build(machine, "page unlock 100", "page writeback 100 map+1p@3p", "file write /f")
+    assert machine("file", "sync", "/f", "--json").document["errno"] == "EBUSY"
+
+
+@pytest.mark.parametrize(("fs", "written", "dirty"), [("ext2", 4, 0), ("tmpfs", 0, 4), ("ramfs", 0, 4)])
+def test_only_a_disk_is_synced(machine: Runner, fs: str, written: int, dirty: int) -> None:
+    build(machine, f"file create /f 8p --fs {fs}", "file write /f 4p")
+    document = machine("file", "sync", "/f", "--json").document
+    assert (document["written"], document["dirty"]) == (written, dirty)
+
+
+@pytest.mark.parametrize(
+    ("journal", "flags"),
+    [("ordered", ["busy", "dirty"]), ("journalled", ["busy", "dirty"]), ("writeback", ["dirty"])],
+)
+def test_a_journal_uses_the_buffers_until_the_sync(machine: Runner, journal: str, flags: list[str]) -> None:
+    """Semantics.md 9a; what is cut off the file is no longer the journal's."""
+    build(machine, f"file create /f 8p --fs ext3 --journal {journal}", "file write /f 4p")
+    rows = machine("show", "buffers", "--json").document["buffers"]
+    assert [(row["index"], row["pages"], row["flags"]) for row in rows] == [(0, 4, flags)]
+    build(machine, "file truncate /f 2p", "file sync /f")
+    rows = machine("show", "buffers", "--json").document["buffers"]
+    assert [(row["pages"], row["flags"]) for row in rows] == [(2, [])]
+    assert mappings(machine, "none") == []
+
+
+def test_a_dirty_pte_dirties_the_buffers_when_it_goes(machine: Runner) -> None:
+    build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --shared --label map", "fault 100 map --write")
+    build(machine, "page buffers 100 map+2p --state idle", "munmap 100 map")
+    rows = machine("show", "buffers", "--json").document["buffers"]
+    assert [(row["pages"], row["flags"]) for row in rows] == [(2, ["dirty"])]
+    assert files(machine)["/f"]["dirty"] == 8
+
+
+# ---- orphans -------------------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_page_outlives_its_place_in_the_file(machine: Runner) -> None:
+    """Twice: two pages that were at index 3 belong to no file; each goes with the task that pins it."""
+    build(machine, "file create /f 8p --fs ext2", "task create --pid 200 --node 1")
+    for pid in (100, 200):
+        build(machine, f"mmap {pid} 8p --file /f --shared --label map", f"fault {pid} map")
+        build(machine, f"page pin {pid} map+1p@3p", "file truncate /f 0", "file truncate /f 8p")
+    assert mappings(machine, "none") == [("/f", 2)]
+    assert used(machine) == [16 + 1, 1]
+    assert machine("check").code == 0
+    build(machine, "task exit 100")
+    assert mappings(machine, "none") == [("/f", 1)]
+    build(machine, "page unpin 200")
+    assert mappings(machine, "none") == []
+    assert used(machine) == [0, 0]
+    assert machine("check").code == 0
+
+
+def test_buffers_in_use_keep_a_page_that_was_cut_off(machine: Runner) -> None:
+    """Its ring cannot be dropped, and holds a reference, until a sync."""
+    build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --shared --label map", "fault 100 map")
+    build(machine, "page buffers 100 map+2p@4p --state busy")
+    assert machine("file", "truncate", "/f", "4p", "--json").document["orphaned"] == 2
+    assert mappings(machine, "none") == [("/f", 2)]
+    assert machine("check").code == 0
+    build(machine, "file sync /f")
+    assert mappings(machine, "none") == []
+    assert used(machine) == [16 + 4, 0]
+
+
+def test_nameless_memory_goes_with_its_last_area(machine: Runner) -> None:
+    """But for pages that somebody pins."""
+    build(machine, "mmap 100 8p --shared --label s", "fault 100 s --write", "fork 100 --pid 101", "fork 100 --pid 102")
+    build(machine, "fault 101 s", "page pin 101 s+2p", "munmap 100 s", "task exit 102")
+    assert [pages for _, pages in mappings(machine, "shm")] == [8]
+    build(machine, "munmap 101 s")
+    assert mappings(machine, "shm") == []
+    assert [pages for _, pages in mappings(machine, "none")] == [2]
+    assert machine("check").code == 0
+    build(machine, "page unpin 101")
+    assert mappings(machine, "none") == []
+    assert used(machine) == [16, 0]
+    assert machine("check").code == 0
+
+
+# ---- areas ---------------------------------------------------------------------------------------------------------
+
+
+def test_areas_of_a_file_merge_where_it_goes_on(machine: Runner) -> None:
+    """Index minus address is the same; a gap in the file, or another file, keeps them apart."""
+    build(machine, "file create /f 20p --fs ext2", "file create /g 20p --fs ext2")
+    for addr, path, offset in ((0x20000, "/f", 0), (0x20004, "/f", 4), (0x20008, "/f", 9), (0x2000C, "/g", 13)):
+        build(machine, f"mmap 100 4p --file {path} --offset {offset}p --addr {addr << 12:#x}")
+    rows = machine("show", "vmas", 100, "--json").document["vmas"]
+    assert [(row["addr"], row["pages"], row["file"]) for row in rows if row["kind"] == "file"] == [
+        ("0x20000000", 8, "/f"),
+        ("0x20008000", 4, "/f"),
+        ("0x2000c000", 4, "/g"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["--io", "--pfnmap", "--hugetlb"])
+@pytest.mark.parametrize("write", [[], ["--write"]])
+def test_faults_on_devices_and_huge_areas_leave_nothing(machine: Runner, kind: str, write: list[str]) -> None:
+    build(machine, f"mmap 100 512p {kind} --label dev")
+    document = machine("fault", 100, "dev", *write, "--json").document
+    assert (document["errno"], sum(document["faults"].values()), document["nodes"]) == (None, 0, [])
+    assert machine("get-mempolicy", 100, "0x10200000", "--node", "--json").document["errno"] == "EFAULT"
+    assert machine("check").code == 0
+
+
+@pytest.mark.parametrize("profile", ["v9", "modern"])
+def test_mlock_behind_the_end_of_a_file(tool: Runner, profile: str) -> None:
+    """ENOMEM, not a signal; the area is locked. A 6.x kernel populates shared areas by reading."""
+    build(
+        tool,
+        f"init --nodes 1 --memory 100p --profile {profile}",
+        "task create --pid 100",
+        "file create /f 4p --fs ext2",
+        "mmap 100 8p --file /f --shared --label map",
+    )
+    outcome = tool("mlock", 100, "map", "--json")
+    assert (outcome.document["errno"], outcome.document.get("signal")) == ("ENOMEM", None)
+    row = tool("show", "vmas", 100, "--json").document["vmas"][0]
+    assert "locked" in row["flags"]
+    assert row["nodes"] == {"0": 4}
+    pages = tool("show", "pages", 100, "map+4p", "--json").document["vmas"][0]["pages"]
+    assert [("dirty" in row["flags"], row["pages"]) for row in pages] == [(profile == "v9", 4)]
+
+
+def test_protection_of_a_shared_area(machine: Runner) -> None:
+    """Write permission comes back with the next write, in place; a private page is copied."""
+    build(machine, "file create /f 8p --fs ext2")
+    build(machine, "mmap 100 8p --file /f --shared --label shared", "mmap 100 8p --file /f --label private")
+    build(machine, "fault 100 shared --write", "fault 100 private", "mprotect 100 shared r")
+    assert machine("fault", 100, "shared", "--write", "--json").document["signal"] == "SIGSEGV"
+    build(machine, "mprotect 100 shared rw")
+    assert machine("fault", 100, "shared", "--write", "--json").document["faults"]["reuse"] == 8
+    assert machine("fault", 100, "private", "--write", "--json").document["faults"]["cow"] == 8
+    assert machine("check").code == 0
+
+
+def test_a_task_that_maps_a_file_twice_shares_its_pages_with_itself(machine: Runner) -> None:
+    build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --label a --shared --addr 0x20000000")
+    build(machine, "mmap 100 6p --file /f --offset 2p --label b --shared --addr 0x30000000", "fault 100 b+3p --write")
+    build(machine, "fault 100 a")
+    rows = machine("show", "pages", 100, "a", "--json").document["vmas"][0]["pages"]
+    assert [(row["pages"], row["mapcount"]) for row in rows] == [(2, 1), (3, 2), (3, 1)]
+    build(machine, "munmap 100 0x20003000+1p")
+    rows = machine("show", "pages", 100, "b", "--json").document["vmas"][0]["pages"]
+    assert [(row["pages"], row["mapcount"]) for row in rows[:3]] == [(1, 2), (1, 1), (1, 2)]
+    assert machine("check").code == 0
+
+
+def test_a_segment_grows_to_the_largest_size_asked(machine: Runner) -> None:
+    """A fault behind the end of a smaller mapping's object finds its pages; the name may be a path."""
+    build(
+        machine, "mmap 100 4p --shm seg --label a", "mmap 100 8p --shm /dev/shm/seg --label b", "mmap 100 2p --shm seg"
+    )
+    assert files(machine)["/dev/shm/seg"]["size"] == 8
+    build(machine, "fault 100 b --write", "fault 100 a")
+    assert machine("show", "pages", 100, "a", "--json").document["vmas"][0]["pages"][0]["mapcount"] == 2
+
+
+def test_a_page_of_tmpfs_comes_back_from_swap_to_its_object(machine: Runner) -> None:
+    """In the swap cache: with its slot, to where it is; out of memory: read to where the faulting task is; dirty."""
+    build(machine, "task create --pid 200 --node 1", "file create /s 4p --fs tmpfs", "file write /s")
+    build(machine, "mmap 100 4p --file /s --shared --label map", "mmap 200 4p --file /s --shared --label map")
+    build(machine, "fault 100 map", "swap out 100 map")
+    assert files(machine)["/s"]["cached"] == 0
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 4
+    document = machine("fault", 200, "map+3p", "--json").document
+    assert (document["faults"]["swapin"], document["faults"]["file"], document["major"]) == (3, 0, 3)
+    assert files(machine)["/s"]["nodes"] == {"1": 3}
+    assert files(machine)["/s"]["dirty"] == 3
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 1
+    build(machine, "file read /s")
+    assert files(machine)["/s"]["nodes"] == {"0": 1, "1": 3}
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 0
+    assert machine("check").code == 0
+
+
+def test_writeback_of_a_clean_page_of_a_file(machine: Runner) -> None:
+    """It is in a tree (INV-15); parking and pinning work as for any page."""
+    build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --shared --label map", "fault 100 map")
+    for kind in ("writeback", "park", "lock", "pin"):
+        build(machine, f"page {kind} 100 map+2p --passes 3")
+    flags = machine("show", "pages", 100, "map+2p", "--json").document["vmas"][0]["pages"][0]["flags"]
+    assert {"writeback", "parked", "locked", "pinned"} <= set(flags)
+    assert machine("check").code == 0

@@ -1,0 +1,503 @@
+"""``--race``: the table of semantics.md 5 over the command line, and what else may run beside a migration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Runner
+from tests.operations.test_swap import contents, run, slots, where
+
+Build = Callable[[tuple[str, ...]], None]
+
+FAMILY = (
+    "init --nodes 3 --memory 100p --swap 32p",
+    "task create --pid 100 --node 0",
+    "mmap 100 4p --label a",
+    "fault 100 a --write",
+    "fork 100 --pid 101",
+    "task run-on 101 --node 2",
+)
+"""Parent on node 0 and child on node 2 share four pages on node 0."""
+
+PARKED = (*FAMILY, "swap out 100 a", "fault 100 a")
+"""The parent has read them back; the child still has swap ptes."""
+
+FILE = (
+    "init --nodes 3 --memory 100p --swap 32p",
+    "file create f 4p --fs ext2",
+    "task create --pid 100 --node 0",
+    "mmap 100 4p --shared --file f --label a",
+    "fault 100 a --write",
+    "task create --pid 101 --node 2",
+    "mmap 101 4p --shared --file f --label a",
+)
+"""Four dirty pages of a file on node 0; task 101 maps the file and has touched none."""
+
+TMPFS = tuple(line.replace("ext2", "tmpfs") for line in FILE)
+"""The same on tmpfs, whose pages go through the swap cache: they are unmapped in pass 0 and switched in pass 1."""
+
+
+@dataclass(frozen=True)
+class Met:
+    """
+    What is to come of a meeting.
+
+    ``order``: the state is that of the two commands one after another: the observer's ``first`` or ``last``; None where
+    the half-migrated page makes a difference, which ``ends`` tells. ``node``: where the observer found its page.
+    """
+
+    blocked_on: str | None = None
+    backed_out: bool = False
+    retries: int = 0
+    order: str | None = "last"
+    passes: int = 1
+    moved: int = 4
+    failed: int = 0
+    residue: tuple[int, int] = (0, 0)
+    node: int | None = None
+    faults: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A state, the command that runs beside ``migrate-pages 100 0 1``, and what comes of it by the steps."""
+
+    setup: tuple[str, ...]
+    argv: str
+    table: dict[tuple[int, int], Met]
+
+    def at(self, step: int) -> Met:
+        """What is to come of it at a step."""
+        return next(met for (low, high), met in self.table.items() if low <= step <= high)
+
+
+def late(**facts: Any) -> dict[tuple[int, int], Met]:
+    """Steps 6 to 20 of who sleeps on the target's lock, and goes on with the target."""
+    retries = facts.pop("retries", 0)
+    last = Met(**facts)
+    return {
+        (6, 12): replace(last, blocked_on="tree-lock", retries=retries),
+        (13, 19): replace(last, blocked_on="page-lock", retries=retries),
+        (20, 20): last,
+    }
+
+
+def on_new(**faults: int) -> dict[str, Any]:
+    """What a fault after the migration tells."""
+    return {"node": 1, "faults": faults}
+
+
+WAITER = Met("page-lock", backed_out=True, order="first", passes=2)
+"""It found the old page and sleeps on its lock: the count test fails, it goes first, the next pass moves the page."""
+
+PINNER = Met(backed_out=True, order="first", passes=11, moved=3, failed=1)
+
+SCENES = {
+    "F: swapped out earlier": Scene(
+        PARKED,
+        "fault 101 a+1p",
+        {(1, 5): replace(WAITER, node=0, faults={"swapin": 1})} | late(retries=1, **on_new(present=1)),
+    ),
+    "F: freshly parked": Scene(
+        FAMILY,
+        "fault 101 a+1p",
+        {
+            (1, 4): Met(order="first", node=0, faults={"present": 1}),
+            (5, 5): replace(WAITER, node=0, faults={"swapin": 1}),
+        }
+        | late(retries=1, **on_new(present=1)),
+    ),
+    "F: writes, and copies": Scene(
+        FAMILY,
+        "fault 101 a+1p --write",
+        {
+            (1, 4): Met(order="first", node=2, faults={"cow": 1}),
+            (5, 5): replace(WAITER, node=2, faults={"swapin": 1, "cow": 1}),
+        }
+        | late(retries=1, node=2, faults={"cow": 1}),
+    ),
+    "U: all pages have entries": Scene(
+        (*PARKED, "swap on spare 8p"),
+        "swap off swap0",
+        {(1, 5): WAITER} | late(retries=1),
+    ),
+    "U: entries are fresh": Scene(
+        (*FAMILY, "swap on spare 8p"),
+        "swap off swap0",
+        {(1, 2): Met(order="first"), (3, 5): WAITER} | late(retries=1),
+    ),
+    "S: tmpfs lookup by a fault": Scene(
+        TMPFS,
+        "fault 101 a+1p",
+        {(1, 5): replace(WAITER, passes=3, node=0, faults={"file": 1})} | late(retries=1, passes=2, **on_new(file=1)),
+    ),
+    "S: tmpfs lookup by a read": Scene(
+        TMPFS, "file read f 1p", {(1, 5): replace(WAITER, passes=3)} | late(retries=1, passes=2)
+    ),
+    "file fault": Scene(
+        FILE,
+        "fault 101 a+1p",
+        {(1, 5): replace(WAITER, node=0, faults={"file": 1})} | late(**on_new(file=1)),
+    ),
+    "file fault through a pte that goes": Scene(
+        FILE,
+        "fault 100 a+1p",
+        {
+            (1, 4): Met(order="first", node=0, faults={"present": 1}),
+            (5, 5): replace(WAITER, node=0, faults={"file": 1}),
+        }
+        | late(**on_new(file=1)),
+    ),
+    "file read": Scene(FILE, "file read f 1p@1p", {(1, 5): WAITER} | late()),
+    "truncate": Scene(FILE, "file truncate f 3p", {(1, 5): replace(WAITER, passes=1, moved=3)} | late()),
+    "pin through a live pte": Scene(
+        (*FAMILY, "mprotect 101 a r"),
+        "page pin 101 a+1p",
+        {
+            (1, 4): replace(PINNER, residue=(1, 0)),
+            (5, 5): replace(PINNER, blocked_on="page-lock", order=None, residue=(1, 1)),
+        }
+        | late(retries=1),
+    ),
+    "pin that is let go": Scene(
+        (*FAMILY, "mprotect 101 a r"),
+        "page pin 101 a+1p --passes 4",
+        {(1, 4): replace(WAITER, blocked_on=None, passes=5), (5, 5): replace(WAITER, passes=5)} | late(retries=1),
+    ),
+    "pin that copies": Scene(
+        FAMILY,
+        "page pin 101 a+1p",
+        {(1, 4): Met(order="first"), (5, 5): WAITER} | late(retries=1),
+    ),
+    "fork": Scene(FAMILY, "fork 101 --pid 102", {(1, 20): Met()}),
+    "reclaim": Scene(FAMILY, "swap out 101 a", {(1, 19): Met(order=None), (20, 20): Met()}),
+    "another migration": Scene(FAMILY, "migrate-pages 101 0 2", {(1, 20): Met()}),
+    "unmapping": Scene(FAMILY, "munmap 101 a+1p@1p", {(1, 20): Met()}),
+}
+
+
+@pytest.fixture(scope="module")
+def prepared() -> dict[tuple[str, ...], Path]:
+    """State files by the commands that made them; copied, they save making them again."""
+    return {}
+
+
+@pytest.fixture
+def build(
+    tool: Runner, state: Path, prepared: dict[tuple[str, ...], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Build:
+    """Brings the state file to where some commands lead."""
+
+    def to(lines: tuple[str, ...]) -> None:
+        if lines not in prepared:
+            state.unlink(missing_ok=True)
+            for line in lines:
+                outcome = tool(*line.split(), "--json")
+                assert outcome.code in (0, 3), outcome.out
+            prepared[lines] = tmp_path_factory.mktemp("prepared") / "state.db"
+            shutil.copy(state, prepared[lines])
+        shutil.copy(prepared[lines], state)
+
+    return to
+
+
+def hash_of(tool: Runner) -> str:
+    """The hash of the modelled state."""
+    return str(tool("state", "hash", "--json").document["hash"])
+
+
+MIGRATE = "migrate-pages 100 0 1"
+
+
+def race(tool: Runner, command: str, *races: str, code: int = 0) -> Any:
+    """The document of a migrating command with races beside it; nothing is broken afterwards."""
+    words = [word for each in races for word in ("--race", each)]
+    outcome = tool(*command.split(), *words, "--json")
+    assert outcome.code == code, outcome.out + outcome.err
+    assert tool("check").code == 0, tool("check").out
+    return outcome.document
+
+
+@pytest.mark.parametrize("step", range(1, 21))
+@pytest.mark.parametrize("name", SCENES)
+def test_the_table(tool: Runner, state: Path, build: Build, name: str, step: int) -> None:
+    scene = SCENES[name]
+    wanted = scene.at(step)
+    serial = {"first": (scene.argv, MIGRATE), "last": (MIGRATE, scene.argv)}.get(wanted.order or "")
+    if serial is not None:
+        build((*scene.setup, *serial))
+        after = hash_of(tool)
+    build(scene.setup)
+    before = contents(state)
+    document = race(tool, MIGRATE, f"{step}:{scene.argv}", code=3 if wanted.failed else 0)
+    (met,) = document["races"]
+    assert (met["step"], met["argv"], met["met"]) == (step, scene.argv.split(), True)
+    found = Met(
+        met["blocked_on"],
+        met["backed_out"],
+        met["retries"],
+        wanted.order,
+        document["passes"],
+        document["moved"],
+        document["failed"],
+        (document["residue"]["swapcache"], document["residue"]["unmapped"]),
+        met["result"]["nodes"][0]["node"] if wanted.node is not None else None,
+        {key: value for key, value in met["result"].get("faults", {}).items() if value},
+    )
+    assert found == wanted
+    assert met["result"]["errno"] is None
+    if serial is not None:
+        assert hash_of(tool) == after
+    now = contents(state)
+    assert {key: now[key] for key in before if key in now} == {key: before[key] for key in before if key in now}
+
+
+# ---- where the two do not come one after another -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "skipped"), [(1, 4), (4, 4), (5, 3), (17, 3), (18, 4), (19, 4)])
+def test_reclaim_finds_the_list_off_the_lru(tool: Runner, build: Build, step: int, skipped: int) -> None:
+    """Old pages until they are put back, new ones until step 20; between 5 and 18 one has no pte to be found by."""
+    build(FAMILY)
+    (met,) = race(tool, MIGRATE, f"{step}:swap out 101 a")["races"]
+    assert (met["result"]["swapped"], met["result"]["skipped"]) == (0, skipped)
+    assert {each["reason"] for each in met["result"]["skips"]} == {"off-lru"}
+    assert where(tool, 100) == where(tool, 101) == dict.fromkeys(range(4), ("present", 1))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+def test_the_only_swap_area_is_taken_away(tool: Runner, build: Build, step: int) -> None:
+    """After U the page is anonymous without an entry, and step 3 finds no slot for it nor for the others."""
+    build(PARKED)
+    document = race(tool, MIGRATE, f"{step}:swap off swap0", code=3)
+    (met,) = document["races"]
+    assert (met["blocked_on"], met["backed_out"]) == ("page-lock", True)
+    assert [(each["reason"], each["pages"]) for each in document["failures"]] == [("no-swap", 4)]
+    assert where(tool, 100) == where(tool, 101) == dict.fromkeys(range(4), ("present", 0))
+
+
+def test_a_pin_at_step_5_leaves_the_other_ptes_away(tool: Runner, state: Path, build: Build) -> None:
+    """B24: the parent's swap pte stays behind; its next fault finds the old page in the swap cache."""
+    build((*FAMILY, "mprotect 101 a r"))
+    before = contents(state)
+    race(tool, MIGRATE, "5:page pin 101 a+1p", code=3)
+    assert where(tool, 100)[0] == ("swapped", None)
+    assert where(tool, 101)[0] == ("present", 0)
+    assert run(tool, "fault 100 a+1p")["faults"]["swapin"] == 1
+    assert where(tool, 100)[0] == ("present", 0)
+    assert contents(state) == before
+
+
+def test_a_fork_at_step_5_and_later_copies_a_swap_pte_that_comes_back(tool: Runner, build: Build) -> None:
+    build(FAMILY)
+    race(tool, MIGRATE, "5:fork 101 --pid 102")
+    assert where(tool, 102) == dict.fromkeys(range(4), ("present", 1))
+    assert slots(tool) == {"swap0": 0}
+
+
+def test_a_truncated_page_has_vanished(tool: Runner, build: Build) -> None:
+    """2.2 a: nobody but the migration has it any more; no target is used, and it is not counted as left over."""
+    build(FILE)
+    document = race(tool, MIGRATE, "2:file truncate f 0", code=0)
+    assert (document["return"], document["failed"], document["moved"]) == (0, 0, 0)
+    assert run(tool, "file list")["files"][0]["cached"] == 0
+    assert [row["free"] for row in run(tool, "node list")["nodes"]] == [100, 100, 100]
+
+
+# ---- which page, whether at all --------------------------------------------------------------------------------------
+
+
+def test_the_first_page_that_the_command_touches_is_met(tool: Runner, build: Build) -> None:
+    """Page 1 backs out once; page 2 is touched too, so it has two ptes when its turn comes."""
+    build(PARKED)
+    document = race(tool, f"{MIGRATE} --trace", "5:fault 101 a+2p@1p")
+    assert document["races"][0]["result"]["faults"]["swapin"] == 2
+    assert [(each["addr"], each["pages"], len(each["passes"])) for each in document["trace"]] == [
+        ("0x10000000", 2, 1),
+        ("0x10001000", 1, 2),
+        ("0x10002000", 1, 1),
+    ]
+
+
+NOT_MET = {
+    "the page is never unlocked": ("page lock 100 a", "1:fault 101 a", 3),
+    "it is pinned: the count test comes before step 5": ("page pin 101 a", "5:fault 100 a", 3),
+    "nothing of it is on the source node": ("migrate-pages 100 0 2", "5:fault 101 a", 0),
+    "the task has none of the pages": ("task create --pid 7", "5:task exit 7", 0),
+    "nobody has that part of the file cached": ("file create g 9p --fs ext2", "5:file read g", 0),
+}
+
+
+@pytest.mark.parametrize(("more", "argv", "code"), NOT_MET.values(), ids=NOT_MET)
+def test_a_step_that_no_page_reaches_is_not_met(tool: Runner, build: Build, more: str, argv: str, code: int) -> None:
+    """The command has not run, and the migration is as without it."""
+    build((*FAMILY, "mprotect 101 a r", more))
+    plain = tool(*MIGRATE.split(), "--json", "--dry-run").document
+    found = race(tool, MIGRATE, argv, code=code)
+    step, _, words = argv.partition(":")
+    assert found.pop("races") == [{"step": int(step), "argv": words.split(), "met": False}]
+    plain.pop("dry_run")
+    assert found == plain
+
+
+def test_the_step_is_met_in_the_pass_that_reaches_it(tool: Runner, build: Build) -> None:
+    """A lock until pass 2: the observer comes in pass 2, and pass 3 moves the page."""
+    build((*PARKED, "page lock 100 a+1p --passes 2"))
+    document = race(tool, MIGRATE, "2:fault 101 a+1p")
+    assert (document["passes"], document["moved"]) == (4, 4)
+
+
+def test_two_races_in_one_call(tool: Runner, state: Path, build: Build) -> None:
+    """One page each; the document has them in the order of the command line."""
+    build(PARKED)
+    before = contents(state)
+    document = race(tool, MIGRATE, "14:fault 101 a+1p@3p", "5:fault 101 a+1p@1p")
+    assert [(met["step"], met["backed_out"], met["retries"]) for met in document["races"]] == [
+        (14, False, 1),
+        (5, True, 0),
+    ]
+    assert (document["passes"], document["moved"]) == (2, 4)
+    assert contents(state) == before
+
+
+def test_two_races_on_one_page(tool: Runner, build: Build) -> None:
+    """The second comes in the pass after the one that the first has backed out."""
+    build(PARKED)
+    document = race(tool, MIGRATE, "2:fault 101 a+1p", "4:page pin 101 a+1p --passes 3")
+    assert [met["met"] for met in document["races"]] == [True, True]
+    assert (document["moved"], document["failed"]) == (4, 0)
+
+
+def test_a_race_that_fails(tool: Runner, build: Build) -> None:
+    """Its failure is its own result; the migration goes on, and nothing of the failed command stays."""
+    build((*FAMILY, MIGRATE))
+    plain = hash_of(tool)
+    build(FAMILY)
+    for argv, errno, exit_code in (
+        ("fault 999 a", "ESRCH", None),
+        ("fault 101 nosuch", "EFAULT", None),
+        ("nosuch", None, 2),
+        ("undo", None, 2),
+        ("init --force", None, 2),
+    ):
+        build(FAMILY)
+        document = race(tool, MIGRATE, f"5:{argv}")
+        (met,) = document["races"]
+        assert (met["result"]["errno"], met["result"].get("exit"), met["backed_out"]) == (errno, exit_code, False), argv
+        assert document["moved"] == 4
+        assert hash_of(tool) == plain
+
+
+def test_a_dry_run_changes_nothing(tool: Runner, build: Build) -> None:
+    build(PARKED)
+    before = hash_of(tool)
+    for step in (3, 14):
+        document = race(tool, f"{MIGRATE} --dry-run", f"{step}:fault 101 a+1p --write")
+        assert document["races"][0]["result"]["faults"]["cow"] == 1
+        assert hash_of(tool) == before
+
+
+def test_a_race_is_no_line_of_the_history(tool: Runner, build: Build) -> None:
+    build(PARKED)
+    race(tool, MIGRATE, "3:fault 101 a+1p")
+    last, before = tool("log", "--json").document["entries"][-1:-3:-1]
+    assert last["argv"] == [*MIGRATE.split(), "--race", "3:fault 101 a+1p"]
+    assert before["argv"] == ["fault", "100", "a"]
+
+
+# ---- who else can be met ---------------------------------------------------------------------------------------------
+
+
+def test_the_task_of_an_mbind_waits_until_the_call_is_over(tool: Runner, build: Build) -> None:
+    """mbind holds the address space for writing (3.3); another task of the family does not wait."""
+    build(FAMILY)
+    own, other = race(tool, "mbind 100 a bind 1 --move-all", "2:fault 100 a", "2:fault 101 a")["races"]
+    assert (own["blocked_on"], own["backed_out"], own["result"]["nodes"]) == (None, False, [{"node": 1, "pages": 4}])
+    assert other["result"]["nodes"] == [{"node": 0, "pages": 4}]
+
+
+def test_an_address_space_outlives_its_task_until_the_call_is_over(tool: Runner, build: Build) -> None:
+    """The call has a reference on it (get_task_mm()), so the exit of its last task tears it down afterwards."""
+    build(FAMILY)
+    document = race(tool, MIGRATE, "5:task exit 100")
+    assert (document["moved"], document["races"][0]["result"]["errno"]) == (4, None)
+    assert [task["pid"] for task in tool("task", "list", "--json").document["tasks"]] == [101]
+
+
+MOVERS = {
+    "mbind 100 a bind 1 --move-all": 2,
+    "move-pages 100 0x10000000=1 0x10001000=1 --move-all": 2,
+    "node offline 0": 2,
+    "swap out 100 a": 2,
+}
+"""Commands, and their passes: the pages are clean in the swap cache, so ``swap out`` need not write them."""
+
+
+@pytest.mark.parametrize(("command", "passes"), MOVERS.items())
+def test_every_migrating_command_can_be_met(tool: Runner, state: Path, build: Build, command: str, passes: int) -> None:
+    """F at step 3 backs the pass out; the page goes its way in the next one."""
+    build(PARKED)
+    before = contents(state)
+    document = race(tool, command, "3:fault 101 a+1p")
+    (met,) = document["races"]
+    assert (met["met"], met["blocked_on"], met["backed_out"]) == (True, "page-lock", True)
+    assert document["failed"] == 0
+    assert document["passes"] == passes
+    assert where(tool, 100)[0][1] != 0
+    assert contents(state) == before
+
+
+def test_a_page_that_leaves_memory_never_comes_to_step_6(tool: Runner, build: Build) -> None:
+    """There is no target and no tree to switch (2.4)."""
+    build(FAMILY)
+    document = race(tool, "swap out 100 a", "6:fault 101 a", "14:fault 101 a")
+    assert [met["met"] for met in document["races"]] == [False, False]
+    assert document["swapped"] == 4
+
+
+@pytest.mark.parametrize("step", range(1, 21))
+def test_today_a_fault_waits_for_the_migration_entry(tool: Runner, build: Build, step: int) -> None:
+    """A 6.x kernel parks ptes without swap: from step 5 on the fault waits for the page lock without a reference."""
+    modern = tuple(line.replace("--swap 32p", "--profile modern") for line in FAMILY)
+    build(modern)
+    document = race(tool, MIGRATE, f"{step}:fault 101 a+1p")
+    (met,) = document["races"]
+    assert met["blocked_on"] == ("page-lock" if 5 <= step < 20 else None)
+    assert (met["backed_out"], met["retries"], document["passes"], document["moved"]) == (False, 0, 1, 4)
+    assert met["result"]["faults"]["present"] == 1
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", ["fault 101 a", "0:fault 101 a", "21:fault 101 a", "x:fault 101 a", "5:", "5:  ", "5:'", "-1:a", "5"]
+)
+def test_words_that_are_no_race(tool: Runner, build: Build, words: str) -> None:
+    build(FAMILY)
+    outcome = tool(*MIGRATE.split(), "--race", words)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "--race" in outcome.err
+
+
+def test_words_of_the_command_are_quoted_as_in_a_shell(tool: Runner, build: Build) -> None:
+    build((*FAMILY, "task set 101 --name x"))
+    (met,) = race(tool, MIGRATE, "5:task set 101 --name 'two words'")["races"]
+    assert met["argv"] == ["task", "set", "101", "--name", "two words"]
+    assert met["result"]["name"] == "two words"
+
+
+@pytest.mark.parametrize(
+    "argv", ["--as 0 fault 101 a+1p", "--as=0 fault 101 a+1p", "fault 101 a+1p --as 0", "-q fault --write 101 a+1p"]
+)
+def test_global_options_of_the_command_are_not_its_words(tool: Runner, build: Build, argv: str) -> None:
+    build((*PARKED, "task create --pid 7"))
+    (met,) = race(tool, MIGRATE, f"3:{argv}")["races"]
+    assert (met["blocked_on"], met["backed_out"]) == ("page-lock", True)

@@ -1,0 +1,455 @@
+"""Swapping out, faulting back, emptying areas, over the command line: semantics.md 1.7, 2.4, 6.4, 6.5, 9a."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Runner
+
+Where = dict[int, tuple[str, int | None]]
+"""By ordinal of the page in an area: its state and its node."""
+
+
+def contents(state: Path) -> dict[tuple[int, int], tuple[int, int]]:
+    """By (pid, page number): the content behind every pte, swap ptes included, as (origin, index there)."""
+    query = """SELECT k.pid, t.addr, p.step, p.count, p.origin, p.origin_first FROM ptes t
+JOIN pages p ON p.id = t.page JOIN tasks k ON k.mm = t.mm"""
+    found = {}
+    with closing(sqlite3.connect(state)) as conn:
+        for pid, addr, step, count, origin, first in conn.execute(query):
+            for k in range(0, count * step, step):
+                found[pid, addr + k] = origin, first + k
+    return found
+
+
+def where(tool: Runner, pid: int, label: str = "a") -> Where:
+    """The pages of an area."""
+    found: Where = {}
+    (vma,) = tool("show", "pages", pid, label, "--json").document["vmas"]
+    for run in vma["pages"]:
+        at = (int(run["addr"], 16) - int(vma["addr"], 16)) // 4096
+        for k in range(run["pages"]):
+            found[at + k] = run["state"], run["node"]
+    return found
+
+
+def flags_of(tool: Runner, pid: int, at: int, label: str = "a") -> set[str]:
+    """The flags of one page of an area."""
+    (vma,) = tool("show", "pages", pid, f"{label}+1p@{at}p", "--json").document["vmas"]
+    return set(vma["pages"][0]["flags"])
+
+
+def slots(tool: Runner) -> dict[str, int]:
+    """Slots in use by area."""
+    return {area["name"]: area["used"] for area in tool("show", "swap", "--json").document["areas"]}
+
+
+def run(tool: Runner, line: str, code: int = 0) -> Any:
+    """The document of a command that ends with that exit code; nothing is broken afterwards."""
+    outcome = tool(*line.split(), "--json")
+    assert outcome.code == code, outcome.out
+    assert tool("check").code == 0, tool("check").out
+    return outcome.document
+
+
+@pytest.fixture
+def nodes3(tool: Runner) -> Runner:
+    """Three nodes of 100 pages; task 100 on node 0 with 8 written pages ``a``; 32 slots."""
+    for line in (
+        "init --nodes 3 --memory 100p --swap 32p",
+        "task create --pid 100 --node 0",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+    ):
+        run(tool, line)
+    return tool
+
+
+# ---- out -----------------------------------------------------------------------------------------------------------
+
+
+def test_written_in_one_pass_gone_in_the_next(nodes3: Runner, state: Path) -> None:
+    """add_to_swap makes a page dirty, so it is written before it goes (1.8, 2.4); a slot each."""
+    before = contents(state)
+    found = run(nodes3, "swap out 100 a+6p")
+    assert (found["return"], found["swapped"], found["moved"], found["failed"], found["passes"]) == (0, 6, 0, 0, 2)
+    assert found["residue"] == {"swapcache": 0, "unmapped": 0}
+    assert where(nodes3, 100) == {k: ("swapped", None) if k < 6 else ("present", 0) for k in range(8)}
+    assert slots(nodes3) == {"swap0": 6}
+    assert nodes3("show", "nodes", "--json").document["nodes"][0]["free"] == 98
+    assert contents(state) == before
+
+
+def test_a_clean_page_of_the_swap_cache_goes_at_once(nodes3: Runner) -> None:
+    """Read back and not written: its slot still has its content."""
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fault 100 a")
+    found = run(nodes3, "swap out 100 a")
+    assert (found["swapped"], found["passes"]) == (8, 1)
+    run(nodes3, "fault 100 a --write")
+    assert run(nodes3, "swap out 100 a")["passes"] == 2
+    assert slots(nodes3) == {"swap0": 8}
+
+
+def test_shared_pages_go_too_and_no_right_is_asked_for(nodes3: Runner) -> None:
+    """9a: all that MOVE_ALL would take, whoever calls."""
+    run(nodes3, "fork 100 --pid 101")
+    assert run(nodes3, "swap out 101 a --as 1000")["swapped"] == 8
+    assert where(nodes3, 100) == where(nodes3, 101) == dict.fromkeys(range(8), ("swapped", None))
+    assert slots(nodes3) == {"swap0": 8}
+
+
+def test_what_is_not_looked_at(nodes3: Runner) -> None:
+    """Locked areas, zero pages and pages off the LRU are skipped, not failed."""
+    run(nodes3, "mmap 100 4p --label z")
+    run(nodes3, "fault 100 z")
+    run(nodes3, "mlock 100 a+2p")
+    run(nodes3, "page park 100 a+1p@2p")
+    found = run(nodes3, "swap out 100 0x10000000-0x10204000")
+    assert [(each["reason"], each["pages"]) for each in found["skips"]] == [
+        ("reserved-page", 4),
+        ("vma-locked", 2),
+        ("off-lru", 1),
+    ]
+    assert (found["swapped"], found["skipped"], found["failed"], found["return"]) == (5, 7, 0, 0)
+
+
+def test_a_page_that_is_held_stays_without_ptes(nodes3: Runner, state: Path) -> None:
+    """Unmapped, then somebody else's reference is seen (2.4, 2.6): it faults back to the same page."""
+    before = contents(state)
+    run(nodes3, "page pin 100 a+1p@2p")
+    found = run(nodes3, "swap out 100 a", code=3)
+    assert (found["return"], found["swapped"], found["failed"]) == (1, 7, 1)
+    assert found["residue"] == {"swapcache": 1, "unmapped": 1}
+    assert found["failures"][0]["reason"] == "pinned"
+    run(nodes3, "task run-on 100 --node 2")
+    run(nodes3, "fault 100 a")
+    assert where(nodes3, 100) == {k: ("present", 0 if k == 2 else 2) for k in range(8)}
+    assert contents(state) == before
+
+
+def test_slots_run_out_half_way(nodes3: Runner) -> None:
+    """B9's reason, in address order; ENOMEM is for good, so there is no eleventh pass for those."""
+    run(nodes3, "mmap 100 30p --label b")
+    run(nodes3, "fault 100 b --write")
+    run(nodes3, "swap out 100 a")
+    found = run(nodes3, "swap out 100 b", code=3)
+    assert (found["return"], found["swapped"], found["failed"], found["passes"]) == (6, 24, 6, 2)
+    (failure,) = found["failures"]
+    assert (failure["reason"], failure["errno"], failure["pages"], failure["pass"]) == ("no-swap", "ENOMEM", 6, 0)
+    assert where(nodes3, 100, "b") == {k: ("swapped", None) if k < 24 else ("present", 0) for k in range(30)}
+    assert slots(nodes3) == {"swap0": 32}
+
+
+def test_areas_are_filled_one_after_the_other(tool: Runner) -> None:
+    for line in (
+        "init --nodes 1 --memory 100p --swap 3p",
+        "swap on second 4p",
+        "swap on third 4p",
+        "task create --pid 100",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+    ):
+        run(tool, line)
+    assert slots(tool) == {"swap0": 3, "second": 4, "third": 1}
+    run(tool, "munmap 100 a+4p")
+    assert slots(tool) == {"swap0": 0, "second": 3, "third": 1}
+
+
+def test_a_6x_kernel_swaps_by_the_same_passes(tool: Runner) -> None:
+    for line in (
+        "init --nodes 2 --memory 100p --swap 8p --profile modern",
+        "task create --pid 100",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+    ):
+        run(tool, line)
+    assert run(tool, "swap out 100 a")["swapped"] == 8
+
+
+# ---- back ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "nodes"),
+    [
+        ("task run-on 100 --node 2", [2] * 8),
+        ("set-mempolicy 100 bind 1", [1] * 8),
+        ("set-mempolicy 100 interleave 0-2", [(0x10000 + k) % 3 for k in range(8)]),
+        ("mbind 100 a preferred 2", [2] * 8),
+    ],
+)
+def test_the_policy_of_the_moment_decides(nodes3: Runner, state: Path, words: str, nodes: list[int]) -> None:
+    """6.5: a miss allocates; placement is not remembered over swap. Where it came from was node 0."""
+    before = contents(state)
+    run(nodes3, "swap out 100 a")
+    run(nodes3, words)
+    found = run(nodes3, "fault 100 a")
+    assert (found["faults"]["swapin"], found["major"]) == (8, 8)
+    assert where(nodes3, 100) == {k: ("present", nid) for k, nid in enumerate(nodes)}
+    assert contents(state) == before
+
+
+def test_a_page_of_the_swap_cache_stays_where_it_is(nodes3: Runner) -> None:
+    """The child reads first, from node 2; the parent's fault finds its pages there: minor, nothing is allocated."""
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "task run-on 101 --node 2")
+    assert run(nodes3, "fault 101 a")["major"] == 8
+    hits = nodes3("numastat", "--json").document
+    found = run(nodes3, "fault 100 a")
+    assert found["faults"]["swapin"] == 8
+    assert "major" not in found
+    assert where(nodes3, 100) == where(nodes3, 101) == dict.fromkeys(range(8), ("present", 2))
+    assert nodes3("numastat", "--json").document == hits
+
+
+def test_a_write_to_a_page_that_others_have_in_swap_copies_it(nodes3: Runner, state: Path) -> None:
+    """6.4: mapcount and swap ptes of its entry make two; the copy goes by the policy, the other keeps the content."""
+    before = contents(state)
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "task run-on 101 --node 1")
+    found = run(nodes3, "fault 101 a+4p --write")
+    assert (found["faults"]["swapin"], found["faults"]["cow"]) == (4, 4)
+    assert "swapcache" not in flags_of(nodes3, 101, 0)
+    assert slots(nodes3) == {"swap0": 8}
+    run(nodes3, "fault 100 a")
+    after = contents(state)
+    assert {key: value for key, value in after.items() if key[0] == 100} == before
+
+
+def test_a_write_to_an_unshared_page_makes_it_dirty_in_place(nodes3: Runner) -> None:
+    run(nodes3, "swap out 100 a")
+    found = run(nodes3, "fault 100 a --write")
+    assert (found["faults"]["swapin"], found["faults"]["cow"]) == (8, 0)
+    assert {"dirty", "writable", "swapcache"} <= flags_of(nodes3, 100, 0)
+
+
+def test_a_read_maps_it_clean_and_the_write_after_takes_it_over(nodes3: Runner) -> None:
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fault 100 a")
+    assert not {"dirty", "writable"} & flags_of(nodes3, 100, 0)
+    assert run(nodes3, "fault 100 a --write")["faults"]["reuse"] == 8
+
+
+@pytest.mark.parametrize(("read", "used"), [(0, 24), (4, 20), (8, 16), (12, 16)])
+def test_entries_are_given_up_while_swap_is_more_than_half_full(nodes3: Runner, read: int, used: int) -> None:
+    """24 of 32 slots are in use; each page that comes back leaves while fewer than 16 are free (6.5, 9a)."""
+    run(nodes3, "mmap 100 24p --label b")
+    run(nodes3, "fault 100 b --write")
+    run(nodes3, "swap out 100 b")
+    if read:
+        run(nodes3, f"fault 100 b+{read}p")
+    assert slots(nodes3) == {"swap0": used}
+    if read:
+        assert "swapcache" not in flags_of(nodes3, 100, 0, "b")
+        assert ("swapcache" in flags_of(nodes3, 100, read - 1, "b")) == (read > 8)
+
+
+def test_only_the_pages_that_come_back_give_their_entries_up(nodes3: Runner) -> None:
+    """Page 3 came back when swap was far from full; now it is present, and its neighbours' faults are not its own."""
+    for line in ("mmap 100 24p --label b", "fault 100 b --write", "swap out 100 a", "fault 100 a+1p@3p"):
+        run(nodes3, line)
+    run(nodes3, "swap out 100 b")
+    assert slots(nodes3) == {"swap0": 32}
+    run(nodes3, "fault 100 a")
+    assert slots(nodes3) == {"swap0": 25}
+    assert "swapcache" in flags_of(nodes3, 100, 3)
+
+
+def test_an_entry_that_somebody_else_uses_stays(nodes3: Runner) -> None:
+    run(nodes3, "mmap 100 24p --label b")
+    run(nodes3, "fault 100 b --write")
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "swap out 100 b")
+    run(nodes3, "fault 100 b")
+    assert slots(nodes3) == {"swap0": 24}
+    run(nodes3, "task exit 101")
+    assert slots(nodes3) == {"swap0": 24}, "the page still owns the slot"
+
+
+def test_today_a_written_page_leaves_the_swap_cache(tool: Runner) -> None:
+    for line in (
+        "init --nodes 2 --memory 100p --swap 100p --profile modern",
+        "task create --pid 100",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+        "fault 100 a+4p",
+    ):
+        run(tool, line)
+    assert slots(tool) == {"swap0": 8}
+    run(tool, "fault 100 a+4p@4p --write")
+    assert slots(tool) == {"swap0": 4}
+
+
+def test_no_memory_to_come_back_to(tool: Runner) -> None:
+    """Page by page: what came before is there, the rest stays in swap."""
+    for line in (
+        "init --nodes 1 --memory 10p --swap 20p",
+        "task create --pid 100",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+        "mmap 100 5p --label b",
+        "fault 100 b --write",
+    ):
+        run(tool, line)
+    found = run(tool, "fault 100 a", code=1)
+    assert (found["errno"], found["at"], found["faults"]["swapin"]) == ("ENOMEM", "0x10005000", 5)
+    assert where(tool, 100) == {k: ("present", 0) if k < 5 else ("swapped", None) for k in range(8)}
+
+
+@pytest.mark.parametrize("kind", ["lock", "writeback"])
+def test_a_fault_does_not_wait_for_a_lock(nodes3: Runner, kind: str) -> None:
+    """A lock would be waited for, so nothing is done; writeback stands in nobody's way, and keeps the entry."""
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fault 101 a")
+    run(nodes3, f"page {kind} 101 a+1p@3p")
+    found = run(nodes3, "fault 100 a", code=1 if kind == "lock" else 0)
+    assert (found["errno"] == "EBUSY") == (kind == "lock")
+    if kind == "lock":
+        assert where(nodes3, 100) == dict.fromkeys(range(8), ("swapped", None))
+        run(nodes3, "page unlock 101")
+        run(nodes3, "fault 100 a")
+    assert where(nodes3, 100) == dict.fromkeys(range(8), ("present", 0))
+
+
+def test_a_page_under_writeback_stays_in_the_swap_cache(nodes3: Runner) -> None:
+    """INV-15, however full swap is: its content is on the way to the slot."""
+    for line in (
+        "mmap 100 24p --label b",
+        "fault 100 b --write",
+        "fork 100 --pid 101",
+        "swap out 100 b",
+        "fault 101 b",
+        "page writeback 101 b+1p",
+        "munmap 101 b",
+        "fault 100 b",
+    ):
+        run(nodes3, line)
+    assert "swapcache" in flags_of(nodes3, 100, 0, "b")
+
+
+def test_a_fork_shares_the_entries_and_the_last_one_frees_them(nodes3: Runner) -> None:
+    """6.6: swap_map is copied with the swap ptes; munmap and exit give their share back."""
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "munmap 100 a")
+    assert slots(nodes3) == {"swap0": 8}
+    run(nodes3, "task exit 101")
+    assert slots(nodes3) == {"swap0": 0}
+
+
+def test_a_move_brings_back_what_was_swapped_out_before(nodes3: Runner, state: Path) -> None:
+    """2.3: every swap pte of the entry becomes a pte, also in tasks that nobody asked to move; no fault needed."""
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fault 101 a+4p")
+    before = contents(state)
+    found = run(nodes3, "migrate-pages 101 0 1")
+    assert (found["moved"], found["failed"]) == (4, 0)
+    wanted = {k: ("present", 1) if k < 4 else ("swapped", None) for k in range(8)}
+    assert where(nodes3, 100) == where(nodes3, 101) == wanted
+    assert not {"dirty", "writable", "referenced", "swapcache"} & (flags_of(nodes3, 100, 0) - {"dirty"})
+    assert slots(nodes3) == {"swap0": 4}
+    assert contents(state) == before
+
+
+# ---- off -----------------------------------------------------------------------------------------------------------
+
+
+def test_swapoff_restores_all_ptes_of_the_family(nodes3: Runner, state: Path) -> None:
+    """try_to_unuse: no policy of an area is asked, the caller's CPU decides; one page in the swap cache stays."""
+    run(nodes3, "fork 100 --pid 101")
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fault 101 a+1p")
+    run(nodes3, "mbind 100 a bind 1")
+    run(nodes3, "task create --pid 7 --node 2")
+    before = contents(state)
+    found = run(nodes3, "swap off swap0 --by 7")
+    assert (found["read"], found["nodes"]) == (7, [{"node": 2, "pages": 7}])
+    wanted = {k: ("present", 2 if k else 0) for k in range(8)}
+    assert where(nodes3, 100) == where(nodes3, 101) == wanted
+    assert slots(nodes3) == {}
+    assert contents(state) == before
+    assert run(nodes3, "fault 100 a --write")["faults"]["cow"] == 8, "they are shared and write-protected still"
+
+
+def test_swapoff_takes_only_what_is_in_that_area(tool: Runner) -> None:
+    for line in (
+        "init --nodes 1 --memory 100p --swap 3p",
+        "swap on second 8p",
+        "task create --pid 100",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+    ):
+        run(tool, line)
+    assert run(tool, "swap off swap0")["read"] == 3
+    assert where(tool, 100) == {k: ("present", 0) if k < 3 else ("swapped", None) for k in range(8)}
+    assert slots(tool) == {"second": 5}
+
+
+def test_swapoff_without_memory_keeps_what_it_read_and_the_area(tool: Runner, state: Path) -> None:
+    for line in (
+        "init --nodes 1 --memory 10p --swap 20p",
+        "task create --pid 100",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+        "mmap 100 5p --label b",
+        "fault 100 b --write",
+    ):
+        run(tool, line)
+    before = contents(state)
+    found = run(tool, "swap off swap0", code=1)
+    assert (found["errno"], found["committed"], found["read"]) == ("ENOMEM", True, 5)
+    assert where(tool, 100) == {k: ("present", 0) if k < 5 else ("swapped", None) for k in range(8)}
+    assert slots(tool) == {"swap0": 3}
+    run(tool, "munmap 100 b")
+    before = {key: value for key, value in before.items() if key[1] < 0x10200}
+    assert run(tool, "swap off swap0")["read"] == 3
+    assert contents(state) == before
+
+
+def test_swapoff_of_an_unknown_area(nodes3: Runner) -> None:
+    found = run(nodes3, "swap off nosuch", code=1)
+    assert (found["errno"], found["committed"]) == ("ENOENT", False)
+    assert "swap0" in found["message"]
+
+
+@pytest.mark.parametrize("kind", ["lock", "writeback"])
+def test_swapoff_would_wait_for_a_lock_and_for_writeback(nodes3: Runner, kind: str) -> None:
+    """Section 5, U: it waits for both, and a page outside the swap cache is under no writeback (INV-15)."""
+    run(nodes3, "swap out 100 a")
+    run(nodes3, "fault 100 a")
+    run(nodes3, f"page {kind} 100 a+1p@3p")
+    assert run(nodes3, "swap off swap0", code=1)["errno"] == "EBUSY"
+    assert slots(nodes3) == {"swap0": 8}
+    run(nodes3, f"page un{kind} 100")
+    run(nodes3, "swap off swap0")
+
+
+@pytest.mark.parametrize("profile", ["v9", "modern"])
+def test_swapoff_counts_what_it_reads_as_allocations_of_its_caller(tool: Runner, profile: str) -> None:
+    for line in (
+        f"init --nodes 2 --memory 100p --swap 20p --profile {profile}",
+        "task create --pid 100 --node 1",
+        "mmap 100 8p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+        "swap off swap0",
+    ):
+        run(tool, line)
+    assert where(tool, 100) == dict.fromkeys(range(8), ("present", 0))
+    row = tool("show", "nodes", "--json").document["nodes"][0]["numastat"]
+    assert (row["numa_hit"], row["local_node"]) == (8, 8)

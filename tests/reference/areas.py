@@ -1,0 +1,163 @@
+"""An address space: areas with what the kernel keeps for them, one slot a page below (semantics.md 1.5, 3.3, 6.6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """A policy of a task or an area; `preferred` without node is local. No policy at all is None, not `default`."""
+
+    mode: str
+    nodes: tuple[int, ...]
+
+
+@dataclasses.dataclass(eq=False)
+class Pin:
+    """A hold of a task, active in the passes before `release`."""
+
+    pid: int
+    release: int
+
+
+@dataclasses.dataclass(eq=False)
+class Pte:
+    """One present page table entry of a page."""
+
+    young: bool
+    dirty: bool
+    writable: bool
+
+
+@dataclasses.dataclass(eq=False)
+class Page:
+    """An anonymous page: content, wherever it lies. A migration changes the node and frees a frame of the old one."""
+
+    node: int
+    ptes: dict[tuple[int, int], Pte] = dataclasses.field(default_factory=dict)
+    dirty: bool = False
+    uptodate: bool = False
+    swapcache: bool = False
+    lock: Pin | None = None
+    writeback: Pin | None = None
+    park: Pin | None = None
+    pins: list[Pin] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(eq=False)
+class Area:
+    """What the pages of an area share; `anon_vma`: it had an anonymous fault, or was forked from one that had."""
+
+    prot: str
+    locked: bool
+    policy: Policy | None = None
+    anon_vma: bool = False
+
+    def same(self, other: Area) -> bool:
+        """Whether the two may be one; who has an anon_vma does not matter."""
+        return (self.prot, self.locked, self.policy) == (other.prot, other.locked, other.policy)
+
+
+@dataclasses.dataclass(eq=False)
+class Slot:
+    """One page of address space: its area, its label, and what is mapped there, a page or the zero page."""
+
+    area: Area
+    label: str | None
+    page: Page | None = None
+    zero: Pte | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class Mm:
+    """An address space: virtual page number to slot. Neighbours with the same Area object are in one area."""
+
+    number: int
+    slots: dict[int, Slot] = dataclasses.field(default_factory=dict)
+
+    def pages(self) -> list[tuple[int, Page]]:
+        """Present pages in address order."""
+        return [(vpn, slot.page) for vpn, slot in sorted(self.slots.items()) if slot.page is not None]
+
+    def areas(self, span: Iterable[int] | None = None) -> list[tuple[range, Area]]:
+        """The areas in address order, each with its pages; of a span only the part of each that lies in it."""
+        found: list[tuple[range, Area]] = []
+        for vpn in sorted(self.slots) if span is None else span:
+            slot = self.slots.get(vpn)
+            if slot is None:
+                continue
+            if found and found[-1][0].stop == vpn and found[-1][1] is slot.area:
+                found[-1] = (range(found[-1][0].start, vpn + 1), slot.area)
+            else:
+                found.append((range(vpn, vpn + 1), slot.area))
+        return found
+
+    def hole(self, span: Iterable[int]) -> bool:
+        """Whether a page of the span is in no area."""
+        return any(vpn not in self.slots for vpn in span)
+
+    def split(self, vpn: int) -> None:
+        """An area begins at this page, if any page is there."""
+        if vpn not in self.slots or vpn - 1 not in self.slots or self.slots[vpn - 1].area is not self.slots[vpn].area:
+            return
+        upper, lower = dataclasses.replace(self.slots[vpn].area), self.slots[vpn].area
+        while vpn in self.slots and self.slots[vpn].area is lower:
+            self.slots[vpn].area = upper
+            vpn += 1
+
+    def merge(self, vpn: int) -> None:
+        """The areas that meet before this page become one if nothing tells them apart."""
+        if vpn not in self.slots or vpn - 1 not in self.slots:
+            return
+        lower, upper = self.slots[vpn - 1].area, self.slots[vpn].area
+        if lower is upper or not lower.same(upper):
+            return
+        lower.anon_vma |= upper.anon_vma
+        while vpn in self.slots and self.slots[vpn].area is upper:
+            self.slots[vpn].area = lower
+            vpn += 1
+
+    def change(self, span: range, wanted: Callable[[Area], bool], change: Callable[[Area], None]) -> list[range]:
+        """
+        Change the areas of a span, or parts of them, that `wanted` picks; equal neighbours in and around it merge.
+
+        Reading of 3.3 and 6.6: neighbours that V9's mbind or a fork left apart merge also where nothing changes.
+
+        Returns:
+            The parts that were changed.
+        """
+        parts = [part for part, area in self.areas(span) if wanted(area)]
+        for part in parts:
+            self.split(part.start)
+            self.split(part.stop)
+            change(self.slots[part.start].area)
+        self.merge_in(span)
+        return parts
+
+    def merge_in(self, span: range) -> None:
+        """Merge what is equal at both ends of a span and within it."""
+        for vpn in [part.start for part, _ in self.areas(span)] + [span.stop]:
+            self.merge(vpn)
+
+    def forked(self, number: int) -> Mm:
+        """
+        The child's address space (6.6): areas, labels and policies, without LOCKED; ptes of areas with an anon_vma.
+
+        The parent's ptes become read-only; the child's are read-only and old.
+        """
+        child = Mm(number)
+        for part, area in self.areas():
+            copied = dataclasses.replace(area, locked=False)
+            for vpn in part:
+                old = self.slots[vpn]
+                new = child.slots[vpn] = Slot(copied, old.label)
+                if not area.anon_vma:
+                    continue
+                new.page, new.zero = old.page, old.zero and Pte(False, False, False)
+                if old.page is not None:
+                    pte = old.page.ptes[self.number, vpn]
+                    pte.writable = False
+                    old.page.ptes[number, vpn] = Pte(False, pte.dirty, False)
+        return child

@@ -1,0 +1,262 @@
+"""Tasks and their address spaces: fork, exit, mmap, mprotect, madvise, mlock and faults (semantics.md 6.3 to 6.6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .areas import Area, Mm, Page, Pte, Slot
+from .base import Base, Document
+from .machine import ALL_CAPS, LABEL_BASE, LABEL_STEP, PAGE, Refused, Task, Unmodelled
+from .words import Words, parse_pages
+
+FAULT_KINDS = ("anonymous", "zero", "cow", "reuse", "file", "swapin", "present")
+HOLDS = ("lock", "pin", "writeback", "park")
+
+
+class Memory(Base):
+    """The commands that make, change and end tasks and areas, and touch pages."""
+
+    # ---- tasks -----------------------------------------------------------------------------------------------
+
+    def cpu_for(self, options: Words) -> int:
+        """The CPU that `--node` or `--cpu` names; of a node the lowest."""
+        if "node" in options:
+            nid = int(options["node"])
+            if nid >= len(self.hw.nodes) or not self.hw.nodes[nid].cpus:
+                raise Unmodelled("node without CPUs")
+            return self.hw.nodes[nid].cpus[0]
+        cpu = int(options.get("cpu", 0))
+        if not any(cpu in n.cpus for n in self.hw.nodes):
+            raise Unmodelled("no such CPU")
+        return cpu
+
+    def new_mm(self) -> int:
+        """The number of a new address space."""
+        self.hw.next_mm += 1
+        return self.hw.next_mm
+
+    def row(self, task: Task) -> Document:
+        """The document of a new task."""
+        node = self.hw.node_of_cpu(task.cpu)
+        return {"pid": task.pid, "uid": task.uid, "cpu": task.cpu, "node": node, "cpuset": "/"}
+
+    def do_task_create(self, pid: str, **options: Any) -> Document:
+        """A new task, or a thread of another one. Reading: a thread starts without a policy of its own."""
+        machine, number = self.hw, int(pid)
+        cpu = self.cpu_for(options)
+        mm: Mm | None = None
+        if "thread_of" in options:
+            if number in machine.tasks or int(options["thread_of"]) not in machine.tasks:
+                raise Unmodelled("thread of nobody")
+            mm = self.user_task(options["thread_of"])[1]
+        if number in machine.tasks:
+            raise Refused("EEXIST")
+        if mm is None and "kernel_thread" not in options:
+            mm = Mm(self.new_mm())
+        uid = int(options.get("uid", 0))
+        caps = (frozenset() if uid else ALL_CAPS) | set(options.get("cap", ()))
+        caps -= set(options.get("drop_cap", ()))
+        machine.tasks[number] = Task(number, options.get("name"), uid, cpu, caps, "no_dumpable" not in options, mm)
+        return self.row(machine.tasks[number])
+
+    def do_fork(self, parent: str, pid: str) -> Document:
+        """A child with everything of its parent but LOCKED and holds (6.6)."""
+        machine, number = self.hw, int(pid)
+        if number in machine.tasks and int(parent) not in machine.tasks:
+            raise Unmodelled("two errors")
+        if number in machine.tasks:
+            raise Refused("EEXIST")
+        old = self.task(parent)
+        mm = old.mm.forked(self.new_mm()) if old.mm else None
+        child = Task(number, old.name, old.uid, old.cpu, old.caps, old.dumpable, mm, old.policy)
+        machine.tasks[number] = child
+        return self.row(child)
+
+    def do_task_run_on(self, pid: str, **options: Any) -> Document:
+        """The scheduler moves the task."""
+        if int(pid) not in self.hw.tasks:
+            raise Refused("ESRCH")
+        cpu = self.cpu_for(options)
+        self.task(pid).cpu = cpu
+        return {}
+
+    def do_task_exit(self, pid: str) -> Document:
+        """Holds of the task end; the address space goes with its last task, pages with their last pte."""
+        machine, task = self.hw, self.task(pid)
+        machine.end_holds(machine.all_pages(), task.pid, HOLDS)
+        del machine.tasks[task.pid]
+        if task.mm is not None and not any(other.mm is task.mm for other in machine.tasks.values()):
+            for vpn in sorted(task.mm.slots):
+                machine.drop_pte(task.mm, vpn)
+        return {}
+
+    # ---- address space ---------------------------------------------------------------------------------------
+
+    def do_mmap(self, pid: str, size: str, **options: Any) -> Document:
+        """A private anonymous area; it becomes one with equal neighbours."""
+        task, mm = self.user_task(pid)
+        pages, label = parse_pages(size), options.get("label")
+        if pages == 0:
+            raise Unmodelled("empty area")
+        if "addr" in options:
+            if int(options["addr"], 16) % PAGE:
+                raise Refused("EINVAL")
+            first = int(options["addr"], 16) // PAGE
+        else:
+            first = LABEL_BASE  # sizes below 2 MiB: a gap stays behind each area
+            while any(vpn in mm.slots for vpn in range(first - 1, first + pages + 1)):
+                first += LABEL_STEP
+        taken_label = label is not None and any(slot.label == label for slot in mm.slots.values())
+        if taken_label or any(vpn in mm.slots for vpn in range(first, first + pages)):
+            raise Refused("EEXIST")
+        prot = options.get("prot", "rw")
+        locked = "locked" in options
+        if locked and "ipc_lock" not in task.caps:
+            raise Refused("EPERM")
+        few = sum(n.free for n in self.hw.nodes) < pages or (task.policy is not None and task.policy.mode == "bind")
+        if locked and (prot != "rw" or few):
+            raise Unmodelled("MAP_LOCKED without memory")
+        area = Area(prot, locked)
+        for vpn in range(first, first + pages):
+            mm.slots[vpn] = Slot(area, label)
+        mm.merge(first)
+        mm.merge(first + pages)
+        for vpn in range(first, first + pages) if locked else ():
+            self.touch(task, mm, vpn, write=True)
+        return {"pid": int(pid), "addr": hex(first * PAGE), "end": hex((first + pages) * PAGE), "pages": pages,
+                "label": label}  # fmt: skip
+
+    def do_munmap(self, pid: str, text: str) -> Document:
+        """Holes in the range are no error; what is left of a cut area is an area of its own."""
+        _, mm = self.user_task(pid)
+        span = self.span(mm, text)
+        mm.split(span.start)
+        mm.split(span.stop)
+        for vpn in span:
+            if vpn in mm.slots:
+                self.hw.drop_pte(mm, vpn)
+                del mm.slots[vpn]
+        return {}
+
+    def do_mprotect(self, pid: str, text: str, prot: str) -> Document:
+        """Where flags change the ptes become read-only: private memory is written to by way of a fault."""
+        _, mm = self.user_task(pid)
+        span = self.call_span(mm, text)
+        if mm.hole(span):
+            raise Refused("ENOMEM")
+        for part in mm.change(span, lambda area: area.prot != prot, lambda area: setattr(area, "prot", prot)):
+            for vpn in part:
+                page = mm.slots[vpn].page
+                if page is not None:
+                    page.ptes[mm.number, vpn].writable = False
+        return {}
+
+    def do_madvise(self, pid: str, text: str, advice: str) -> Document:
+        """MADV_DONTNEED: area after area until a locked one; holes are told at the end."""
+        if advice != "dontneed":
+            raise Unmodelled(advice)
+        _, mm = self.user_task(pid)
+        span = self.call_span(mm, text)
+        for part, area in mm.areas(span):
+            if area.locked:
+                return {"errno": "EINVAL"}
+            for vpn in part:
+                self.hw.drop_pte(mm, vpn)
+        return {"errno": "ENOMEM"} if mm.hole(span) else {}
+
+    def lockable(self, mm: Mm, text: str) -> range:
+        """The range of mlock and munlock. Reading: a hole is ENOMEM and nothing changes."""
+        span = self.span(mm, text)
+        if mm.hole(span):
+            raise Refused("ENOMEM")
+        return span
+
+    def do_mlock(self, pid: str, text: str) -> Document:
+        """
+        Lock, then populate by write where writable; ENOMEM leaves the area locked and what came before.
+
+        Reading of 6.6: RLIMIT_MEMLOCK is not modelled, so it takes CAP_IPC_LOCK; that is asked first.
+        """
+        task, mm = self.user_task(pid)
+        if "ipc_lock" not in task.caps:
+            raise Refused("EPERM")
+        span = self.lockable(mm, text)
+        if any(mm.slots[vpn].area.prot == "none" for vpn in span):
+            raise Unmodelled("populating what may not be read")
+        mm.change(span, lambda area: not area.locked, lambda area: setattr(area, "locked", True))
+        for vpn in span:
+            if self.touch(task, mm, vpn, write=mm.slots[vpn].area.prot == "rw") is None:
+                return {"errno": "ENOMEM"}
+        return {}
+
+    def do_munlock(self, pid: str, text: str) -> Document:
+        """The area may migrate again."""
+        _, mm = self.user_task(pid)
+        mm.change(self.lockable(mm, text), lambda area: area.locked, lambda area: setattr(area, "locked", False))
+        return {}
+
+    # ---- faults ----------------------------------------------------------------------------------------------
+
+    def touch(self, task: Task, mm: Mm, vpn: int, write: bool) -> str | None:
+        """
+        One access (6.3, 6.4).
+
+        Returns:
+            The kind of fault as the tool counts it, None when there is no memory.
+        """
+        slot = mm.slots[vpn]
+        page = slot.page
+        if page is None and not write:
+            kind = "present" if slot.zero else "zero"
+            slot.zero = Pte(True, False, False)
+            return kind
+        if page is None:
+            return "anonymous" if self.new_page(task, mm, vpn) else None
+        pte = page.ptes[mm.number, vpn]
+        if not write or pte.writable:
+            pte.young, pte.dirty = True, pte.dirty or write
+            return "present"
+        if len(page.ptes) == 1 and page.lock is None:
+            pte.young = pte.dirty = pte.writable = True
+            return "reuse"
+        return "cow" if self.new_page(task, mm, vpn) else None
+
+    def new_page(self, task: Task, mm: Mm, vpn: int) -> bool:
+        """
+        A page of its own for a write: active, pte young, dirty and writable, the page neither dirty nor uptodate.
+
+        A page that is copied loses its pte only when the copy has its frame.
+        """
+        nid = self.hw.take_for_fault(task, mm, vpn)
+        if nid is None:
+            return False
+        self.hw.drop_pte(mm, vpn)
+        slot = mm.slots[vpn]
+        slot.page = Page(nid, {(mm.number, vpn): Pte(True, True, True)})
+        slot.area.anon_vma = True
+        return True
+
+    def do_fault(self, pid: str, text: str, **options: Any) -> Document:
+        """Touch page after page; the first that cannot be had ends it, what came before stays."""
+        task, mm = self.user_task(pid)
+        write = "write" in options
+        span = self.span(mm, text)
+        faults = dict.fromkeys(FAULT_KINDS, 0)
+        document: Document = {}
+        for vpn in span:
+            slot = mm.slots.get(vpn)
+            if slot is None or slot.area.prot == "none" or (write and slot.area.prot != "rw"):
+                document = {"errno": "EFAULT", "signal": "SIGSEGV", "at": hex(vpn * PAGE)}
+                break
+            kind = self.touch(task, mm, vpn, write)
+            if kind is None:
+                document = {"errno": "ENOMEM", "at": hex(vpn * PAGE)}
+                break
+            faults[kind] += 1
+        present: dict[int, int] = {}
+        for vpn in span:
+            slot = mm.slots.get(vpn)
+            if slot is not None and slot.page is not None:
+                present[slot.page.node] = present.get(slot.page.node, 0) + 1
+        document |= {"faults": faults, "_present": present}
+        return document

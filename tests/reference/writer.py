@@ -1,0 +1,309 @@
+"""What a random script does: which command comes next, and courses of several that chance alone seldom brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .draws import FAR, NEAR, Draws
+from .machine import PAGE, Unmodelled
+
+MAX_TASKS = 5
+Draw = Callable[[], list[str]]
+
+
+class Writer(Draws):
+    """Draws one script."""
+
+    def command(self) -> list[str]:
+        """Any command."""
+        kinds: dict[str, tuple[int, Draw]] = {
+            "fault": (8, self.fault),
+            "migrate": (8, self.migrate_pages),
+            "mbind": (8, self.mbind),
+            "fork": (3, self.fork),
+            "mmap": (3, self.mmap),
+            "move": (3, self.move_pages),
+            "policy": (3, self.set_mempolicy),
+            "get": (2, self.get_mempolicy),
+            "mprotect": (2, self.mprotect),
+            "madvise": (1, self.madvise),
+            "lock": (2, lambda: self.hold("page", "lock")),
+            "pin": (2, lambda: self.hold("page", "pin")),
+            "writeback": (1, lambda: self.hold("page", "writeback")),
+            "park": (1, lambda: self.ranged("page", "park", short=True)),
+            "release": (4, lambda: self.release("page", self.one("unlock", "unpin", "unpin", "unpark", "unwriteback"))),
+            "mlock": (1, lambda: self.ranged("mlock")),
+            "munlock": (1, lambda: self.ranged("munlock")),
+            "munmap": (1, lambda: self.ranged("munmap")),
+            "run-on": (1, lambda: ["task", "run-on", str(self.pid()), *self.place()]),
+            "exit": (1, lambda: ["task", "exit", str(self.pid())]),
+            "create": (1, self.task_create),
+            "swap": (1, lambda: ["swap", "on", f"more{len(self.script.lines)}", f"{self.number(1, 4)}p"]),
+            "hash": (1, lambda: ["state", "hash"]),
+        }
+        if len(self.machine.tasks) >= MAX_TASKS:
+            del kinds["create"], kinds["fork"]
+        if len(self.machine.tasks) < 2 and not self.chance(6):
+            del kinds["exit"]
+        names = [name for name, (weight, _) in kinds.items() for _ in range(weight)]
+        return kinds[self.one(*names)][1]()
+
+    # ---- courses ---------------------------------------------------------------------------------------------
+
+    def youngest(self) -> str:
+        """The task with the highest pid, after a fork the child."""
+        return str(max(self.machine.tasks, default=0))
+
+    def residue(self) -> list[Draw]:
+        """Pages that stay in the swap cache, and what becomes of them."""
+        pid, hold = self.pid(), self.one("pin", "lock")
+        span = self.span(pid, short=True)
+
+        def migrate() -> list[str]:
+            return ["migrate-pages", str(pid), "all", self.nodes()]
+
+        return [
+            lambda: ["page", hold, str(pid), span],
+            migrate,
+            self.one(
+                lambda: ["page", "writeback", str(pid), span, *self.one([], ["--passes", str(self.number(0, 3))])],
+                lambda: ["page", "un" + hold, str(pid)],
+                self.fault,
+                lambda: ["page", "unpin", str(pid)],
+            ),
+            self.one(migrate, self.migrate_pages, self.mbind, lambda: ["fault", str(pid), self.span(pid), "--write"]),
+            self.one(self.fork, self.fault, lambda: ["madvise", str(pid), span, "dontneed"]),
+            lambda: ["page", self.one("unpin", "unlock"), str(pid)],
+            migrate,
+        ]
+
+    def written_out(self) -> list[Draw]:
+        """Pages that get a swap entry, are written to it, and are to move meanwhile."""
+        pid = self.pid()
+        present = sorted(vpn for vpn, slot in self.slots(pid).items() if slot.page)
+        if not present:
+            return self.residue()
+        first = self.one(*present)
+        count = self.number(1, 3) if {first + 1, first + 2} <= set(present) else 1
+        span, node = f"{first * PAGE:#x}+{count}p", str(self.number(0, len(self.machine.nodes) - 1))
+        passes = self.one([], ["--passes", str(self.number(0, 10))], ["--passes", "1"])
+
+        def migrate() -> list[str]:
+            if self.chance(2):
+                return ["mbind", str(pid), span, "bind", node, "--move"]
+            return ["migrate-pages", str(pid), "all", node]
+
+        return [
+            lambda: ["page", "pin", str(pid), span],
+            lambda: ["migrate-pages", str(pid), "all", node],
+            lambda: ["page", "writeback", str(pid), span, *passes],
+            lambda: ["page", "unpin", str(pid)],
+            migrate,
+            self.one(self.fault, self.fork, lambda: ["page", "unwriteback", str(pid)]),
+            migrate,
+        ]
+
+    def cramped(self) -> list[Draw]:
+        """More pages than a node has room for, some of them held."""
+        pid = self.pid()
+        free = {node.nid: node.free for node in self.machine.nodes}
+        node = str(min(free, key=lambda nid: (free[nid], nid)) if self.chance(2) else self.number(0, len(free) - 1))
+        flags = [self.one("--move", "--move-all"), *self.one([], ["--strict"])]
+        mode = self.one("bind", "bind", "preferred", "interleave")
+        present = sorted(vpn for vpn, slot in self.slots(pid).items() if slot.page) or [NEAR]
+        held = f"{self.one(*present[len(present) // 2 :]) * PAGE:#x}+1p"
+        return [
+            lambda: ["page", self.one("pin", "lock"), str(pid), held, *self.one([], ["--passes", "2"])],
+            lambda: ["mbind", str(pid), self.span(pid), mode, node, *flags],
+            self.migrate_pages,
+        ]
+
+    def family(self) -> list[Draw]:
+        """A child that writes some of the pages it got, and a migration of one of the two by root or by its user."""
+        pid = self.pid()
+        who = self.one(lambda: str(pid), self.youngest)
+
+        def migrate() -> list[str]:
+            words = ["migrate-pages", who(), "all", self.nodes(), *self.one([], ["--as", "1"], ["--by", str(pid)])]
+            return words if self.chance(2) else self.mbind()
+
+        def write() -> list[str]:
+            child = self.youngest()
+            return ["fault", child, self.span(int(child), short=self.chance(2)), "--write"]
+
+        return [lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)], write, migrate, self.fault, migrate]
+
+    def held_by_the_parent(self) -> list[Draw]:
+        """A hold on a page that only the child maps any more, and how it ends."""
+        pid = self.pid()
+        span, kind = self.span(pid, short=True), self.one("lock", "park", "pin")
+        return [
+            lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
+            lambda: ["page", kind, str(pid), span],
+            self.one(lambda: ["munmap", str(pid), span], lambda: ["fault", str(pid), span, "--write"]),
+            self.one(lambda: ["task", "exit", str(pid)], lambda: ["page", f"un{kind}", str(pid)]),
+            lambda: ["migrate-pages", self.youngest(), "all", self.nodes()],
+        ]
+
+    def locked_parent(self) -> list[Draw]:
+        """Pages that another task maps in a locked area (B8)."""
+        pid = self.pid()
+
+        def migrate() -> list[str]:
+            child = self.youngest()
+            if self.chance(2):
+                return ["migrate-pages", child, "all", self.nodes()]
+            mode = str(self.one("bind", "preferred"))
+            return ["mbind", child, self.span(int(child)), mode, self.nodes(30), "--move-all", "--strict"]
+
+        return [
+            lambda: ["mlock", str(pid), self.span(pid, short=self.chance(2))],
+            lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
+            migrate,
+            self.one(self.fault, lambda: ["munlock", str(pid), self.span(pid)], lambda: ["task", "exit", str(pid)]),
+            migrate,
+        ]
+
+    def rebinding(self) -> list[Draw]:
+        """An area with a policy, pages by it, and the policy after it."""
+        pid = self.pid()
+        span = self.span(pid)
+
+        def mbind(*flags: str) -> list[str]:
+            mode = self.one("interleave", "bind", "preferred", "default")
+            return ["mbind", str(pid), span, mode, *([] if mode == "default" else [self.nodes(30)]), *flags]
+
+        return [
+            mbind,
+            lambda: ["fault", str(pid), self.span(pid), "--write"],
+            lambda: mbind(self.one("--move", "--move-all"), *self.one([], ["--strict"])),
+            self.get_mempolicy,
+        ]
+
+    def scattered(self) -> list[Draw]:
+        """Pages here and there, then interleaved: those in the set stay, the others go by their own address."""
+        pid = self.pid()
+        count = len(self.machine.nodes)
+        some = ",".join(map(str, sorted(self.rng.sample(range(count), min(count, self.number(2, 3))))))
+        flags = [self.one("--move", "--move-all"), *self.one([], ["--strict"])]
+        return [
+            lambda: ["migrate-pages", str(pid), "all", str(self.number(0, count - 1))],
+            self.move_pages,
+            lambda: ["mbind", str(pid), self.span(pid, short=True), "preferred", self.nodes(30), "--move-all"],
+            lambda: ["mbind", str(pid), self.span(pid), "interleave", some, *flags],
+        ]
+
+    def protection(self) -> list[Draw]:
+        """An area in pieces, and whole again."""
+        pid = self.pid()
+        span = self.span(pid, short=self.chance(2))
+        change = self.one(
+            (["mprotect", str(pid), span, "r"], ["mprotect", str(pid), span, "rw"]),
+            (["mlock", str(pid), span], ["munlock", str(pid), span]),
+            (["mbind", str(pid), span, "preferred"], ["mbind", str(pid), span, "default"]),
+        )
+        return [lambda: change[0], self.one(self.fault, self.mbind), lambda: change[1], self.fault, self.fork]
+
+    def holes(self) -> list[Draw]:
+        """A range with a hole, and every call that minds."""
+        pid = self.pid()
+        span = self.span(pid)
+        return [
+            lambda: ["munmap", str(pid), self.span(pid, short=True)],
+            lambda: self.one(
+                ["madvise", str(pid), span, "dontneed"],
+                ["madvise", str(pid), span, "dontneed"],
+                ["mprotect", str(pid), span, "r"],
+                ["mbind", str(pid), span, "default", "--move"],
+                ["mbind", str(pid), span, "bind", self.nodes(30)],
+                ["mlock", str(pid), span],
+            ),
+        ]
+
+    def joined(self) -> list[Draw]:
+        """New areas below and above an old one, read only, that merge with it or not; and a child of the whole."""
+        pid = self.pid()
+        mm = self.mm(pid)
+        if mm is None or not mm.slots:
+            return [self.mmap]
+        part, _ = self.one(*mm.areas())
+        low, high = part.start - self.number(1, 3), part.stop
+
+        def mmap(first: int) -> list[str]:
+            return ["mmap", str(pid), f"{part.start - low}p", "--addr", hex(first * PAGE)]
+
+        return [
+            lambda: mmap(low),
+            lambda: ["fault", str(pid), f"{low * PAGE:#x}+{part.start - low}p"],
+            lambda: mmap(high),
+            lambda: ["fault", str(pid), f"{high * PAGE:#x}+{part.start - low}p"],
+            lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
+        ]
+
+    def drain(self) -> list[Draw]:
+        """A node goes and comes back; what a machine without it does is not modelled in between."""
+        nid = str(self.number(0, len(self.machine.nodes) - 1))
+        return [lambda: ["node", "offline", nid], lambda: ["node", "online", nid]]
+
+    def dry(self) -> list[Draw]:
+        """A dry run leaves no trace."""
+        return [
+            lambda: ["state", "hash"],
+            lambda: [*self.one(self.fault, self.migrate_pages, self.mbind, self.fork, self.madvise)(), "--dry-run"],
+            lambda: ["state", "hash"],
+        ]
+
+    def course(self) -> list[Draw]:
+        """One of them."""
+        kinds = [self.residue, self.family, self.family, self.locked_parent, self.rebinding, self.protection]
+        kinds += [self.dry, self.holes, self.joined, self.held_by_the_parent, self.scattered, self.scattered]
+        kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
+        kinds += [self.drain] if self.chance(2) else []
+        chosen: list[Draw] = self.one(*kinds)()
+        return chosen
+
+    # ---- the script ------------------------------------------------------------------------------------------
+
+    def add(self, argv: list[str]) -> bool:
+        """Run a command in the model and write it down, unless the documents leave its outcome open."""
+        try:
+            document = self.model.run(argv)
+        except Unmodelled:
+            return False
+        self.script.lines.append(argv)
+        self.script.expected.append(document)
+        return True
+
+    def look(self, pids: list[int], always: bool = False) -> None:
+        """Pages and areas of these tasks and all nodes."""
+        for pid in pids:
+            if self.mm(pid) is not None:
+                self.add(["show", "pages", str(pid)])
+                if always or self.chance(2):
+                    self.add(["numa-maps", str(pid)])
+        self.add(["show", "nodes"])
+        if not self.machine.modern and (always or self.chance(3)):
+            self.add(["show", "swap"])
+
+    def write(self, most: int) -> None:
+        """The whole script."""
+        while not self.add(self.init()):
+            pass
+        user = self.one([], [], ["--uid", "1"], ["--uid", "1", "--cap", "ipc_lock"])
+        self.add(["task", "create", "--pid", "101", *self.place(), *user])
+        if not self.machine.tasks:
+            self.add(["task", "create", "--pid", "101"])
+        first = self.one([], ["--addr", hex(NEAR * PAGE)], ["--addr", hex(FAR * PAGE)])
+        self.add(["mmap", "101", f"{self.number(4, 60)}p", "--label", "heap", *first])
+        if self.chance(3):
+            self.add(["set-mempolicy", "101", "interleave", self.nodes(20)])
+        if self.chance(3):
+            self.add(["mbind", "101", self.span(101), self.one("interleave", "bind", "preferred"), self.nodes(20)])
+        self.add(["fault", "101", "heap", "--write"])
+        for _ in range(self.number(5, most)):
+            for draw in self.course() if self.chance(7) else [self.command]:
+                argv = draw()
+                if self.add(argv):
+                    self.look([pid for pid in sorted(self.machine.tasks) if str(pid) in argv[1:4]])
+        self.look(sorted(self.machine.tasks), always=True)
+        self.add(["check"])
