@@ -15,9 +15,10 @@ class Policy:
 
     Attributes:
         mode: Its mode.
-        nodes: Its node set; of ``preferred`` one node, or none for local.
+        nodes: The nodes that it uses; of ``preferred`` one node, or none for local.
         flags: Mode flags (``modern``).
-        mems: The allowed nodes of its creator at creation, the old mask of later rebinds.
+        mems: The allowed nodes of its creator at creation, the old mask of later rebinds; with mode flags the nodes
+            that the user named.
     """
 
     mode: Mode

@@ -29,6 +29,17 @@ def node_remap(nid: int, old: Nodemask, new: Nodemask) -> int:
     return members[rank % len(members)]
 
 
+def relative_nodes(asked: Nodemask, allowed: Nodemask) -> Nodemask:
+    """
+    The nodes that a relative set means within the allowed ones: the n-th is the (n mod their number)-th allowed node.
+
+    Source:
+        mpol_relative_nodemask() of a 6.x kernel; rule 38 of what it does.
+    """
+    members = list(allowed)
+    return Nodemask(members[nid % len(members)] for nid in asked) if members else Nodemask()
+
+
 def migration_pairs(source: Nodemask, dest: Nodemask, *, modern: bool = False) -> Iterator[tuple[int, int]]:
     """
     The (source node, destination node) pairs of a set-to-set migration, in the order in which they are moved.

@@ -90,7 +90,7 @@ def mbind(conn: Connection, call: Mbind, watch: Watch = NOT_WATCHED) -> dict[str
     migration = Migration.of(conn, machine, call.pid, mm, MF(flags), who, watch)
     if start < end:
         limit = who.mems if machine.modern else machine.online
-        policy = new_policy(machine, call.mode, asked, limit, who.mems, subject)
+        policy = new_policy(machine, call.mode, asked, limit, who.mems, subject, call.mode_flags)
         target = _Range(mm, start, end, policy, asked, bool(flags & MF.STRICT))
         _check_holes(conn, machine, call, target)
         migration.result.nids |= {nid for nid in (policy.nodes if policy else ()) if nid in machine.nodes}

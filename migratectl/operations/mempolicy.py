@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from migratectl.errors import BadAddress, InvalidArgument, NotModelled
+from migratectl.kernel.mempolicy import relative_nodes
 from migratectl.nodemask import Nodemask
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
@@ -29,7 +30,7 @@ def set_mempolicy(
         pid: The task.
         mode: ``default`` clears the policy.
         listed: Its nodes.
-        flags: Mode flags; not modelled.
+        flags: Mode flags (``modern``).
 
     Returns:
         ``return`` 0, and the policy as it is now.
@@ -48,7 +49,7 @@ def set_mempolicy(
     check_mode(machine, mode, flags, subject)
     allowed = allowed_nodes(machine, task)
     asked = resolve_nodes(machine, listed, allowed, subject)
-    policy = new_policy(machine, mode, asked, allowed, allowed, subject)
+    policy = new_policy(machine, mode, asked, allowed, allowed, subject, flags)
     il_next = next(iter(policy.nodes)) if policy is not None and policy.mode is Mode.INTERLEAVE else None
     tasks.set_policy(conn, pid, policy, il_next)
     return {
@@ -61,18 +62,34 @@ def set_mempolicy(
 
 
 def check_mode(machine: Machine, mode: Mode, flags: tuple[ModeFlag, ...], subject: str) -> None:
-    """Refuse what the profile does not have (InvalidArgument), and what the model does not have yet (NotModelled)."""
+    """
+    Refuse what the profile does not have and flags that exclude one another (InvalidArgument), and what the model does
+    not have (NotModelled).
+
+    Source:
+        sanitize_mpol_flags() of a 6.x kernel; set_mempolicy(2).
+    """
     later = mode in (Mode.LOCAL, Mode.PREFERRED_MANY, Mode.WEIGHTED_INTERLEAVE)
     if (flags or later) and not machine.modern:
         what = "mode flags exist" if flags else f"the mode '{mode}' exists"
         instead = "say 'preferred none'" if mode is Mode.LOCAL else "take default, preferred, bind or interleave"
         raise InvalidArgument(subject, f"{what} under the profile modern only; {instead}")
-    if flags or mode is Mode.WEIGHTED_INTERLEAVE:
-        raise NotModelled(subject, f"mode flags and '{Mode.WEIGHTED_INTERLEAVE}' are not modelled; leave them out")
+    if ModeFlag.STATIC in flags and ModeFlag.RELATIVE in flags:
+        raise InvalidArgument(subject, "--static-nodes and --relative-nodes exclude each other; give one of them")
+    if ModeFlag.BALANCING in flags and mode is not Mode.BIND:
+        raise InvalidArgument(subject, "--numa-balancing goes with bind; leave it out")
+    if mode is Mode.WEIGHTED_INTERLEAVE:
+        raise NotModelled(subject, f"'{mode}' is not modelled: nodes have no weights here; take interleave")
 
 
 def new_policy(
-    machine: Machine, mode: Mode, asked: Nodemask, limit: Nodemask, mems: Nodemask, subject: str
+    machine: Machine,
+    mode: Mode,
+    asked: Nodemask,
+    limit: Nodemask,
+    mems: Nodemask,
+    subject: str,
+    flags: tuple[ModeFlag, ...] = (),
 ) -> Policy | None:
     """
     A policy as set_mempolicy(2) and mbind(2) accept it; None for the default one.
@@ -87,6 +104,7 @@ def new_policy(
         limit: Nodes that may be named: the cpuset's, for V9's mbind all that are online.
         mems: The allowed nodes of the creator, kept for later rebinds.
         subject: What an error is about.
+        flags: Mode flags: a relative set counts within *limit*; with any, the nodes as named are kept.
 
     Raises:
         InvalidArgument: See set_mempolicy().
@@ -100,7 +118,11 @@ def new_policy(
         raise InvalidArgument(subject, f"the mode {mode} needs nodes, such as 0-1")
     if mode is Mode.DEFAULT:
         return None
-    usable = asked & limit & machine.usable
+    fixed = ModeFlag.STATIC in flags or ModeFlag.RELATIVE in flags
+    if fixed and (mode is Mode.LOCAL or not asked):
+        raise InvalidArgument(subject, "a local policy has no nodes that could be static or relative; omit the flag")
+    usable = limit & machine.usable
+    usable = relative_nodes(asked, usable) if ModeFlag.RELATIVE in flags else asked & usable
     if asked and (not usable if machine.modern else usable != asked):
         outside = asked - (limit & machine.usable)
         raise InvalidArgument(subject, f"node {outside} is not online or outside the task's cpuset ({mems})")
@@ -108,7 +130,7 @@ def new_policy(
         if not usable and machine.modern:
             return Policy(Mode.LOCAL, Nodemask(), (), mems)
         usable = Nodemask(list(usable)[:1])
-    return Policy(mode, usable, (), mems)
+    return Policy(mode, usable, flags, asked if flags else mems)
 
 
 def get_mempolicy(conn: Connection, pid: int, addr: int | None, *, node: bool, mems_allowed: bool) -> dict[str, Any]:
@@ -164,7 +186,8 @@ def _told(machine: Machine, policy: Policy | None, scope: str) -> dict[str, Any]
     if policy is None:
         return {"mode": "default", "nodes": "", "flags": [], "scope": scope}
     local = policy.mode is Mode.PREFERRED and not policy.nodes
-    nodes = machine.online if local else policy.nodes
+    named = policy.mems if policy.flags else policy.nodes
+    nodes = machine.online if local else named
     return {"mode": str(policy.mode), "nodes": str(nodes), "flags": [str(f) for f in policy.flags], "scope": scope}
 
 
