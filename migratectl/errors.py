@@ -85,6 +85,12 @@ class InvalidArgument(KernelError):
     errno_name = "EINVAL"
 
 
+class NoSpace(KernelError):
+    """ENOSPC: a cpuset without CPUs or nodes."""
+
+    errno_name = "ENOSPC"
+
+
 class InputOutputError(KernelError):
     """EIO: mbind with STRICT found a page on another node."""
 

@@ -137,6 +137,17 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "mbind": Entry(_PLACEMENT, "Set the policy of a range and move what lies elsewhere, mbind(2).", "placement"),
     "migrate-pages": Entry(_PLACEMENT, "Move a task's pages between nodes, migrate_pages(2).", "placement"),
     "move-pages": Entry(_PLACEMENT, "Move or query single pages, move_pages(2).", "placement"),
+    "cpuset": Entry(
+        _PLACEMENT,
+        "Cpusets: nodes and CPUs for sets of tasks.",
+        group={
+            "create": Entry("Commands", "Make a cpuset.", "cpusets"),
+            "set": Entry("Commands", "Change a cpuset; its tasks' pages follow where it says so.", "cpusets"),
+            "move": Entry("Commands", "Let a task join a cpuset; its pages follow where that says so.", "cpusets"),
+            "list": Entry("Commands", "List the cpusets and the tasks in them.", "cpusets"),
+            "remove": Entry("Commands", "Remove a cpuset without tasks.", "cpusets"),
+        },
+    ),
     "show": Entry(
         _LOOKING,
         "Show a part of the state.",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from migratectl.operations import (
         caller,
         check,
+        cpuset,
         db,
         demo,
         explain,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "caller",
     "check",
+    "cpuset",
     "db",
     "demo",
     "engine",

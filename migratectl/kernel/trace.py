@@ -190,8 +190,9 @@ class _Walk:
             self._note(13, "a buffer of the ring is locked", fresh)
             return
         known = 1 + self.cached + (self.ring and (self.modern or self.state.method == "buffer"))
-        test = f"{STEPS[7]}: {self.ptes} ptes and {known} known, {self._old().refs} in all"
-        first_test = not self._goes_unmapped_first()
+        ptes = "1 pte" if self.ptes == 1 else f"{self.ptes} ptes"
+        test = f"{STEPS[7]}: {ptes} and {known} known, {self._old().refs} in all"
+        first_test = not (self.modern or self._goes_unmapped_first())
         if first_test:
             self._note(7, f"{test}: {'not equal' if reason == 'pinned' else 'equal'}", fresh)
         if reason == "mlocked":
@@ -204,6 +205,9 @@ class _Walk:
         if self.modern or self.attempt.done or self.attempt.left.unmapped:
             self._ptes_gone()
         self._written()
+        if self.modern and not self.attempt.done and self.state.mapcount:
+            self.ptes = self.state.mapcount
+            self._note(18, "migration entries become ptes again", self.fresh)
 
     def _ptes_gone(self) -> None:
         """Step 5; a migration entry has no share in a swap slot."""
@@ -247,7 +251,8 @@ class _Walk:
     def _moved(self) -> None:
         ptes, target = self.state.mapcount, Counts(1, 0)
         if self.modern and self.anon and not self.cached:
-            self._note(10, STEPS[10], target)  # it is in no tree: there is nothing to switch
+            for step in (7, 10):  # it is in no tree: there is nothing to switch
+                self._note(step, STEPS[step], target)
         else:
             target = self._switched(target)
         if self.ring:

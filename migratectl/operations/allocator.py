@@ -14,6 +14,7 @@ from migratectl.kernel.mempolicy import Choice, policy_zonelists
 from migratectl.kernel.page_alloc import Allocations, Stage, place_faults
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, allowed_nodes, count_allocations, find_task, give_back
+from migratectl.operations.rebinding import up_to_date
 from migratectl.policy import Policy
 from migratectl.runs import Run, RunIndex, pages_in_order
 from migratectl.storage import nodes, tasks
@@ -57,7 +58,7 @@ class Allocator:
         """The allocator of a task; None: of CPU 0's node, without policy, in the root cpuset."""
         if pid is None:
             return cls(conn, machine, None, None, machine.online, machine.home(0), free=machine.free)
-        task = find_task(conn, pid)
+        task = up_to_date(conn, machine, find_task(conn, pid))
         allowed, local = allowed_nodes(machine, task), machine.home(task.cpu)
         return cls(conn, machine, pid, task.policy, allowed, local, task.il_next, free=machine.free)
 

@@ -104,7 +104,7 @@ def _drain(
         migration.turn_to(pid, mm)
         wanted = Wanted((nid,), zero=True, unmet=True)
         _migrate(migration, migration.gather(partial(collect, migration, wanted)), zonelist)
-        pagelist.note_met(conn)
+        pagelist.note_met(conn, nid)
     for mapping in pages.unmapped_mappings_on(conn, nid):
         migration.turn_to(None, None)
         _migrate(migration, pagelist.gather_unmapped(conn, mapping, nid), zonelist)

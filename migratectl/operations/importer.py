@@ -22,7 +22,7 @@ from migratectl.operations.machine import Machine
 from migratectl.operations.tasks import task_row
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
-from migratectl.storage import imports, nodes, tasks
+from migratectl.storage import files, imports, nodes, tasks, vmas
 from migratectl.storage.imports import Batch, Cache, Piece
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode
@@ -91,6 +91,7 @@ class Importer:
         self.room = Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = Slots(conn)
         self.batch = Batch(conn)
+        self.first_space = tasks.last_mm(conn) + 1
         self.cpusets = Cpusets(conn, notes, tree)
         self.known_cpus = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
         self.old_mappings = self.batch.last_mapping
@@ -163,6 +164,8 @@ class Importer:
         self.cpusets.settle()
         self.batch.flush()
         imports.write_caches(self.conn, self.caches.values())
+        for vma in vmas.with_policy_of_object(self.conn, self.first_space):
+            files.set_object_policy(self.conn, vma, vma.policy)
         nodes.add_used(self.conn, self.room.taken())
         imports.use_slots(self.conn, self.slots.used)
 
@@ -237,6 +240,7 @@ class Importer:
             kind, name, ino, pid, method, _ = identity
             found = self.batch.find_object(kind, name, ino) if pid is None else None
             if found is None:
+                method = "page" if kind == "shm" and self.machine.modern else method
                 found = self.batch.new_object(kind, name, method, ino)
             self.objects[identity] = self._pages_of(found)
         cache = self.objects[identity]

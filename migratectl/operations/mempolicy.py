@@ -11,6 +11,7 @@ from migratectl.kernel.mempolicy import relative_nodes
 from migratectl.nodemask import Nodemask
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_nodes
+from migratectl.operations.rebinding import up_to_date
 from migratectl.policy import Policy
 from migratectl.spans import NodeList
 from migratectl.storage import pages, tasks, vmas
@@ -157,7 +158,7 @@ def get_mempolicy(conn: Connection, pid: int, addr: int | None, *, node: bool, m
         sys_get_mempolicy(), do_get_mempolicy() and lookup_node(); get_mempolicy(2); semantics.md 3.5.
     """
     machine = load_machine(conn)
-    task = find_task(conn, pid)
+    task = up_to_date(conn, machine, find_task(conn, pid))
     subject = f"pid {pid}"
     done: dict[str, Any] = {"pid": pid, "return": 0, "errno": None}
     if mems_allowed:

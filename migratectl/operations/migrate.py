@@ -100,7 +100,7 @@ class Migration:
 
     def turn_to(self, pid: int | None, mm: int | None) -> None:
         """Go on with another address space, or with pages that nobody maps."""
-        self.pid, self.mm = pid, mm
+        self.pid, self.mm, self.zero_seen = pid, mm, False
 
     @property
     def modern(self) -> bool:
@@ -182,14 +182,16 @@ def _add(totals: dict[int, int], counts: Mapping[int, int]) -> None:
         totals[nid] = totals.get(nid, 0) + nr
 
 
-def migrate_to_node(migration: Migration, source: int, dest: int) -> None:
+def migrate_to_node(migration: Migration, source: int, dest: int, *, unmet: bool = False) -> None:
     """
     Move the pages of an address space from one node to another; what stays is noted in the result.
+
+    With *unmet* pages that another address space of the same call has left there are passed over.
 
     Source:
         migrate_to_node(), Direct Migration V9, 4/5; semantics.md 3.2.
     """
-    wanted = Wanted((source,), zero=not migration.zero_seen)
+    wanted = Wanted((source,), zero=not migration.zero_seen, unmet=unmet)
     rows = migration.gather(lambda: collect(migration, wanted))
     migration.zero_seen = True
     migrate_list(migration, rows, dest)
@@ -370,7 +372,7 @@ def move_stretch(
         pagelist.travel(conn, chosen)
     held = [group for group in members if _held(group.state)]
     for left, some in _by_left(members).items():
-        leave_behind(migration, replace(chosen, states=some), left._replace(unmapped=False))
+        leave_behind(migration, replace(chosen, states=some), left)
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern, restored=not migration.machine.posted)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -13,9 +13,9 @@ from migratectl.kernel.migrate import Course, course
 from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES, Meeting, Observer, meet, reaches
 from migratectl.kernel.result import MigrateResult
 from migratectl.operations.line import page_state
-from migratectl.operations.machine import load_machine, resolve_span
+from migratectl.operations.machine import give_back, load_machine, resolve_span
 from migratectl.spans import parse_size, parse_span
-from migratectl.storage import holds, observers, pagelist, tasks, vmas
+from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
 from migratectl.storage.observers import Listed
 from migratectl.storage.pagelist import StateRow
 
@@ -60,6 +60,7 @@ class Race:
         run: Runs it on the connection of the migration, and returns its document.
         result: What became of it; None until it is known.
         late: It waits until the migration is through.
+        for_call: It waits for the address space that the call has, not for a page.
     """
 
     step: int
@@ -67,6 +68,7 @@ class Race:
     run: Callable[[Connection], Document]
     result: Document | None = None
     late: Meeting | None = None
+    for_call: bool = False
 
 
 class _Touch(NamedTuple):
@@ -143,7 +145,7 @@ class Races:
 
     def finish(self, conn: Connection) -> list[Document]:
         """After the call: run what had to wait; what became of each race, in their order."""
-        observers.release(conn, self.met)
+        _let_go(conn, self.met)
         for race in self.races:
             if race.late is not None:
                 race.result = _told(race, race.late, race.run(conn))
@@ -189,7 +191,7 @@ class Races:
             touch = touch._replace(observer="swap")
         meeting = meet(touch.observer, race.step, modern=modern)
         if self._waits_for_the_call(mover, race):
-            race.late = Meeting(None, backed_out=False, retries=0, waits=True)
+            race.late, race.for_call = Meeting(None, backed_out=False, retries=0, waits=True), True
             return None
         if meeting.waits:
             race.late = meeting
@@ -211,6 +213,7 @@ class Races:
 
 
 def _told(race: Race, meeting: Meeting, document: Document) -> Document:
+    """The document of a race; ``waited_for_call`` only where it did."""
     return {
         "step": race.step,
         "argv": list(race.argv),
@@ -218,6 +221,7 @@ def _told(race: Race, meeting: Meeting, document: Document) -> Document:
         "blocked_on": meeting.blocked_on,
         "backed_out": meeting.backed_out,
         "retries": meeting.retries,
+        **({"waited_for_call": True} if race.for_call else {}),
         "result": document,
     }
 
@@ -242,9 +246,17 @@ def _run_beside(conn: Connection, race: Race, page: int, observer: Observer) -> 
     if observer == "other":
         observers.lock(conn, page)
     document = race.run(conn)
-    observers.release(conn, isolated)
+    _let_go(conn, isolated)
     observers.restore_tables(conn, kept)
     return document
+
+
+def _let_go(conn: Connection, rows: Iterable[int]) -> None:
+    """Pages are held by the holds of tasks only; one that nobody has any more was freed under the migration."""
+    observers.release(conn, rows)
+    freed = pages.free_idle(conn)
+    files.drop_empty_orphanages(conn)
+    give_back(conn, [freed.nodes])
 
 
 def _first_touched(conn: Connection, race: Race) -> _Touch | None:

@@ -191,6 +191,7 @@ _REPORTS: Final[Mapping[str, Callable[[Document], list[Part]]]] = {
     "show buffers": looking.buffers,
     "show policies": looking.policies,
     "show cpusets": looking.cpusets,
+    "cpuset list": looking.cpusets,
     "show swap": looking.swap,
     "numa-maps": _text,
     "numastat": _text,

@@ -42,6 +42,7 @@ def _race(race: Document, tell: Callable[[Document], list[Part]]) -> Iterator[Pa
         yield Line(f"{what}: not run, no page came that far")
         return
     words = [f"blocked on the {race['blocked_on'].replace('-', ' ')}" if race["blocked_on"] else "not blocked"]
+    words = ["waited until the call was over"] if race.get("waited_for_call") else words
     words += ["the migration backed out"] if race["backed_out"] else []
     words += [f"looked up again {counted(race['retries'], 'time', 'times')}"] if race["retries"] else []
     yield Line(f"{what}: {', '.join(words)}")

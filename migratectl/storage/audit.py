@@ -137,7 +137,7 @@ RULES: Final = (
         "run-unmapped",
         "page row {0}: pages that no file has any more and nobody holds",
         "SELECT p.id FROM pages p JOIN mappings m ON m.id = p.mapping WHERE m.kind = 'none' AND p.pins = 0"
-        " AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id) ORDER BY p.id",
+        " AND NOT p.parked AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id) ORDER BY p.id",
     ),
     Rule(
         "run-shape",

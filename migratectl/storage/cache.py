@@ -187,15 +187,19 @@ def bring_in(conn: Connection, mapping: int, placed: Iterable[tuple[int, int]]) 
 def return_from_swap(conn: Connection, ids: Iterable[int]) -> None:
     """Pages of shared memory in the swap cache go back to their object: dirty, their slots free."""
     pick(conn, ids)
-    query = """SELECT area, sum(count) FROM pages WHERE id IN (SELECT page FROM picked) AND area IS NOT NULL
- AND node IS NOT NULL GROUP BY area"""
-    for area, nr in conn.exec_driver_sql(query).all():
-        write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
+    _free_slots(conn, "SELECT p.id FROM picked c CROSS JOIN pages p ON p.id = c.page WHERE p.node IS NOT NULL")
     write(
         conn,
         f"""UPDATE pages SET area = NULL, flags = flags | {int(PG.DIRTY | PG.UPTODATE)}
 WHERE id IN (SELECT page FROM picked) AND area IS NOT NULL AND node IS NOT NULL""",
     )
+
+
+def _free_slots(conn: Connection, listed: str) -> None:
+    """Take the slots of page rows, named by a statement, off the accounts of their swap areas."""
+    query = f"SELECT area, sum(count) FROM pages WHERE id IN ({listed}) AND area IS NOT NULL GROUP BY area"
+    for area, nr in conn.exec_driver_sql(query).all():
+        write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
 
 
 def mapped_by(conn: Connection, mapping: int) -> list[tuple[int, int, int, int]]:
@@ -213,9 +217,9 @@ def drop(conn: Connection, ids: Iterable[int], orphanage: int, *, journal: bool 
     """
     Take cache pages that nobody maps out of their mapping.
 
-    Those that somebody holds, by a pin or in a buffer that is in use, lose their mapping and stay: their row goes to
-    the mapping *orphanage*, of kind ``none``. All others are freed with their holds, buffers and slots. A *journal*
-    lets go of what was written and not yet synced.
+    Those that somebody holds, by a pin, in a per-CPU batch or in a buffer that is in use, lose their mapping and stay:
+    their row goes to the mapping *orphanage*, of kind ``none``. All others are freed with their holds, buffers and
+    slots. A *journal* lets go of what was written and not yet synced.
     """
     pick(conn, ids)
     if journal:
@@ -224,8 +228,9 @@ def drop(conn: Connection, ids: Iterable[int], orphanage: int, *, journal: bool 
     idle = "busy IS NULL AND locked IS NULL"
     write(conn, f"DELETE FROM buffers WHERE page IN (SELECT page FROM picked) AND {idle}")
     held = """SELECT p.id FROM picked c CROSS JOIN pages p ON p.id = c.page WHERE p.node IS NOT NULL
- AND (p.pins > 0 OR EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id))"""
-    lose = f"UPDATE pages SET mapping = ?, flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({held})"
+ AND (p.pins > 0 OR p.parked OR EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id))"""
+    _free_slots(conn, held)
+    lose = f"UPDATE pages SET mapping = ?, area = NULL, flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({held})"
     write(conn, lose, (orphanage,))
     conn.exec_driver_sql(f"DELETE FROM picked WHERE page IN ({held})")
     return pages.free_picked(conn)

@@ -288,9 +288,10 @@ def forget_met(conn: Connection) -> None:
     conn.exec_driver_sql("DELETE FROM met")
 
 
-def note_met(conn: Connection) -> None:
-    """Remember the pages of the list as looked at, for a command over several address spaces."""
-    conn.exec_driver_sql("INSERT OR IGNORE INTO met SELECT page FROM iso")
+def note_met(conn: Connection, node: int) -> None:
+    """Remember the pages of the list that stayed on a node, for a command over several address spaces."""
+    stayed = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE p.node = ?"
+    conn.exec_driver_sql(f"INSERT OR IGNORE INTO met {stayed}", (node,))
 
 
 def gather_pages(conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool) -> list[StateRow]:
@@ -610,11 +611,12 @@ def age(conn: Connection, chosen: Selection) -> None:
 
 
 def clean(conn: Connection, chosen: Selection) -> None:
-    """The chosen pages are written: neither they nor their rings are dirty any more."""
+    """The chosen pages are written: neither they nor their rings are dirty any more, and their ptes notice writes."""
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"
     write(conn, f"UPDATE pages SET flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({listed})", values)
     write(conn, f"UPDATE buffers SET dirty = 0 WHERE page IN ({listed})", values)
+    write(conn, f"UPDATE ptes SET dirty = 0, writable = 0 WHERE dirty AND page IN ({listed})", values)
 
 
 def drop_rings(conn: Connection, chosen: Selection) -> None:

@@ -135,10 +135,10 @@ def map_again(conn: Connection, mm: int, rows: Iterable[int], *, writable: bool)
 
 
 def give_up_slots(conn: Connection, rows: Iterable[int]) -> None:
-    """Page rows that are on a node leave the swap cache, and their slots are free."""
+    """Page rows that are on a node leave the swap cache: dirty, as no copy is left on disk; their slots are free."""
     pick(conn, rows)
     listed = "id IN (SELECT page FROM picked)"
     totals = conn.exec_driver_sql(f"SELECT area, sum(count) FROM pages WHERE {listed} GROUP BY area").all()
     for area, nr in totals:
         write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
-    write(conn, f"UPDATE pages SET area = NULL WHERE {listed}")
+    write(conn, f"UPDATE pages SET area = NULL, flags = flags | {int(PG.DIRTY)} WHERE {listed}")

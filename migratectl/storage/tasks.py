@@ -15,12 +15,20 @@ from migratectl.uapi import Mode, ModeFlag
 
 @dataclass(frozen=True, slots=True)
 class Cpuset:
-    """A cpuset; ``mems`` and ``cpus`` as written."""
+    """A cpuset; ``mems`` and ``cpus`` as written, then its switches."""
 
     id: int
     name: str
     cpus: Nodemask
     mems: Nodemask
+    memory_migrate: bool = False
+    cpu_exclusive: bool = False
+    mem_exclusive: bool = False
+
+    @property
+    def parent(self) -> str:
+        """The name of the cpuset above it; of the root its own."""
+        return self.name.rpartition("/")[0] or "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +47,18 @@ class Task:
     il_next: int | None
 
 
+_CPUSETS: Final = "SELECT id, name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive FROM cpusets"
 _SELECT: Final = (
-    "SELECT t.pid, t.name, t.uid, t.cpu, c.id, c.name, c.cpus, c.mems, t.mm, t.caps, t.dumpable, t.policy, p.mode,"
-    " p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
+    "SELECT t.pid, t.name, t.uid, t.cpu, c.id, c.name, c.cpus, c.mems, c.memory_migrate, t.mm, t.caps, t.dumpable,"
+    " t.policy, p.mode, p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
     " LEFT JOIN policies p ON p.id = t.policy"
 )
 
 
 def _task(row: Any) -> Task:
-    cpuset = Cpuset(row[4], row[5], Nodemask.parse(row[6]), Nodemask.parse(row[7]))
-    policy = None if row[11] is None else make_policy(*row[12:16])
-    return Task(row[0], row[1], row[2], row[3], cpuset, row[8], row[9], bool(row[10]), policy, row[16])
+    cpuset = Cpuset(row[4], row[5], Nodemask.parse(row[6]), Nodemask.parse(row[7]), bool(row[8]))
+    policy = None if row[12] is None else make_policy(*row[13:17])
+    return Task(row[0], row[1], row[2], row[3], cpuset, row[9], row[10], bool(row[11]), policy, row[17])
 
 
 def make_policy(mode: str, nodes: str, flags: str, mems: str) -> Policy:
@@ -89,8 +98,8 @@ def insert(conn: Connection, task: Task) -> None:
 
 
 def update(conn: Connection, pid: int, column: str, value: int | str) -> None:
-    """Set one of ``name``, ``uid``, ``cpu``, ``caps`` of a task, where it differs."""
-    if column not in ("name", "uid", "cpu", "caps"):
+    """Set one of ``name``, ``uid``, ``cpu``, ``caps``, ``cpuset`` of a task, where it differs."""
+    if column not in ("name", "uid", "cpu", "caps", "cpuset"):
         raise ValueError(column)
     write(conn, f"UPDATE tasks SET {column} = ? WHERE pid = ? AND {column} <> ?", (value, pid, value))
 
@@ -142,6 +151,11 @@ def new_mm(conn: Connection, pid: int) -> int:
     return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
 
 
+def last_mm(conn: Connection) -> int:
+    """The highest row id that an address space has; 0 where there is none."""
+    return int(conn.exec_driver_sql("SELECT coalesce(max(id), 0) FROM mms").scalar_one())
+
+
 def fork_mm(conn: Connection, mm: int) -> int:
     """A new, empty address space of the anonymous family of *mm*."""
     write(conn, "INSERT INTO mms(anon) SELECT anon FROM mms WHERE id = ?", (mm,))
@@ -168,8 +182,39 @@ def family_size(conn: Connection, mm: int) -> int:
 def find_cpuset(conn: Connection, name: str) -> Cpuset | None:
     """The cpuset of that name; ``lo`` and ``/lo`` are the same."""
     wanted = name if name.startswith("/") else f"/{name}"
-    row = conn.exec_driver_sql("SELECT id, name, cpus, mems FROM cpusets WHERE name = ?", (wanted,)).one_or_none()
-    return None if row is None else Cpuset(row[0], row[1], Nodemask.parse(row[2]), Nodemask.parse(row[3]))
+    row = conn.exec_driver_sql(f"{_CPUSETS} WHERE name = ?", (wanted,)).one_or_none()
+    return None if row is None else _cpuset(row)
+
+
+def cpusets(conn: Connection) -> list[Cpuset]:
+    """All cpusets, by name."""
+    return [_cpuset(row) for row in conn.exec_driver_sql(f"{_CPUSETS} ORDER BY name")]
+
+
+def _cpuset(row: Any) -> Cpuset:
+    mems, cpus = Nodemask.parse(row[3]), Nodemask.parse(row[2])
+    return Cpuset(row[0], row[1], cpus, mems, bool(row[4]), bool(row[5]), bool(row[6]))
+
+
+def update_cpuset(conn: Connection, cpuset: Cpuset) -> None:
+    """Write a cpuset's CPUs, nodes and switches, where they differ."""
+    values = (str(cpuset.cpus), str(cpuset.mems), cpuset.memory_migrate, cpuset.cpu_exclusive, cpuset.mem_exclusive)
+    scope = "WHERE id = ? AND (cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive) <> (?, ?, ?, ?, ?)"
+    write(
+        conn,
+        "UPDATE cpusets SET cpus = ?, mems = ?, memory_migrate = ?, cpu_exclusive = ?, mem_exclusive = ? " + scope,
+        (*values, cpuset.id, *values),
+    )
+
+
+def delete_cpuset(conn: Connection, cpuset: Cpuset) -> None:
+    """Remove a cpuset, which has no tasks."""
+    write(conn, "DELETE FROM cpusets WHERE id = ?", (cpuset.id,))
+
+
+def members(conn: Connection, cpuset: Cpuset) -> list[Task]:
+    """The tasks in a cpuset, by pid."""
+    return [_task(row) for row in conn.exec_driver_sql(f"{_SELECT} WHERE t.cpuset = ? ORDER BY t.pid", (cpuset.id,))]
 
 
 def set_mems(conn: Connection, name: str, mems: Nodemask) -> None:

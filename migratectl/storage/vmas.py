@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -111,6 +111,25 @@ def set_policy(conn: Connection, mm: int, start: int, end: int, policy: int | No
     """Give the areas of [start, end), which were cut there, a policy row or none."""
     scope = "WHERE mm = ? AND start >= ? AND start < ? AND policy IS NOT ?"
     write(conn, f"UPDATE vmas SET policy = ? {scope}", (policy, mm, start, end, policy))
+
+
+def with_policy_of_object(conn: Connection, first: int) -> list[Vma]:
+    """The areas of shared memory that have a policy, of the address spaces from row id *first* on."""
+    query = f"{_SELECT} WHERE v.mm >= ? AND m.kind = 'shm' AND v.policy IS NOT NULL ORDER BY v.mm, v.start"
+    return [_vma(row) for row in conn.exec_driver_sql(query, (first,))]
+
+
+def policies_of(conn: Connection, mm: int) -> list[int]:
+    """The policy rows that areas of an address space have."""
+    query = "SELECT DISTINCT policy FROM vmas WHERE mm = ? AND policy IS NOT NULL ORDER BY policy"
+    return [policy for (policy,) in conn.exec_driver_sql(query, (mm,))]
+
+
+def replace_policies(conn: Connection, mm: int, new: Mapping[int, int]) -> None:
+    """Give areas of an address space other policy rows, by the one that they have; all at once."""
+    old = {row[0]: row[1] for row in conn.exec_driver_sql("SELECT start, policy FROM vmas WHERE mm = ?", (mm,)).all()}
+    changes = [(new[policy], mm, start) for start, policy in old.items() if new.get(policy, policy) != policy]
+    write_many(conn, "UPDATE vmas SET policy = ? WHERE mm = ? AND start = ?", changes)
 
 
 def note_anon_vma(conn: Connection, vma: Vma) -> None:

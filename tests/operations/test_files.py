@@ -186,6 +186,22 @@ def test_buffers_in_use_keep_a_page_that_was_cut_off(machine: Runner) -> None:
     assert used(machine) == [16 + 4, 0]
 
 
+def test_a_page_of_tmpfs_that_was_cut_off_gives_up_its_slot(machine: Runner) -> None:
+    """It was moved through the swap cache (B11); a parked one stays, without a slot, until it is unparked."""
+    build(machine, "file create /s 4p --fs tmpfs", "file write /s", "mmap 100 4p --file /s --shared --label map")
+    build(machine, "fault 100 map", "migrate-pages 100 0 1")
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 4
+    build(machine, "file truncate /s 2p")
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 2
+    build(machine, "fault 100 map+1p", "page park 100 map+1p", "file truncate /s 0")
+    assert mappings(machine, "none") == [("/s", 1)]
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 0
+    assert machine("check").code == 0
+    build(machine, "page unpark 100")
+    assert mappings(machine, "none") == []
+    assert machine("check").code == 0
+
+
 def test_nameless_memory_goes_with_its_last_area(machine: Runner) -> None:
     """But for pages that somebody pins."""
     build(machine, "mmap 100 8p --shared --label s", "fault 100 s --write", "fork 100 --pid 101", "fork 100 --pid 102")

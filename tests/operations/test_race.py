@@ -419,6 +419,8 @@ def test_the_task_of_an_mbind_waits_until_the_call_is_over(tool: Runner, build: 
     build(FAMILY)
     own, other = race(tool, "mbind 100 a bind 1 --move-all", "2:fault 100 a", "2:fault 101 a")["races"]
     assert (own["blocked_on"], own["backed_out"], own["result"]["nodes"]) == (None, False, [{"node": 1, "pages": 4}])
+    assert own["waited_for_call"]
+    assert "waited_for_call" not in other
     assert other["result"]["nodes"] == [{"node": 0, "pages": 4}]
 
 
@@ -501,3 +503,16 @@ def test_global_options_of_the_command_are_not_its_words(tool: Runner, build: Bu
     build((*PARKED, "task create --pid 7"))
     (met,) = race(tool, MIGRATE, f"3:{argv}")["races"]
     assert (met["blocked_on"], met["backed_out"]) == ("page-lock", True)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 14, 19])
+@pytest.mark.parametrize("argv", ["munmap 100 a", "munmap 100 a+1p", "madvise 100 a dontneed", "munmap 100 a+2p@2p"])
+def test_pages_that_lose_their_last_pte_leave_no_trace(tool: Runner, build: Build, step: int, argv: str) -> None:
+    """Nobody but the migration has them then: freed under it; the accounts hold (checked), and no slot is kept."""
+    build((*FAMILY, "munmap 101 a"))
+    document = race(tool, MIGRATE, f"{step}:{argv}")
+    assert document["races"][0]["result"]["errno"] is None
+    assert document["failed"] == 0
+    assert slots(tool) == {"swap0": 0}
+    run(tool, "task exit 100")
+    assert [row["free"] for row in run(tool, "node list")["nodes"]] == [100, 100, 100]

@@ -249,7 +249,7 @@ def test_entries_are_given_up_while_swap_is_more_than_half_full(nodes3: Runner, 
         run(nodes3, f"fault 100 b+{read}p")
     assert slots(nodes3) == {"swap0": used}
     if read:
-        assert "swapcache" not in flags_of(nodes3, 100, 0, "b")
+        assert {"dirty", "swapcache"} & flags_of(nodes3, 100, 0, "b") == {"dirty"}, "its only copy is in memory now"
         assert ("swapcache" in flags_of(nodes3, 100, read - 1, "b")) == (read > 8)
 
 
@@ -453,3 +453,113 @@ def test_swapoff_counts_what_it_reads_as_allocations_of_its_caller(tool: Runner,
     assert where(tool, 100) == dict.fromkeys(range(8), ("present", 0))
     row = tool("show", "nodes", "--json").document["nodes"][0]["numastat"]
     assert (row["numa_hit"], row["local_node"]) == (8, 8)
+
+
+# ---- files, and shared memory ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mapped(tool: Runner) -> Runner:
+    """A file on ext2 and one on tmpfs, four written pages each, mapped by tasks 100 and 101; 32 slots."""
+    for line in (
+        "init --nodes 3 --memory 100p --swap 32p",
+        "task create --pid 100 --node 0",
+        "task create --pid 101 --node 2",
+        "file create disk 4p --fs ext2",
+        "file create shm 4p --fs tmpfs",
+        *(f"mmap {pid} 4p --shared --file {name} --label {name}" for pid in (100, 101) for name in ("disk", "shm")),
+        "fault 100 disk --write",
+        "fault 100 shm --write",
+        "fault 101 disk",
+        "fault 101 shm",
+    ):
+        run(tool, line)
+    return tool
+
+
+def cached(tool: Runner, name: str) -> dict[str, int]:
+    """The pages of a file that are in memory, by node."""
+    (row,) = [row for row in tool("file", "list", "--json").document["files"] if row["file"] == name]
+    nodes: dict[str, int] = row["nodes"]
+    return nodes
+
+
+def test_pages_of_a_disk_file_need_no_slot(mapped: Runner) -> None:
+    """Unmapped everywhere, written in one pass, dropped with their rings in the next; read from the disk again."""
+    found = run(mapped, "swap out 100 disk")
+    assert (found["swapped"], found["passes"], slots(mapped)) == (4, 2, {"swap0": 0})
+    assert (cached(mapped, "disk"), where(mapped, 101, "disk")) == ({}, dict.fromkeys(range(4), ("absent", None)))
+    found = run(mapped, "fault 101 disk")
+    assert (found["faults"]["file"], found["major"], cached(mapped, "disk")) == (4, 4, {"2": 4})
+    assert run(mapped, "swap out 101 disk")["passes"] == 1, "it is clean"
+
+
+def test_pages_of_tmpfs_go_to_swap_and_come_back_by_whoever_touches_them(mapped: Runner) -> None:
+    """Stored, written, gone: three passes. The slot is their object's, so they come back through it (6.3)."""
+    found = run(mapped, "swap out 100 shm")
+    assert (found["swapped"], found["passes"], slots(mapped)) == (4, 3, {"swap0": 4})
+    assert cached(mapped, "shm") == {}
+    found = run(mapped, "fault 101 shm")
+    assert (found["faults"]["swapin"], found["major"]) == (4, 4)
+    assert (cached(mapped, "shm"), slots(mapped)) == ({"2": 4}, {"swap0": 0})
+    assert run(mapped, "fault 100 shm")["faults"]["file"] == 4
+    assert cached(mapped, "shm") == {"2": 4}
+
+
+def test_swapoff_brings_pages_of_tmpfs_back_to_their_object(mapped: Runner) -> None:
+    run(mapped, "swap out 100 shm")
+    run(mapped, "task create --pid 7 --node 1")
+    assert run(mapped, "swap off swap0 --by 7")["read"] == 4
+    assert (cached(mapped, "shm"), slots(mapped)) == ({"1": 4}, {})
+    assert run(mapped, "fault 101 shm")["faults"]["file"] == 4
+
+
+def test_tmpfs_without_a_slot_stays(tool: Runner) -> None:
+    """shmem_writepage() activates what it cannot store (2.4): unmapped, and in its object still."""
+    for line in (
+        "init --nodes 1 --memory 100p --swap 3p",
+        "task create --pid 100",
+        "file create shm 4p --fs tmpfs",
+        "mmap 100 4p --shared --file shm --label shm",
+        "fault 100 shm --write",
+    ):
+        run(tool, line)
+    found = run(tool, "swap out 100 shm", code=3)
+    assert [(each["reason"], each["pages"]) for each in found["failures"]] == [("pageout-activate", 1)]
+    assert (found["swapped"], found["residue"]["unmapped"], cached(tool, "shm")) == (3, 1, {"0": 1})
+
+
+def test_ramfs_has_nowhere_to_go(tool: Runner) -> None:
+    for line in (
+        "init --nodes 1 --memory 100p --swap 8p",
+        "task create --pid 100",
+        "file create ram 4p --fs ramfs",
+        "mmap 100 4p --shared --file ram --label ram",
+        "fault 100 ram --write",
+    ):
+        run(tool, line)
+    found = run(tool, "swap out 100 ram", code=3)
+    assert (found["failures"][0]["reason"], found["failed"], found["swapped"]) == ("pageout-activate", 4, 0)
+    assert run(tool, "fault 100 ram")["faults"]["file"] == 4
+
+
+def test_today_a_move_leaves_swap_ptes_to_their_tasks(tool: Runner, state: Path) -> None:
+    """Migration entries are for present ptes; the page keeps its slot, and the other task finds it in the cache."""
+    for line in (
+        "init --nodes 3 --memory 100p --swap 32p --profile modern",
+        "task create --pid 100 --node 0",
+        "mmap 100 4p --label a",
+        "fault 100 a --write",
+        "fork 100 --pid 101",
+        "swap out 100 a",
+        "fault 101 a",
+    ):
+        run(tool, line)
+    before = contents(state)
+    assert run(tool, "migrate-pages 101 0 1")["moved"] == 4
+    assert where(tool, 100) == dict.fromkeys(range(4), ("swapped", None))
+    assert slots(tool) == {"swap0": 4}
+    found = run(tool, "fault 100 a")
+    assert (found["faults"]["swapin"], "major" in found) == (4, False)
+    assert where(tool, 100) == dict.fromkeys(range(4), ("present", 1))
+    assert contents(state) == before

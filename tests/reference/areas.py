@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 
+NOWHERE = -1
+
+
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """A policy of a task or an area; `preferred` without node is local. No policy at all is None, not `default`."""
@@ -32,14 +35,29 @@ class Pte:
 
 
 @dataclasses.dataclass(eq=False)
+class SwapArea:
+    """A swap area; which of its slots a page has makes no difference to anybody."""
+
+    name: str
+    size: int
+    used: int = 0
+
+
+@dataclasses.dataclass(eq=False)
 class Page:
-    """An anonymous page: content, wherever it lies. A migration changes the node and frees a frame of the old one."""
+    """
+    A page: content, wherever it lies. A migration changes the node and frees a frame of the old one.
+
+    In memory only it has no slot, in swap only no node (`NOWHERE`), in the swap cache it has both.
+    """
 
     node: int
     ptes: dict[tuple[int, int], Pte] = dataclasses.field(default_factory=dict)
     dirty: bool = False
     uptodate: bool = False
     swapcache: bool = False
+    slot: SwapArea | None = None
+    swaps: set[tuple[int, int]] = dataclasses.field(default_factory=set)  # swap ptes of its entry
     lock: Pin | None = None
     writeback: Pin | None = None
     park: Pin | None = None
@@ -62,12 +80,13 @@ class Area:
 
 @dataclasses.dataclass(eq=False)
 class Slot:
-    """One page of address space: its area, its label, and what is mapped there, a page or the zero page."""
+    """One page of address space: its area, its label, and what is mapped there: a page, a swap pte, the zero page."""
 
     area: Area
     label: str | None
     page: Page | None = None
     zero: Pte | None = None
+    swapped: Page | None = None
 
 
 @dataclasses.dataclass(eq=False)
@@ -145,7 +164,7 @@ class Mm:
         """
         The child's address space (6.6): areas, labels and policies, without LOCKED; ptes of areas with an anon_vma.
 
-        The parent's ptes become read-only; the child's are read-only and old.
+        The parent's ptes become read-only; the child's are read-only and old. Swap ptes are shared.
         """
         child = Mm(number)
         for part, area in self.areas():
@@ -160,4 +179,7 @@ class Mm:
                     pte = old.page.ptes[self.number, vpn]
                     pte.writable = False
                     old.page.ptes[number, vpn] = Pte(False, pte.dirty, False)
+                if old.swapped is not None:
+                    new.swapped = old.swapped
+                    old.swapped.swaps.add((number, vpn))
         return child

@@ -147,11 +147,6 @@ class Base:
         self.machine = Machine(profile, made, slots)
         return {}
 
-    def do_swap_on(self, _name: str, size: str) -> Document:
-        """Another area: only the number of free slots matters."""
-        self.hw.free_slots += parse_pages(size)
-        return {}
-
     def do_show_nodes(self) -> Document:
         """Free pages and counters."""
         rows = []
@@ -162,8 +157,8 @@ class Base:
         return {"_nodes": rows}
 
     def do_show_swap(self) -> Document:
-        """The free slots of all areas together."""
-        return {"_free_slots": self.hw.free_slots}
+        """The areas in the order in which they are filled."""
+        return {"_swap": [(area.name, area.size, area.used) for area in self.hw.swap_areas]}
 
     def do_check(self) -> Document:
         """Nothing is ever broken."""

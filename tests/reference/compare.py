@@ -153,6 +153,8 @@ def parts_differ(want: Document, got: Document) -> Iterable[str]:
         present = {row["node"]: row["pages"] for row in got["nodes"] if row["pages"]}
         if got["faults"] != want["faults"] or present != want["_present"]:
             yield f"{got['faults']} {present}, the model {want['faults']} {want['_present']}"
+    if "_back" in want and {key: got.get(key) for key in want["_back"]} != want["_back"]:
+        yield f"{ {key: got.get(key) for key in want['_back']} }, the model {want['_back']}"
     if "_rows" in want:
         yield from migration_differs(want, got)
     if "_pages" in want:
@@ -167,7 +169,9 @@ def parts_differ(want: Document, got: Document) -> Iterable[str]:
         seen = {key: got.get(key) for key in want["_policy"]}
         if seen != want["_policy"]:
             yield f"{seen}, the model {want['_policy']}"
-    if "_free_slots" in want and sum(area["free"] for area in got["areas"]) != want["_free_slots"]:
-        yield f"{got['areas']}, the model {want['_free_slots']} free slots"
+    if "_swap" in want:
+        areas = [(area["name"], area["slots"], area["used"]) for area in got["areas"]]
+        if areas != want["_swap"] or any(area["used"] + area["free"] != area["slots"] for area in got["areas"]):
+            yield f"{got['areas']}, the model {want['_swap']}"
     if "_ok" in want and got.get("ok") is not True:
         yield f"check found {got.get('violations')}"

@@ -235,7 +235,9 @@ class Draws:
 
     def fault(self) -> list[str]:
         """Mostly writes."""
-        return self.ranged("fault") + ([] if self.chance(4) else ["--write"])
+        pid = self.pid()
+        words = ["fault", str(pid), self.swapped(pid) if self.chance(4) else self.span(pid)]
+        return words if self.chance(4) else [*words, "--write"]
 
     def set_mempolicy(self) -> list[str]:
         """Each mode, good and bad sets."""
@@ -249,6 +251,7 @@ class Draws:
         held = sorted({slot.page.node for slot in self.slots(pid).values() if slot.page})
         source = str(self.one(*held)) if held and self.chance(3) else self.nodes()
         words = ["migrate-pages", str(pid), source, self.nodes(), *self.caller()]
+        words += ["--via-swap"] if self.chance(8) else []
         return [*words, "--dry-run"] if self.chance(10) else words
 
     def move_pages(self) -> list[str]:
@@ -271,6 +274,31 @@ class Draws:
             entries.append(f"{vpn * PAGE:#x}={node}")
         extra = ["--move-all"] if self.chance(5) else []
         return ["move-pages", str(pid), *entries, *extra, *self.caller()]
+
+    def swap_out(self) -> list[str]:
+        """Mostly a part of an area."""
+        pid = self.pid()
+        words = ["swap", "out", str(pid), self.span(pid, short=self.chance(2))]
+        return [*words, "--dry-run"] if self.chance(12) else words
+
+    def swap_on(self) -> list[str]:
+        """One more area, or one that was switched off."""
+        names = {area.name for area in self.machine.swap_areas}
+        name = "swap0" if "swap0" not in names else f"more{len(self.script.lines)}"
+        return ["swap", "on", name, f"{self.number(1, 6)}p"]
+
+    def swap_off(self) -> list[str]:
+        """An area, rarely one that is not there."""
+        names = [area.name for area in self.machine.swap_areas]
+        name = self.one(*names) if names and not self.chance(12) else "nosuch"
+        return ["swap", "off", name, *(["--by", str(self.pid())] if self.chance(3) else [])]
+
+    def swapped(self, pid: int) -> str:
+        """A range with swap ptes, if there are any."""
+        gone = sorted(vpn for vpn, slot in self.slots(pid).items() if slot.swapped)
+        if not gone:
+            return self.span(pid, short=True)
+        return f"{self.one(*gone) * PAGE:#x}+{self.number(1, 4)}p"
 
     def fork(self) -> list[str]:
         """A child, rarely of nobody or with a pid that is taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from .areas import Mm, Page, Policy
+from .areas import NOWHERE, Mm, Page, Policy, Pte, SwapArea
 from .nodes import Node, fallback_lists
 
 PAGE = 4096
@@ -58,7 +58,7 @@ class Machine:
     def __init__(self, profile: str, nodes: list[Node], slots: int) -> None:
         self.profile = profile
         self.nodes = nodes
-        self.free_slots = slots
+        self.swap_areas = [SwapArea("swap0", slots)] if slots else []
         self.tasks: dict[int, Task] = {}
         self.held: list[Page] = []  # pages without ptes that somebody still has a reference to
         self.next_mm = 1
@@ -66,6 +66,11 @@ class Machine:
             node.free = node.capacity
         self.lists: dict[int, list[int]] = {}
         self.remake_lists()
+
+    @property
+    def free_slots(self) -> int:
+        """Free slots of all areas."""
+        return sum(area.size - area.used for area in self.swap_areas)
 
     @property
     def modern(self) -> bool:
@@ -146,18 +151,27 @@ class Machine:
         """
         slot = mm.slots[vpn]
         slot.zero = None
-        page, slot.page = slot.page, None
+        page, slot.page = slot.page or slot.swapped, None
+        slot.swapped = None
         if page is None:
             return
-        del page.ptes[mm.number, vpn]
-        if page.ptes:
-            return
+        page.ptes.pop((mm.number, vpn), None)
+        page.swaps.discard((mm.number, vpn))
+        if not page.ptes and not page.swaps:
+            self.drop_page(page)
+
+    def drop_page(self, page: Page) -> None:
+        """
+        Nobody maps the page and no swap pte leads to it: its slot is free, its frame once nobody has a reference.
+
+        Reading of 6.6: a swap pte that goes takes the entry along where nobody maps the page either.
+        """
         page.lock = page.writeback = None
-        if page.swapcache:  # only the cache share remains: the entry goes too (6.6)
-            page.swapcache = False
-            self.free_slots += 1
-        self.held.append(page)
-        self.free_if_unused(page)
+        if page.slot is not None:  # only the cache share remains: the entry goes too (6.6)
+            self.give_slot(page)
+        if page.node != NOWHERE:
+            self.held.append(page)
+            self.free_if_unused(page)
 
     def free_if_unused(self, page: Page) -> None:
         """A page without ptes and references is free."""
@@ -177,5 +191,55 @@ class Machine:
 
     def all_pages(self) -> list[Page]:
         """Every allocated page of every address space, each once."""
-        found = dict.fromkeys(page for task in self.tasks.values() if task.mm for _, page in task.mm.pages())
-        return list(found | dict.fromkeys(self.held))
+        found = dict.fromkeys(self.held)
+        for task in self.tasks.values():
+            for slot in task.mm.slots.values() if task.mm else ():
+                page = slot.page or slot.swapped
+                if page is not None and page.node != NOWHERE:
+                    found[page] = None
+        return list(found)
+
+    # ---- swap ------------------------------------------------------------------------------------------------
+
+    def take_slot(self, page: Page) -> bool:
+        """
+        add_to_swap(): the page enters the swap cache; from now on it is dirty, so it is never just dropped (1.8).
+
+        Reading: an area is filled before the one that was switched on after it.
+        """
+        for area in self.swap_areas:
+            if area.used < area.size:
+                area.used += 1
+                page.slot = area
+                page.swapcache = page.dirty = page.uptodate = True
+                return True
+        return False
+
+    def give_slot(self, page: Page) -> None:
+        """The page leaves the swap cache, or what was only in swap is gone."""
+        assert page.slot is not None
+        page.slot.used -= 1
+        page.slot, page.swapcache = None, False
+
+    def restore(self, page: Page) -> None:
+        """Every swap pte of the family becomes a pte: old, clean, read-only (2.3)."""
+        mms = {task.mm.number: task.mm for task in self.tasks.values() if task.mm}
+        for number, vpn in sorted(page.swaps):
+            mms[number].slots[vpn].swapped = None
+            mms[number].slots[vpn].page = page
+            page.ptes[number, vpn] = Pte(False, False, False)
+        page.swaps.clear()
+
+    def unmap(self, page: Page) -> None:
+        """try_to_unmap() of an anonymous page: swap ptes, a dirty pte makes the page dirty (1.8, B23)."""
+        mms = {task.mm.number: task.mm for task in self.tasks.values() if task.mm}
+        for (number, vpn), pte in page.ptes.items():
+            page.dirty |= pte.dirty
+            mms[number].slots[vpn].swapped = page
+            mms[number].slots[vpn].page = None
+            page.swaps.add((number, vpn))
+        page.ptes.clear()
+
+    def half_full(self) -> bool:
+        """Whether swap is more than half full (9a)."""
+        return self.free_slots * 2 < sum(area.size for area in self.swap_areas)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from .areas import Area, Mm, Page, Pte, Slot
+from .areas import NOWHERE, Area, Mm, Page, Pte, Slot
 from .base import Base, Document
-from .machine import ALL_CAPS, LABEL_BASE, LABEL_STEP, PAGE, Refused, Task, Unmodelled
+from .machine import ALL_CAPS, LABEL_BASE, LABEL_STEP, PAGE, Machine, Refused, Task, Unmodelled
 from .words import Words, parse_pages
 
 FAULT_KINDS = ("anonymous", "zero", "cow", "reuse", "file", "swapin", "present")
@@ -183,10 +184,15 @@ class Memory(Base):
         span = self.lockable(mm, text)
         if any(mm.slots[vpn].area.prot == "none" for vpn in span):
             raise Unmodelled("populating what may not be read")
+        before = self.before_waiting(mm, span)
         mm.change(span, lambda area: not area.locked, lambda area: setattr(area, "locked", True))
         for vpn in span:
-            if self.touch(task, mm, vpn, write=mm.slots[vpn].area.prot == "rw") is None:
-                return {"errno": "ENOMEM"}
+            try:
+                if self.touch(task, mm, vpn, write=mm.slots[vpn].area.prot == "rw") is None:
+                    return {"errno": "ENOMEM"}
+            except Refused:
+                self.machine = before
+                raise
         return {}
 
     def do_munlock(self, pid: str, text: str) -> Document:
@@ -202,9 +208,11 @@ class Memory(Base):
         One access (6.3, 6.4).
 
         Returns:
-            The kind of fault as the tool counts it, None when there is no memory.
+            The kind of fault as the tool counts it, joined by `+` where there are two, None when there is no memory.
         """
         slot = mm.slots[vpn]
+        if slot.swapped is not None:
+            return self.swap_in(task, mm, vpn, write)
         page = slot.page
         if page is None and not write:
             kind = "present" if slot.zero else "zero"
@@ -221,6 +229,35 @@ class Memory(Base):
             return "reuse"
         return "cow" if self.new_page(task, mm, vpn) else None
 
+    def swap_in(self, task: Task, mm: Mm, vpn: int, write: bool) -> str | None:
+        """
+        A fault on a swap pte (6.5): found in the swap cache, or read to where the policy of the moment says.
+
+        Readings: a page read in is clean; one whose entry goes has its content nowhere else, so it is dirty; under
+        `modern` a write takes the entry away too, however many slots are free.
+        """
+        slot, machine = mm.slots[vpn], self.hw
+        page = slot.swapped
+        assert page is not None
+        if page.lock is not None:
+            raise Refused("EBUSY")
+        if page.node == NOWHERE:
+            nid = machine.take_for_fault(task, mm, vpn)
+            if nid is None:
+                return None
+            page.node, page.swapcache = nid, True
+        slot.swapped, slot.page = None, page
+        page.swaps.discard((mm.number, vpn))
+        alone = not page.ptes and not page.swaps
+        page.ptes[mm.number, vpn] = Pte(True, write and alone, write and alone)
+        unused = alone and not page.pins and page.park is None and page.writeback is None
+        if unused and (machine.half_full() or (machine.modern and write)):
+            machine.give_slot(page)
+            page.dirty = True
+        if write and not alone:
+            return "swapin+cow" if self.new_page(task, mm, vpn) else None
+        return "swapin"
+
     def new_page(self, task: Task, mm: Mm, vpn: int) -> bool:
         """
         A page of its own for a write: active, pte young, dirty and writable, the page neither dirty nor uptodate.
@@ -236,6 +273,11 @@ class Memory(Base):
         slot.area.anon_vma = True
         return True
 
+    def before_waiting(self, mm: Mm, span: range) -> Machine | None:
+        """The machine as it is, if an access to the range might have to wait for a lock: then nothing is changed."""
+        swapped = [page for vpn in span if vpn in mm.slots and (page := mm.slots[vpn].swapped)]
+        return copy.deepcopy(self.machine) if any(page.lock for page in swapped) else self.machine
+
     def do_fault(self, pid: str, text: str, **options: Any) -> Document:
         """Touch page after page; the first that cannot be had ends it, what came before stays."""
         task, mm = self.user_task(pid)
@@ -243,16 +285,22 @@ class Memory(Base):
         span = self.span(mm, text)
         faults = dict.fromkeys(FAULT_KINDS, 0)
         document: Document = {}
+        before = self.before_waiting(mm, span)
         for vpn in span:
             slot = mm.slots.get(vpn)
             if slot is None or slot.area.prot == "none" or (write and slot.area.prot != "rw"):
                 document = {"errno": "EFAULT", "signal": "SIGSEGV", "at": hex(vpn * PAGE)}
                 break
-            kind = self.touch(task, mm, vpn, write)
+            try:
+                kind = self.touch(task, mm, vpn, write)
+            except Refused:
+                self.machine = before
+                raise
             if kind is None:
                 document = {"errno": "ENOMEM", "at": hex(vpn * PAGE)}
                 break
-            faults[kind] += 1
+            for one in kind.split("+"):
+                faults[one] += 1
         present: dict[int, int] = {}
         for vpn in span:
             slot = mm.slots.get(vpn)

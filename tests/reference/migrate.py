@@ -20,7 +20,7 @@ BLOCKING_PASS = 3
 V9_WRITEBACK_PASS = 1
 ERRNO_OF = {
     "busy-locked": "EAGAIN", "busy-writeback": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "mlocked": "EPERM",
-    "not-tried": "ENOMEM",
+    "not-tried": "ENOMEM", "writeback-started": "EAGAIN",
 }  # fmt: skip
 PERMANENT = ("no-swap", "mlocked")
 LEAVES_ENTRY = ("pinned", "mlocked")
@@ -49,6 +49,9 @@ class Command:
     def __init__(self, machine: Machine, tasks: Sequence[tuple[int, Mm]], cpu_node: int, chunk: int) -> None:
         self.machine, self.tasks, self.cpu_node, self.chunk = machine, list(tasks), cpu_node, chunk
         self.before = self.present()
+        self.evicted: list[Page] = []
+        self.written = 0  # pages that were written to swap or disk
+        self.mapped_before = {page: set(page.ptes) for page in machine.all_pages()}
         self.cache_before = {page for page in machine.all_pages() if page.swapcache}
         self.place: dict[Page, Place] = {}
         for pid, mm in tasks:
@@ -127,11 +130,10 @@ class Command:
         left, page.node = page.node, target
         if not self.machine.modern:
             page.dirty = page.uptodate = True  # add_to_swap()
+            self.machine.unmap(page)
+            self.machine.restore(page)  # in every task, also where it had been swapped out before
             if page.swapcache:  # remove_from_swap()
-                page.swapcache = False
-                self.machine.free_slots += 1
-            for pte in page.ptes.values():  # unmapped and restored, in every task: old, clean, read-only
-                pte.young = pte.dirty = pte.writable = False
+                self.machine.give_slot(page)
         self.hops.append((page, left, target))
         self.failures.pop(page, None)
         self.seen_reason.pop(page, None)
@@ -149,6 +151,7 @@ class Scan:
     def __init__(self, command: Command) -> None:
         self.command, self.machine = command, command.machine
         self.last_pass = MODERN_LAST_PASS if self.machine.modern else V9_LAST_PASS
+        self.writeback_pass = BLOCKING_PASS if self.machine.modern else V9_WRITEBACK_PASS
         self.looked: dict[Page, int] = {}  # latest pass that looked at the page
         self.waited: list[Pin] = []  # locks and writeback that were waited for, and over
 
@@ -165,13 +168,20 @@ class Scan:
         count = len(page.ptes) + nr_refs + references
         return len(page.ptes) + nr_refs != count
 
+    def waits_for(self, page: Page, at: int) -> str | None:
+        """Steps 1 and 2: the page lock and writeback."""
+        if not self.over(page.lock, at, BLOCKING_PASS):
+            return "busy-locked"
+        if not self.over(page.writeback, at, self.writeback_pass):
+            return "busy-writeback"
+        return None
+
     def refusal(self, page: Page, at: int) -> str | None:
         """Why the page does not move in this pass, None if it does. Changes nothing."""
         v9 = not self.machine.modern
-        if not self.over(page.lock, at, BLOCKING_PASS):
-            return "busy-locked"
-        if not self.over(page.writeback, at, V9_WRITEBACK_PASS if v9 else BLOCKING_PASS):
-            return "busy-writeback"
+        waits = self.waits_for(page, at)
+        if waits is not None:
+            return waits
         if v9 and not page.swapcache and self.machine.free_slots == 0:
             return "no-swap"
         if self.pinned(page, at):
@@ -181,19 +191,21 @@ class Scan:
         return None
 
     def met(self, page: Page, reason: str | None, at: int) -> None:
-        """What a look leaves behind: the reason, the swap entry of a page that backs out (B24), the waiting."""
+        """What a look leaves behind: the swap entry of a page that backs out (B24), and what it saw."""
+        self.note(page, reason, at)
+        if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
+            self.machine.take_slot(page)
+
+    def note(self, page: Page, reason: str | None, at: int) -> None:
+        """The reason and the waiting."""
         self.looked[page] = at
         self.command.passes = max(self.command.passes, at + 1)
         if reason != "busy-locked" and page.lock is not None:
             self.waited.append(page.lock)
         if reason not in ("busy-locked", "busy-writeback") and page.writeback is not None:
             self.waited.append(page.writeback)
-        if reason is None:
-            return
-        self.command.look(page, reason, at)
-        if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
-            self.machine.free_slots -= 1
-            page.swapcache = page.dirty = page.uptodate = True
+        if reason is not None:
+            self.command.look(page, reason, at)
 
     def end_holds(self) -> None:
         """

@@ -7,13 +7,13 @@ from typing import Any
 from .areas import Area, Page, Policy, Pte
 from .base import ERRNO, Document
 from .machine import PAGE
-from .moves import Moves
+from .swapping import Swapping
 from .words import written
 
 __all__ = ["ERRNO", "Document", "Model"]
 
 
-class Model(Moves):
+class Model(Swapping):
     """State and commands of the naive model."""
 
     def do_show_pages(self, pid: str) -> Document:
@@ -24,6 +24,8 @@ class Model(Moves):
             if slot.page is not None:
                 flags = page_flags(slot.page, slot.page.ptes[mm.number, vpn])
                 seen[vpn] = ("present", slot.page.node, flags, len(slot.page.ptes))
+            elif slot.swapped is not None:
+                seen[vpn] = ("swapped", None, page_flags(slot.swapped, Pte(False, False, False)), None)
             elif slot.zero is not None:
                 seen[vpn] = ("zero", None, ["referenced"] if slot.zero.young else [], None)
             else:

@@ -28,6 +28,10 @@ class Moves(Policies):
             raise Unmodelled("one thread and another that it could not trace were they processes")
         return same or "sys_ptrace" in caller.caps
 
+    def via_swap(self, command: Command, task: Task, mm: Mm, froms: set[int], move_all: bool) -> Document:
+        """See Swapping."""
+        raise NotImplementedError
+
     def do_migrate_pages(self, pid: str, source: str, dest: str, **options: Any) -> Document:
         """migrate_pages(2): checks in the order of 3.4, then the node pairs of 3.2; privilege is MOVE_ALL (B7)."""
         machine, caller = self.hw, self.caller(options)
@@ -46,6 +50,9 @@ class Moves(Policies):
         if not tos or task.mm is None:  # today's kernel looks for the address space last
             raise Refused("EINVAL")
         command = Command(machine, [(task.pid, task.mm)], caller.node, self.chunk)
+        if "via_swap" in options:
+            sources = {s for s, _ in node_pairs(froms, tos, machine.modern)}
+            return self.via_swap(command, task, task.mm, sources, privileged)
         err = None
         for s, d in node_pairs(froms, tos, machine.modern):
             err = migrate_list(command, command.collect(s.__eq__, privileged), d)
@@ -104,6 +111,8 @@ class Moves(Policies):
 
         No area and the zero page are EFAULT everywhere. Under `modern` a page behind PROT_NONE is ENOENT.
         """
+        if slot is not None and slot.swapped is not None:
+            return "ENOENT"
         if slot is None or (slot.page is None and (slot.zero or self.hw.modern)):
             if slot is not None and slot.zero and slot.area.prot == "none" and self.hw.modern:
                 raise Unmodelled("the zero page behind PROT_NONE")

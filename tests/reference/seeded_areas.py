@@ -41,14 +41,14 @@ def exit_frees_shared_pages(patch: pytest.MonkeyPatch) -> None:
 
 def dropping_keeps_the_slot(patch: pytest.MonkeyPatch) -> None:
     """The swap entry of a page that is gone stays taken."""
-    right = Machine.drop_pte
+    right = Machine.drop_page
 
-    def wrong(self: Machine, mm: Mm, vpn: int) -> None:
-        free = self.free_slots
-        right(self, mm, vpn)
-        self.free_slots = free
+    def wrong(self: Machine, page: Page) -> None:
+        if page.slot is not None:
+            page.slot.used += 1
+        right(self, page)
 
-    patch.setattr(Machine, "drop_pte", wrong)
+    patch.setattr(Machine, "drop_page", wrong)
 
 
 def holds_of_a_family_stay(patch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,8 @@ def cache_slot_not_given_back(patch: pytest.MonkeyPatch) -> None:
     right = migrate.Command.move
 
     def move(self: migrate.Command, page: Page, target: int) -> int:
-        if page in self.cache_before:
-            self.machine.free_slots -= 1
+        if page in self.cache_before and page.slot is not None:
+            page.slot.used += 1
         return right(self, page, target)
 
     patch.setattr(migrate.Command, "move", move)
@@ -128,10 +128,10 @@ def only_one_pte_comes_back(patch: pytest.MonkeyPatch) -> None:
     right = migrate.Command.move
 
     def move(self: migrate.Command, page: Page, target: int) -> int:
-        others = [(pte, pte.young) for pte in list(page.ptes.values())[1:]]
+        others = {at: pte.young for at, pte in list(page.ptes.items())[1:]}
         left = right(self, page, target)
-        for pte, young in others:
-            pte.young = young
+        for at, young in others.items():
+            page.ptes[at].young = young
         return left
 
     patch.setattr(migrate.Command, "move", move)

@@ -38,7 +38,9 @@ class Writer(Draws):
             "run-on": (1, lambda: ["task", "run-on", str(self.pid()), *self.place()]),
             "exit": (1, lambda: ["task", "exit", str(self.pid())]),
             "create": (1, self.task_create),
-            "swap": (1, lambda: ["swap", "on", f"more{len(self.script.lines)}", f"{self.number(1, 4)}p"]),
+            "swap on": (1, self.swap_on),
+            "swap off": (1, self.swap_off),
+            "swap out": (2, self.swap_out),
             "hash": (1, lambda: ["state", "hash"]),
         }
         if len(self.machine.tasks) >= MAX_TASKS:
@@ -102,6 +104,40 @@ class Writer(Draws):
             self.one(self.fault, self.fork, lambda: ["page", "unwriteback", str(pid)]),
             migrate,
         ]
+
+    def swapping(self) -> list[Draw]:
+        """A family some of whose pages are in swap: what faults, forks, moves and the end of ranges do to its slots."""
+        pid = self.pid()
+        parent = str(pid)
+
+        def fork() -> list[str]:
+            return ["fork", parent, "--pid", str(int(self.youngest()) + 1)]
+
+        def out() -> list[str]:
+            return ["swap", "out", parent, self.span(pid, short=self.chance(2))]
+
+        def touch() -> list[str]:
+            who = int(self.one(parent, self.youngest()))
+            return ["fault", str(who), self.swapped(who), *self.one([], ["--write"])]
+
+        def drop() -> list[str]:
+            who = self.one(parent, self.youngest())
+            return self.one(["munmap", who, self.swapped(int(who))], ["madvise", who, self.swapped(int(who)), "dontneed"])
+
+        def migrate() -> list[str]:
+            return ["migrate-pages", self.one(parent, self.youngest()), "all", self.nodes(), *self.caller()]
+
+        def hold() -> list[str]:
+            kind = self.one("lock", "pin", "writeback", "pin")
+            words = ["page", kind, parent, self.span(pid, short=True)]
+            return words + self.one([], ["--passes", str(self.number(0, 10))], ["--passes", "10"])
+
+        def back() -> list[str]:
+            return ["migrate-pages", parent, "all", self.nodes(), "--via-swap"]
+
+        first = self.one([fork, out], [out, fork], [hold, out], [fork, hold, out])
+        rest = [self.one(touch, touch, touch, drop, migrate, hold, out, self.swap_off, back) for _ in range(5)]
+        return [*first, touch, *rest]
 
     def cramped(self) -> list[Draw]:
         """More pages than a node has room for, some of them held."""
@@ -257,6 +293,7 @@ class Writer(Draws):
         """One of them."""
         kinds = [self.residue, self.family, self.family, self.locked_parent, self.rebinding, self.protection]
         kinds += [self.dry, self.holes, self.joined, self.held_by_the_parent, self.scattered, self.scattered]
+        kinds += [self.swapping, self.swapping]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
         kinds += [self.drain] if self.chance(2) else []
         chosen: list[Draw] = self.one(*kinds)()
@@ -282,7 +319,7 @@ class Writer(Draws):
                 if always or self.chance(2):
                     self.add(["numa-maps", str(pid)])
         self.add(["show", "nodes"])
-        if not self.machine.modern and (always or self.chance(3)):
+        if self.machine.swap_areas and (always or self.chance(3)):
             self.add(["show", "swap"])
 
     def write(self, most: int) -> None:

@@ -1,0 +1,83 @@
+"""Commands about cpusets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from migratectl.cli import deferred as operations
+from migratectl.cli.group import command
+from migratectl.cli.params import NODES, PID, Parsed
+from migratectl.cli.session import Session
+from migratectl.cli.watch import RaceWords, Traced, watch, watched
+from migratectl.nodemask import Nodemask
+from migratectl.spans import NodeList
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _cpus(text: str) -> Nodemask:
+    if text == "none":
+        return Nodemask()
+    found = Nodemask.parse(text)
+    if not found:
+        raise ValueError(f"'{text}' is no list of CPUs such as 0-3,8")
+    return found
+
+
+CPUS: Parsed[Nodemask] = Parsed("LIST", _cpus)
+
+
+@command("cpuset create /batch --mems 0-1", "cpuset create /batch/night --mems 1 --cpus 4-7 --memory-migrate")
+@click.argument("name")
+@click.option("--mems", type=NODES, required=True, metavar="NODES", help="Its nodes; none is allowed.")
+@click.option("--cpus", type=CPUS, help="Its CPUs (default: those of the cpuset above).")
+@click.option("--memory-migrate", is_flag=True, help="Pages follow tasks that join, and changes of its nodes.")
+def cpuset_create_command(
+    session: Session, name: str, mems: NodeList, cpus: Nodemask | None, memory_migrate: bool
+) -> int:
+    """Make a cpuset."""
+    change = operations.cpuset.Change(mems, cpus, memory_migrate)
+    return session.perform(operations.cpuset.cpuset_create, name, change)
+
+
+@command("cpuset set /batch --mems 2-3", "cpuset set /batch --memory-migrate --no-mem-exclusive")
+@click.argument("name")
+@click.option("--mems", type=NODES, metavar="NODES", help="Its nodes from now on.")
+@click.option("--cpus", type=CPUS, help="Its CPUs from now on.")
+@click.option("--memory-migrate/--no-memory-migrate", default=None, help="Whether pages follow.")
+@click.option("--cpu-exclusive/--no-cpu-exclusive", default=None, help="Whether no neighbour may have its CPUs.")
+@click.option("--mem-exclusive/--no-mem-exclusive", default=None, help="Whether no neighbour may have its nodes.")
+@watched
+def cpuset_set_command(
+    session: Session, name: str, trace: Traced | None, race: Sequence[RaceWords], **words: Any
+) -> int:
+    """Change a cpuset; its tasks' pages follow where it says so."""
+    if all(value is None for value in words.values()):
+        raise click.UsageError("say what is to change, such as --mems 0-1")
+    change = operations.cpuset.Change(**words)
+    return session.perform(operations.cpuset.cpuset_set, session.caller, name, change, watch(session, trace, race))
+
+
+@command("cpuset move 100 /batch", "cpuset move 100 /batch --dry-run")
+@click.argument("pid", type=PID)
+@click.argument("name")
+@watched
+def cpuset_move_command(session: Session, pid: int, name: str, trace: Traced | None, race: Sequence[RaceWords]) -> int:
+    """Let a task join a cpuset; its pages follow where that says so."""
+    return session.perform(operations.cpuset.cpuset_move, session.caller, pid, name, watch(session, trace, race))
+
+
+@command("cpuset list", "cpuset list --json")
+def cpuset_list_command(session: Session) -> int:
+    """List the cpusets and the tasks in them."""
+    return session.look(operations.inventory.show_cpusets, None)
+
+
+@command("cpuset remove /batch")
+@click.argument("name")
+def cpuset_remove_command(session: Session, name: str) -> int:
+    """Remove a cpuset without tasks."""
+    return session.perform(operations.cpuset.cpuset_remove, name)

@@ -1,0 +1,293 @@
+"""Cpusets: made, changed, joined and removed; with the migration and the rebinding that belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from migratectl.errors import (
+    AccessDenied,
+    AlreadyExists,
+    Busy,
+    InvalidArgument,
+    KernelError,
+    NoSpace,
+    NoSuchFile,
+)
+from migratectl.kernel.cpuset import Family, rebind, refuse_change
+from migratectl.kernel.mempolicy import migration_pairs
+from migratectl.nodemask import Nodemask
+from migratectl.operations.caller import Caller, Identity, identify
+from migratectl.operations.inventory import show_cpusets
+from migratectl.operations.machine import Machine, find_task, load_machine, resolve_nodes
+from migratectl.operations.migrate import Migration, migrate_to_node
+from migratectl.operations.rebinding import rebind_task
+from migratectl.operations.watch import NOT_WATCHED, Watch
+from migratectl.spans import NodeList
+from migratectl.storage import files, pagelist, tasks, vmas
+from migratectl.storage.tasks import Cpuset, Task
+from migratectl.uapi import MF
+
+_REFUSALS: dict[str, tuple[type[KernelError], str]] = {
+    "ENOSPC": (NoSpace, "it may not be left without {what}; move its tasks elsewhere or name some"),
+    "EBUSY": (Busy, "a cpuset below it has {what} that it would lose; change that one first"),
+    "EACCES": (AccessDenied, "the cpuset above it has only {what} {parent}; name some of these"),
+    "EINVAL": (InvalidArgument, "a neighbour has some of these {what}, and one of the two is exclusive"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What ``cpuset create`` and ``cpuset set`` ask for; None: as it is, or for a new one as its parent."""
+
+    mems: NodeList | None = None
+    cpus: Nodemask | None = None
+    memory_migrate: bool | None = None
+    cpu_exclusive: bool | None = None
+    mem_exclusive: bool | None = None
+
+
+def cpuset_create(conn: Connection, name: str, change: Change) -> dict[str, Any]:
+    """
+    Make a cpuset below one that is there; without nodes it takes no task yet.
+
+    Raises:
+        AlreadyExists, NoSuchFile, InvalidArgument: The name is taken, its parent is missing, or it is no name.
+        AccessDenied, InvalidArgument: Nodes or CPUs that the parent has not, or an exclusive neighbour has.
+
+    Source:
+        cpuset_create() and update_nodemask() of kernel/cpuset.c; cpuset(7).
+    """
+    machine = load_machine(conn)
+    path = _path(name)
+    subject = f"cpuset {path}"
+    if tasks.find_cpuset(conn, path) is not None:
+        raise AlreadyExists(subject, "there is such a cpuset already; see 'migratectl cpuset list'")
+    parent = tasks.find_cpuset(conn, path.rpartition("/")[0] or "/")
+    if parent is None:
+        raise NoSuchFile(subject, "there is no cpuset above it; make that one first")
+    fresh = Cpuset(0, path, Nodemask(), Nodemask())
+    mems = _mems(machine, change.mems, parent.mems, subject) if change.mems is not None else Nodemask()
+    wanted = replace(
+        fresh,
+        mems=mems,
+        cpus=parent.cpus if change.cpus is None else change.cpus,
+        memory_migrate=bool(change.memory_migrate),
+    )
+    for what, new in (("mems", wanted.mems), ("cpus", wanted.cpus)):
+        if new:
+            _refuse(conn, machine, wanted, what, new, 0)
+    tasks.insert_cpuset(conn, path, wanted.cpus, wanted.mems)
+    made = tasks.find_cpuset(conn, path)
+    if made is not None:
+        tasks.update_cpuset(conn, replace(wanted, id=made.id))
+    return _row(conn, path)
+
+
+def cpuset_set(
+    conn: Connection, caller: Caller, name: str, change: Change, watch: Watch = NOT_WATCHED
+) -> dict[str, Any]:
+    """
+    Change a cpuset: a change of its nodes rebinds the policies of its tasks, and moves their pages where it says so.
+
+    Args:
+        conn: The connection of the transaction.
+        caller: Who writes: its node counts the allocations.
+        name: The cpuset.
+        change: What is to be different.
+        watch: Who looks on.
+
+    Returns:
+        The document of a migration over all its tasks, each address space once (B14); pages that stay are no error of
+        the writer.
+
+    Raises:
+        NoSuchFile: No such cpuset.
+        NoSpace, Busy, AccessDenied, InvalidArgument: In the order of semantics.md 3.6; nothing was done.
+
+    Source:
+        update_nodemask(), update_cpumask() and update_flag() of kernel/cpuset.c; semantics.md 3.6.
+    """
+    machine = load_machine(conn)
+    cpuset = _find(conn, name)
+    subject = f"cpuset {cpuset.name}"
+    if cpuset.name == "/" and (change.mems is not None or change.cpus is not None):
+        raise AccessDenied(subject, "the root has what is online; see 'migratectl node online'")
+    inside = tasks.members(conn, cpuset)
+    wanted = replace(
+        cpuset,
+        mems=cpuset.mems if change.mems is None else _mems(machine, change.mems, cpuset.mems, subject),
+        cpus=cpuset.cpus if change.cpus is None else change.cpus,
+        **{flag: value for flag in _SWITCHES if (value := getattr(change, flag)) is not None},
+    )
+    for what, old, new, sealed in (
+        ("mems", cpuset.mems, wanted.mems, wanted.mem_exclusive and not cpuset.mem_exclusive),
+        ("cpus", cpuset.cpus, wanted.cpus, wanted.cpu_exclusive and not cpuset.cpu_exclusive),
+    ):
+        if old != new or sealed:
+            _refuse(conn, machine, wanted, what, new, len(inside))
+    tasks.update_cpuset(conn, wanted)
+    for task in inside:
+        _keep_on_cpus(conn, task, wanted.cpus)
+    migration = Migration(conn, machine, MF.MOVE_ALL, _worker(conn, machine, caller, wanted), **watch._asdict())
+    if cpuset.mems != wanted.mems:
+        _follow(migration, inside, cpuset.mems, wanted)
+    return {"cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None}
+
+
+def cpuset_move(conn: Connection, caller: Caller, pid: int, name: str, watch: Watch = NOT_WATCHED) -> dict[str, Any]:
+    """
+    Let a task join a cpuset: its policies are rebound to the new nodes, and where the cpuset says so its pages follow.
+
+    Returns:
+        The document of a migration; pages that stay are no error of the writer.
+
+    Raises:
+        NoSuchFile: No such cpuset.
+        NoSpace, NoSuchProcess, AccessDenied: In the order of semantics.md 3.6; nothing was done.
+
+    Source:
+        attach_task() of kernel/cpuset.c; semantics.md 3.6 (B12, B13).
+    """
+    machine = load_machine(conn)
+    cpuset = _find(conn, name)
+    if not cpuset.cpus or not cpuset.mems:
+        missing = "CPUs" if not cpuset.cpus else "nodes"
+        raise NoSpace(f"cpuset {cpuset.name}", f"it has no {missing}; give it some with 'migratectl cpuset set'")
+    who = identify(conn, machine, caller)
+    task = find_task(conn, pid)
+    if who.uid not in (0, task.uid):
+        raise AccessDenied(f"pid {pid}", f"the caller (uid {who.uid}) is not its owner (uid {task.uid}); try --as 0")
+    tasks.update(conn, pid, "cpuset", cpuset.id)
+    _keep_on_cpus(conn, task, cpuset.cpus)
+    worker = _worker(conn, machine, caller, cpuset)
+    migration = Migration(conn, machine, MF.MOVE_ALL, worker, **watch._asdict())
+    _follow(migration, [task], task.cpuset.mems, cpuset)
+    return {"pid": pid, "cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None}
+
+
+def cpuset_remove(conn: Connection, name: str) -> dict[str, Any]:
+    """
+    Remove a cpuset.
+
+    Raises:
+        NoSuchFile: No such cpuset.
+        Busy: Tasks are in it, or cpusets below it; the root.
+
+    Source:
+        cpuset_rmdir() of kernel/cpuset.c.
+    """
+    cpuset = _find(conn, name)
+    below = [each.name for each in tasks.cpusets(conn) if each.name != "/" and each.parent == cpuset.name]
+    inside = [task.pid for task in tasks.members(conn, cpuset)]
+    if cpuset.name == "/" or below or inside:
+        why = f"pid {inside[0]} is in it" if inside else f"{below[0]} is below it" if below else "it is the root"
+        raise Busy(f"cpuset {cpuset.name}", f"{why}; empty it first")
+    tasks.delete_cpuset(conn, cpuset)
+    return {"cpuset": cpuset.name, "return": 0, "errno": None}
+
+
+_SWITCHES = ("memory_migrate", "cpu_exclusive", "mem_exclusive")
+
+
+def _path(name: str) -> str:
+    path = "/" + name.strip("/")
+    if not name.isprintable() or "//" in path or path == "/" or any(p in (".", "..") for p in path.split("/")):
+        raise InvalidArgument(f"cpuset '{name}'", "is no name of a new cpuset; write /name or /parent/name")
+    return path
+
+
+def _find(conn: Connection, name: str) -> Cpuset:
+    found = tasks.find_cpuset(conn, name.rstrip("/") or "/")
+    if found is None:
+        raise NoSuchFile(f"cpuset '{name}'", "no such cpuset in this state; see 'migratectl cpuset list'")
+    return found
+
+
+def _mems(machine: Machine, listed: NodeList, mems: Nodemask, subject: str) -> Nodemask:
+    """The nodes of a write: V9 drops those that are not online, ``modern`` refuses nodes without memory."""
+    asked = resolve_nodes(machine, listed, mems, subject)
+    if machine.modern and not asked <= machine.usable:
+        missing = asked - machine.usable
+        raise InvalidArgument(subject, f"node {missing} is not online or has no memory; see 'migratectl node list'")
+    return asked & machine.usable
+
+
+def _refuse(conn: Connection, machine: Machine, cpuset: Cpuset, what: str, new: Nodemask, nr: int) -> None:
+    """Refuse nodes or CPUs that do not fit the cpusets around."""
+    everybody = tasks.cpusets(conn)
+    sealed = "mem_exclusive" if what == "mems" else "cpu_exclusive"
+    others = [each for each in everybody if each.name not in ("/", cpuset.name)]
+    siblings = [each for each in others if each.parent == cpuset.parent and cpuset.name != "/"]
+    family = Family(
+        parent=next((getattr(each, what) for each in everybody if each.name == cpuset.parent), new),
+        children=[getattr(each, what) for each in others if each.parent == cpuset.name],
+        exclusive=[getattr(each, what) for each in siblings if getattr(each, sealed) or getattr(cpuset, sealed)],
+    )
+    if cpuset.name == "/":
+        family = family._replace(parent=new)
+    errno = refuse_change(new, family, tasks=nr, modern=machine.modern)
+    if errno is not None:
+        error, sentence = _REFUSALS[errno]
+        word = "nodes" if what == "mems" else "CPUs"
+        raise error(f"cpuset {cpuset.name}", sentence.format(what=word, parent=family.parent or "none"))
+
+
+def _keep_on_cpus(conn: Connection, task: Task, cpus: Nodemask) -> None:
+    """A task whose CPU its cpuset has not got goes to the lowest one that it has."""
+    if cpus and task.cpu not in cpus:
+        tasks.update(conn, task.pid, "cpu", next(iter(cpus)))
+
+
+def _worker(conn: Connection, machine: Machine, caller: Caller, cpuset: Cpuset) -> Identity:
+    """Who migrates: the writer, but within the nodes of the cpuset (B12)."""
+    return replace(identify(conn, machine, caller), mems=cpuset.mems & machine.online)
+
+
+def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpuset) -> None:
+    """Rebind what the tasks have to the cpuset's nodes, and move their pages where it says so."""
+    conn, modern = migration.conn, migration.modern
+    mems = cpuset.mems & migration.machine.online
+    spaces: dict[int, int] = {}
+    for task in moved:
+        if modern:
+            rebind_task(conn, task, mems, modern=True)
+        if task.mm is not None:
+            spaces.setdefault(task.mm, task.pid)
+    migration.concern(spaces)
+    for mm in spaces:
+        _rebind_areas(conn, mm, mems, modern=modern)
+    if not cpuset.memory_migrate:
+        return
+    pairs = list(migration_pairs(old, mems, modern=modern))
+    migration.result.nids |= {nid for nid in old | mems if nid in migration.machine.nodes}
+    pagelist.forget_met(conn)
+    for mm, pid in spaces.items():
+        migration.turn_to(pid, mm)
+        for at, (source, dest) in enumerate(pairs):
+            migration.pending = {later for later, _ in pairs[at + 1 :]}
+            migrate_to_node(migration, source, dest, unmet=True)
+            pagelist.note_met(conn, source)
+            if migration.result.err:
+                break
+        migration.result.err = None  # nobody tells the writer, and the next address space is tried all the same
+
+
+def _rebind_areas(conn: Connection, mm: int, mems: Nodemask, *, modern: bool) -> None:
+    """The policies of areas, and of the shared memory that they map, after the allowed nodes became *mems*."""
+
+    def rebound(policy: int) -> int:
+        return tasks.intern_policy(conn, rebind(tasks.find_policy(conn, policy), mems, modern=modern))
+
+    for vma in vmas.load(conn, mm):
+        if vma.kind == "shm":
+            low, high = vma.start + vma.delta, vma.end + vma.delta
+            for own in files.policies(conn, vma.mapping, low, high):
+                files.set_policy(conn, vma.mapping, max(own.start, low), min(own.end, high), rebound(own.policy))
+    vmas.replace_policies(conn, mm, {policy: rebound(policy) for policy in vmas.policies_of(conn, mm)})
+
+
+def _row(conn: Connection, path: str) -> dict[str, Any]:
+    return next(row for row in show_cpusets(conn, None)["cpusets"] if row["name"] == path)
