@@ -459,14 +459,20 @@ def free_picked(conn: Connection) -> Freed:
 
 
 def _leave_swap_cache(conn: Connection) -> dict[int, int]:
-    """Pinned anonymous pages of ``picked`` that lost their last pte lose their swap entry with it; slots by area."""
+    """
+    Pinned anonymous pages of ``picked`` that lost their last pte lose their swap entry with it; slots by area.
+
+    There is nothing to write them to then: writeback is over (INV-15).
+    """
     held = """FROM pages WHERE id IN (SELECT page FROM picked) AND (pins > 0 OR parked)
  AND area IS NOT NULL AND node IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
  AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) = 'anon'"""
     areas: dict[int, int] = {}
     for area, count in conn.exec_driver_sql(f"SELECT area, sum(count) {held} GROUP BY area").all():
         areas[area] = -count
-        write(conn, f"UPDATE pages SET area = NULL WHERE id IN (SELECT id {held} AND area = ?)", (area,))
+        ended = f"DELETE FROM holds WHERE kind = 'writeback' AND page IN (SELECT id {held} AND area = ?)"
+        write(conn, ended, (area,))
+        write(conn, f"UPDATE pages SET area = NULL, writeback = NULL WHERE id IN (SELECT id {held} AND area = ?)", (area,))
         write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (count, area))
     return areas
 

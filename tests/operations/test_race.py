@@ -516,3 +516,17 @@ def test_pages_that_lose_their_last_pte_leave_no_trace(tool: Runner, build: Buil
     assert slots(tool) == {"swap0": 0}
     run(tool, "task exit 100")
     assert [row["free"] for row in run(tool, "node list")["nodes"]] == [100, 100, 100]
+
+
+def test_a_cpuset_that_moves_its_tasks_can_be_met(tool: Runner, build: Build) -> None:
+    """Node 0's pages follow the task to node 1; F at step 3 backs the first pass out."""
+    build(
+        (
+            *PARKED,
+            "cpuset create from --mems 0",
+            "cpuset create to --mems 1 --memory-migrate",
+            "cpuset move 100 from",
+        )
+    )
+    document = race(tool, "cpuset move 100 to", "3:fault 101 a+1p")
+    assert (document["races"][0]["backed_out"], document["passes"], document["moved"]) == (True, 2, 4)

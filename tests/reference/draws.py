@@ -312,9 +312,10 @@ class Draws:
         return ["mprotect", str(pid), self.call_span(pid), self.one("r", "rw", "rw", "r", "none")]
 
     def madvise(self) -> list[str]:
-        """MADV_DONTNEED."""
+        """MADV_DONTNEED, MADV_PAGEOUT."""
         pid = self.pid()
-        return ["madvise", str(pid), self.call_span(pid), "dontneed"]
+        advice = self.one("dontneed", "pageout") if self.machine.modern else self.one("dontneed", *["dontneed"] * 9, "pageout")
+        return ["madvise", str(pid), self.call_span(pid), advice]
 
     def mbind(self) -> list[str]:
         """Each mode with every set of flags."""

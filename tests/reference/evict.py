@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .areas import NOWHERE, Page
+from .areas import Page
 from .migrate import PERMANENT, V9_LAST_PASS, V9_WRITEBACK_PASS, Command, Scan
 
 
@@ -48,10 +48,7 @@ class SwapScan(Scan):
             self.command.written += 1
             page.dirty = False
         if reason == "evicted":
-            self.machine.nodes[page.node].free += 1
-            page.node, page.swapcache = NOWHERE, False
-            page.lock = page.writeback = None
-            page.pins = []
+            self.machine.evict(page)
 
 
 def swap_out(command: Command, pagelist: list[Page]) -> list[Page]:

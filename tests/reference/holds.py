@@ -7,7 +7,7 @@ import copy
 from .areas import Mm, Page, Pin
 from .base import Document
 from .machine import NEVER, Refused, Task, Unmodelled
-from .memory import Memory
+from .memory import Memory, no_memory
 
 
 class Holds(Memory):
@@ -94,7 +94,7 @@ class Holds(Memory):
         slot = mm.slots.get(vpn)
         if slot is None:
             raise Refused("EFAULT")
-        if self.touch(task, mm, vpn, write=slot.area.prot == "rw") is None:
+        if no_memory(self.touch(task, mm, vpn, write=slot.area.prot == "rw")):
             raise Refused("ENOMEM")
 
     def do_page_pin(self, pid: str, text: str, passes: str | None = None, count: str = "1") -> Document:

@@ -240,6 +240,13 @@ class Machine:
             page.swaps.add((number, vpn))
         page.ptes.clear()
 
+    def evict(self, page: Page) -> None:
+        """What is in the slot is all there is: the frame is free."""
+        self.nodes[page.node].free += 1
+        page.node, page.swapcache, page.dirty = NOWHERE, False, False
+        page.lock = page.writeback = None
+        page.pins = []
+
     def half_full(self) -> bool:
         """Whether swap is more than half full (9a)."""
         return self.free_slots * 2 < sum(area.size for area in self.swap_areas)

@@ -153,17 +153,38 @@ class Memory(Base):
         return {}
 
     def do_madvise(self, pid: str, text: str, advice: str) -> Document:
-        """MADV_DONTNEED: area after area until a locked one; holes are told at the end."""
-        if advice != "dontneed":
-            raise Unmodelled(advice)
+        """MADV_DONTNEED, MADV_PAGEOUT: area after area until a locked one; holes are told at the end."""
         _, mm = self.user_task(pid)
+        if advice not in ("dontneed", "pageout"):
+            raise Unmodelled(advice)
+        if advice == "pageout" and not self.hw.modern:
+            raise Refused("EINVAL")
         span = self.call_span(mm, text)
+        swapped = 0
         for part, area in mm.areas(span):
             if area.locked:
-                return {"errno": "EINVAL"}
+                return {"errno": "EINVAL", "_back": {"swapped": swapped}} if advice == "pageout" else {"errno": "EINVAL"}
             for vpn in part:
-                self.hw.drop_pte(mm, vpn)
-        return {"errno": "ENOMEM"} if mm.hole(span) else {}
+                if advice == "pageout":
+                    swapped += self.page_out(mm.slots[vpn].page)
+                else:
+                    self.hw.drop_pte(mm, vpn)
+        document: Document = {"errno": "ENOMEM"} if mm.hole(span) else {}
+        return document | ({"_back": {"swapped": swapped}} if advice == "pageout" else {})
+
+    def page_out(self, page: Page | None) -> bool:
+        """
+        MADV_PAGEOUT of one page: out at once, without a trace in the swap cache (modern-kernel.md 26, 27).
+
+        Readings: what is shared, held in any way, or finds no slot stays as it is.
+        """
+        if page is None or len(page.ptes) > 1 or page.lock or page.writeback or page.park or page.pins:
+            return False
+        if not page.swapcache and not self.hw.take_slot(page):
+            return False
+        self.hw.unmap(page)
+        self.hw.evict(page)
+        return True
 
     def lockable(self, mm: Mm, text: str) -> range:
         """The range of mlock and munlock. Reading: a hole is ENOMEM and nothing changes."""
@@ -188,7 +209,7 @@ class Memory(Base):
         mm.change(span, lambda area: not area.locked, lambda area: setattr(area, "locked", True))
         for vpn in span:
             try:
-                if self.touch(task, mm, vpn, write=mm.slots[vpn].area.prot == "rw") is None:
+                if no_memory(self.touch(task, mm, vpn, write=mm.slots[vpn].area.prot == "rw")):
                     return {"errno": "ENOMEM"}
             except Refused:
                 self.machine = before
@@ -208,7 +229,8 @@ class Memory(Base):
         One access (6.3, 6.4).
 
         Returns:
-            The kind of fault as the tool counts it, joined by `+` where there are two, None when there is no memory.
+            The kind of fault as the tool counts it, joined by `+` where there are two, None when there is no memory;
+            `swapin+enomem` when there is none for the copy of what was read in.
         """
         slot = mm.slots[vpn]
         if slot.swapped is not None:
@@ -224,7 +246,7 @@ class Memory(Base):
         if not write or pte.writable:
             pte.young, pte.dirty = True, pte.dirty or write
             return "present"
-        if len(page.ptes) == 1 and page.lock is None:
+        if len(page.ptes) + len(page.swaps) == 1 and page.lock is None:
             pte.young = pte.dirty = pte.writable = True
             return "reuse"
         return "cow" if self.new_page(task, mm, vpn) else None
@@ -255,7 +277,7 @@ class Memory(Base):
             machine.give_slot(page)
             page.dirty = True
         if write and not alone:
-            return "swapin+cow" if self.new_page(task, mm, vpn) else None
+            return "swapin+cow" if self.new_page(task, mm, vpn) else "swapin+enomem"
         return "swapin"
 
     def new_page(self, task: Task, mm: Mm, vpn: int) -> bool:
@@ -296,15 +318,21 @@ class Memory(Base):
             except Refused:
                 self.machine = before
                 raise
-            if kind is None:
+            for one in kind.split("+") if kind else ():
+                faults[one] = faults.get(one, 0) + 1
+            if no_memory(kind):
                 document = {"errno": "ENOMEM", "at": hex(vpn * PAGE)}
                 break
-            for one in kind.split("+"):
-                faults[one] += 1
         present: dict[int, int] = {}
         for vpn in span:
             slot = mm.slots.get(vpn)
             if slot is not None and slot.page is not None:
                 present[slot.page.node] = present.get(slot.page.node, 0) + 1
+        faults.pop("enomem", None)
         document |= {"faults": faults, "_present": present}
         return document
+
+
+def no_memory(kind: str | None) -> bool:
+    """Whether an access ended for lack of memory."""
+    return kind is None or kind.endswith("enomem")

@@ -41,7 +41,7 @@ def result(machine: Machine, command: Command, err: str | None, left: int) -> Do
         )
     for (pid, vpn), (reason, skipped) in sorted(command.skips.items()):
         skips.append({"pid": pid, "node": skipped.node if skipped else None, "reason": reason, "vpn": vpn})
-    unmapped = sum(1 for page in command.failures if command.mapped_before.get(page, set()) - set(page.ptes))
+    unmapped = command.lost_ptes() if command.unmapped is None else command.unmapped
     residue = sum(1 for page in command.failures if page.swapcache and page not in command.cache_before)
     return {
         "return": -ERRNO[err] if err else left, "errno": err, "committed": True, "swapped": len(command.evicted),

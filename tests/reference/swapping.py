@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from .areas import NOWHERE, Mm, Page, SwapArea
@@ -38,13 +39,25 @@ class Swapping(Moves):
         return result(machine, command, None, len(command.failures))
 
     def via_swap(self, command: Command, task: Task, mm: Mm, froms: set[int], move_all: bool) -> Document:
+        """The two ways; what the documents leave open changes nothing."""
+        before = copy.deepcopy(self.machine)
+        try:
+            return self.out_and_back(command, task, mm, froms, move_all)
+        except Unmodelled:
+            self.machine = before
+            raise
+
+    def out_and_back(self, command: Command, task: Task, mm: Mm, froms: set[int], move_all: bool) -> Document:
         """
         `migrate-pages --via-swap`: out of the nodes that pages would leave, and back by reading all that is in swap.
 
         Readings: all these nodes are emptied in one list; the task touches its swap ptes in address order, where it may not read none; without memory or where
         it would have to wait the rest is left in swap.
         """
+        if self.hw.modern and any(area.locked for _, area in mm.areas()):
+            raise Unmodelled("what swaps locked areas under `modern`")
         swap_out(command, command.collect(froms.__contains__, move_all))
+        command.unmapped = command.lost_ptes()  # reading: what is read back had lost its pte all the same
         back = read = 0
         for vpn, slot in sorted(mm.slots.items()):
             page = slot.swapped

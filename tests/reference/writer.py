@@ -114,6 +114,8 @@ class Writer(Draws):
             return ["fork", parent, "--pid", str(int(self.youngest()) + 1)]
 
         def out() -> list[str]:
+            if self.machine.modern and self.chance(2):
+                return ["madvise", self.one(parent, self.youngest()), self.span(pid, short=self.chance(2)), "pageout"]
             return ["swap", "out", parent, self.span(pid, short=self.chance(2))]
 
         def touch() -> list[str]:
