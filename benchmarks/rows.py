@@ -137,6 +137,35 @@ def shared(bench: Bench) -> Iterator[Row]:
             yield Row("shared", name, sample, found["S"], 1.3)
 
 
+def cached(bench: Bench) -> Iterator[Row]:
+    """A file of 1 M pages with buffers: written, mapped, touched, moved and synced, against floor S."""
+    empty, written, mapped = (bench.folder / f"{name}.db" for name in ("empty", "written-file", "mapped-file"))
+    lines = ["init --nodes 4 --memory 16G", "task create --pid 100", "file create /data 4G --fs ext3"]
+    more = ["file write /data", f"mmap 100 4G --addr {AREA} --file /data --shared"]
+    touch = f"fault 100 {AREA}+4G"
+    bench.script_of_commands(empty, lines)
+    bench.script_of_commands(written, [*lines, *more])
+    bench.script_of_commands(mapped, [*lines, *more, touch])
+    state = bench.folder / "cached-work.db"
+
+    def fresh(template: Path, *words: str) -> Sample:
+        return bench.command(copy_state(template, state), *words)
+
+    found = interleaved(
+        bench.repeat,
+        {
+            "S": bench.floor_s,
+            "file write of 1 M pages": partial(fresh, empty, "file", "write", "/data"),
+            "fault of 1 M pages of a file": partial(fresh, written, *touch.split()),
+            "migrate-pages of 1 M pages with buffers": partial(fresh, mapped, "migrate-pages", "100", "0", "1"),
+            "file sync of 1 M pages": partial(fresh, mapped, "file", "sync", "/data"),
+        },
+    )
+    for name, sample in found.items():
+        if name != "S":
+            yield Row("cached", name, sample, found["S"], 1.3)
+
+
 def scattered(bench: Bench) -> Iterator[Row]:
     """1 M pages on random nodes, 5 % of them in the way of a migration."""
     template, state = bench.folder / "random.db", bench.folder / "random-work.db"
@@ -270,6 +299,7 @@ BENCHMARKS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "small": small,
     "huge": huge,
     "shared": shared,
+    "cached": cached,
     "scattered": scattered,
     "crowd": crowd,
     "doubling": doubling,

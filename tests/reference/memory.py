@@ -170,7 +170,9 @@ class Memory(Base):
                 else:
                     self.hw.drop_pte(mm, vpn)
         document: Document = {"errno": "ENOMEM"} if mm.hole(span) else {}
-        return document | ({"_back": {"swapped": swapped}} if advice == "pageout" else {})
+        if advice == "pageout" and mm.areas(span):
+            document["_back"] = {"swapped": swapped}
+        return document
 
     def page_out(self, page: Page | None) -> bool:
         """

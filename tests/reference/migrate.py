@@ -51,7 +51,7 @@ class Command:
         self.before = self.present()
         self.evicted: list[Page] = []
         self.written = 0  # pages that were written to swap or disk
-        self.unmapped: int | None = None  # failed pages that lost a pte, where it is counted before the end
+        self.residue: dict[str, int] | None = None  # where it is counted before the end
         self.mapped_before = {page: set(page.ptes) for page in machine.all_pages()}
         self.cache_before = {page for page in machine.all_pages() if page.swapcache}
         self.place: dict[Page, Place] = {}
@@ -72,9 +72,11 @@ class Command:
                 counts[page.node] = counts.get(page.node, 0) + 1
         return counts
 
-    def lost_ptes(self) -> int:
-        """Failed pages that have lost a pte by now."""
-        return sum(1 for page in self.failures if self.mapped_before.get(page, set()) - set(page.ptes))
+    def residue_now(self) -> dict[str, int]:
+        """Failed pages that are in the swap cache and were not, and those that have lost a pte by now."""
+        entries = sum(1 for page in self.failures if page.swapcache and page not in self.cache_before)
+        lost = sum(1 for page in self.failures if self.mapped_before.get(page, set()) - set(page.ptes))
+        return {"swapcache": entries, "unmapped": lost}
 
     def look(self, page: Page, reason: str, at: int) -> None:
         """Remember the last reason seen for a page."""

@@ -41,14 +41,12 @@ def result(machine: Machine, command: Command, err: str | None, left: int) -> Do
         )
     for (pid, vpn), (reason, skipped) in sorted(command.skips.items()):
         skips.append({"pid": pid, "node": skipped.node if skipped else None, "reason": reason, "vpn": vpn})
-    unmapped = command.lost_ptes() if command.unmapped is None else command.unmapped
-    residue = sum(1 for page in command.failures if page.swapcache and page not in command.cache_before)
     return {
         "return": -ERRNO[err] if err else left, "errno": err, "committed": True, "swapped": len(command.evicted),
         "moved": len(command.hops), "failed": len(command.failures), "skipped": len(command.skips),
         "passes": command.passes, "moved_twice": sum(1 for k in hops.values() if k > 1), "_rows": rows,
         "moves": [{"from": s, "to": d, "pages": k} for (s, d), k in sorted(moves.items())],
         "_failures": failures, "_skips": skips,
-        "residue": {"swapcache": residue, "unmapped": unmapped},
+        "residue": command.residue or command.residue_now(),
         "exit": 1 if err else 3 if command.failures else 0,
     }  # fmt: skip

@@ -57,7 +57,7 @@ class Swapping(Moves):
         if self.hw.modern and any(area.locked for _, area in mm.areas()):
             raise Unmodelled("what swaps locked areas under `modern`")
         swap_out(command, command.collect(froms.__contains__, move_all))
-        command.unmapped = command.lost_ptes()  # reading: what is read back had lost its pte all the same
+        command.residue = command.residue_now()  # reading: what is read back had lost its pte all the same
         back = read = 0
         for vpn, slot in sorted(mm.slots.items()):
             page = slot.swapped
