@@ -107,7 +107,8 @@ def _drain(
         pagelist.note_met(conn, nid)
     for mapping in pages.unmapped_mappings_on(conn, nid):
         migration.turn_to(None, None)
-        _migrate(migration, pagelist.gather_unmapped(conn, mapping, nid), zonelist)
+        rows = migration.gather(partial(pagelist.gather_unmapped, conn, mapping, nid))
+        _migrate(migration, rows, zonelist)
     return {"node": nid, **migration.document()}
 
 

@@ -115,8 +115,8 @@ class Migration:
     def note_trace(self, group: Group, chosen: Selection, nr_pass: int) -> None:
         """Tell the trace, where one is wanted, which way the chosen pages of a group took."""
         if self.trace is not None:
-            runs, pins = pagelist.runs(self.conn, chosen), pagelist.pins(self.conn, chosen)
-            self.trace.note(group, nr_pass, runs, modern=self.modern, pins=pins)
+            for seen, runs in pagelist.runs_by_references(self.conn, chosen).items():
+                self.trace.note(group, nr_pass, runs, seen, modern=self.modern)
 
     def document(self) -> dict[str, Any]:
         """The document of the whole call, which this ends."""

@@ -30,8 +30,18 @@ class Trace:
         """Learn how many bytes a page has."""
         self.only = None if self.address is None else self.address // page_size
 
-    def note(self, group: Group, nr_pass: int, runs: Iterable[Run], *, modern: bool, pins: int) -> None:
-        """Count the pages of *runs*, which went the way of *group* up to a pass; *pins*: references of others."""
+    def note(self, group: Group, nr_pass: int, runs: Iterable[Run], seen: tuple[int, int], *, modern: bool) -> None:
+        """
+        Count pages that went the way of a group.
+
+        Args:
+            group: The group.
+            nr_pass: The last pass that looked at them.
+            runs: The pages.
+            seen: How many references others hold on each, and how many ptes it has, swap ptes included; before the
+                pages are taken apart, or after they have moved.
+            modern: A 6.x kernel's pass.
+        """
         wanted = [run for run in runs if self.only is None or run.between(self.only, self.only + 1)]
         if not wanted:
             return
@@ -40,7 +50,8 @@ class Trace:
             group.course,
             nr_pass,
             modern=modern and not group.evict,
-            pins=pins,
+            pins=seen[0],
+            swap_ptes=max(seen[1] - group.state.mapcount, 0),
             evict=group.evict,
         )
         nr = sum(run.nr_pages for run in wanted) if self.only is None else 1

@@ -46,6 +46,8 @@ def migrate_via_swap(
     """
     pid = called_pid(caller, pid)
     migration, pairs = begin(conn, caller, pid, source, dest, watch)
+    if migration.races is not None:
+        migration.races.evict = True
     wanted = Wanted(tuple(sorted(nid for nid, _ in pairs)), zero=True)
     evict_list(migration, migration.gather(lambda: collect(migration, wanted, evict=True)))
     migration.settle()

@@ -23,7 +23,7 @@ from migratectl.render.parts import (
     tells,
     wide_table,
 )
-from migratectl.render.steps import trace
+from migratectl.render.steps import races, trace
 
 ENVELOPE: Final = frozenset(
     {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions", "notes"}
@@ -70,7 +70,8 @@ def _migration(document: Document) -> list[Part]:
         slots = counted(document["slots"], "slot", "slots")
         io = document["io"]
         parts.append(Line(f"written {io['written']}, read back {io['read']}, {slots} of swap in use at most"))
-    return parts + residue(document) + (trace(document["trace"]) if "trace" in document else [])
+    parts += residue(document) + races(document.get("races", ()), report)
+    return parts + (trace(document["trace"]) if "trace" in document else [])
 
 
 def _move_pages(document: Document) -> list[Part]:

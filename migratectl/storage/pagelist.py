@@ -549,11 +549,15 @@ WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
 
 
-def pins(conn: Connection, chosen: Selection) -> int:
-    """The pins of the first of the chosen pages."""
+def runs_by_references(conn: Connection, chosen: Selection) -> dict[tuple[int, int], list[Run]]:
+    """The chosen runs by how many pins a page of theirs has, and how many ptes, swap ptes included."""
     where, values = chosen.where()
-    query = f"SELECT p.pins FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr LIMIT 1"
-    return int(conn.exec_driver_sql(query, values).scalar() or 0)
+    query = f"""SELECT p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside, i.addr, i.step, i.count
+FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
+    found: dict[tuple[int, int], list[Run]] = {}
+    for pins, ptes, *run in conn.exec_driver_sql(query, values):
+        found.setdefault((pins, ptes), []).append(Run(*run))
+    return found
 
 
 def unmap(conn: Connection, chosen: Selection, *, before_locked: bool = False) -> None:

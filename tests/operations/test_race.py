@@ -530,3 +530,45 @@ def test_a_cpuset_that_moves_its_tasks_can_be_met(tool: Runner, build: Build) ->
     )
     document = race(tool, "cpuset move 100 to", "3:fault 101 a+1p")
     assert (document["races"][0]["backed_out"], document["passes"], document["moved"]) == (True, 2, 4)
+
+
+def test_what_a_reader_is_told(tool: Runner, build: Build) -> None:
+    """A line a race, and what its command told; one that was not run says so, one that failed says why."""
+    build(PARKED)
+    races = ("5:fault 101 a+1p", "14:fault 101 a+1p@3p", "6:fault 999 a", "3:file read 'no such'")
+    text = tool(*MIGRATE.split(), *[word for each in races for word in ("--race", each)]).out.splitlines()
+    told = text[text.index("race at step 5, fault 101 a+1p: blocked on the page lock, the migration backed out") :]
+    assert told[1] == "faults: swapin 1"
+    assert "race at step 14, fault 101 a+1p@3p: blocked on the page lock, looked up again 1 time" in told
+    at = told.index("race at step 6, fault 999 a: not blocked")
+    assert told[at + 1].startswith("pid 999: ESRCH: ")
+    assert told[-1] == "race at step 3, file read 'no such': not run, no page came that far"
+
+
+def test_migration_by_way_of_swap_can_be_met(tool: Runner, state: Path, build: Build) -> None:
+    """Its pages leave memory: step 5 is met, 14 never is."""
+    build(PARKED)
+    before = contents(state)
+    document = race(tool, f"{MIGRATE} --via-swap", "5:fault 101 a+1p", "14:fault 101 a+1p")
+    assert [(met["met"], met.get("backed_out")) for met in document["races"]] == [(True, True), (False, None)]
+    assert (document["swapped"], document["failed"]) == (4, 0)
+    assert contents(state) == before
+
+
+@pytest.mark.parametrize("step", range(1, 21))
+def test_a_lookup_meets_a_page_of_tmpfs_that_nobody_maps(tool: Runner, build: Build, step: int) -> None:
+    """S: the page is in the swap cache since its last move. Backed out, it is a page of its file in the next pass."""
+    build((*TMPFS, MIGRATE))
+    document = race(tool, "node offline 1", f"{step}:fault 101 a+1p")
+    (met,) = document["races"]
+    blocked = "tree-lock" if 6 <= step <= 12 else "page-lock" if step < 20 else None
+    assert (met["blocked_on"], met["backed_out"], met["retries"]) == (blocked, step <= 5, int(5 < step < 20))
+    assert met["result"]["nodes"] == [{"node": 1 if step <= 5 else 2, "pages": 1}]
+    assert (document["moved"], document["failed"], document["passes"]) == (4, 0, 3 if step <= 5 else 1)
+    assert slots(tool) == {"swap0": 4 if step <= 5 else 3}, "who was looked up after the move has left the swap cache"
+
+
+def test_a_cache_page_that_nobody_maps_can_be_cut_off(tool: Runner, build: Build) -> None:
+    build((*TMPFS, MIGRATE))
+    document = race(tool, "node offline 1", "2:file truncate f 0")
+    assert (document["moved"], document["failed"], slots(tool)) == (0, 0, {"swap0": 0})

@@ -177,3 +177,29 @@ def test_a_query_tells_no_steps(eight: Runner) -> None:
     outcome = eight("move-pages", 100, "--query", "a", "--trace")
     assert outcome.code == 2
     assert "--trace" in outcome.err
+
+
+def test_swap_ptes_of_others_are_counted(eight: Runner) -> None:
+    """1.7, 2.3: the slot counts them before the move, and they are ptes after it; each block has its own numbers."""
+    for line in ("fork 100 --pid 101", "swap out 100 a", "fault 100 a", "fork 101 --pid 102", "fault 102 a+4p"):
+        assert eight(*line.split()).code == 0
+    blocks = traced(eight, "migrate-pages 100 0 1 --trace")
+    assert [(block["addr"], block["pages"], end(block)) for block in blocks] == [
+        ("0x10000000", 4, (20, "0/0", "3/3", 0)),
+        ("0x10004000", 4, (20, "0/0", "3/3", 0)),
+    ]
+    first, second = (block["passes"][0]["steps"][0] for block in blocks)
+    assert (first["old"], first["slot"]) == ({"count": 4, "mapcount": 2}, 2)
+    assert (second["old"], second["slot"]) == ({"count": 3, "mapcount": 1}, 3)
+
+
+def test_pins_are_counted_page_by_page(eight: Runner) -> None:
+    """Two pages in one state of the rules, held once and thrice: two blocks."""
+    eight("page", "pin", 100, "a+1p@2p")
+    eight("page", "pin", 100, "a+1p@5p", "--count", 3)
+    blocks = traced(eight, "migrate-pages 100 0 1 --trace", code=3)
+    assert [(block["addr"], block["pages"], end(block)[1]) for block in blocks] == [
+        ("0x10000000", 6, "0/0"),
+        ("0x10002000", 1, "4/1"),
+        ("0x10005000", 1, "6/1"),
+    ]
