@@ -68,21 +68,13 @@ def cpuset_create(conn: Connection, name: str, change: Change) -> dict[str, Any]
     parent = tasks.find_cpuset(conn, path.rpartition("/")[0] or "/")
     if parent is None:
         raise NoSuchFile(subject, "there is no cpuset above it; make that one first")
-    fresh = Cpuset(0, path, Nodemask(), Nodemask())
     mems = _mems(machine, change.mems, parent.mems, subject) if change.mems is not None else Nodemask()
-    wanted = replace(
-        fresh,
-        mems=mems,
-        cpus=parent.cpus if change.cpus is None else change.cpus,
-        memory_migrate=bool(change.memory_migrate),
-    )
+    cpus = parent.cpus if change.cpus is None else change.cpus
+    wanted = Cpuset(0, path, cpus, mems, bool(change.memory_migrate))
     for what, new in (("mems", wanted.mems), ("cpus", wanted.cpus)):
         if new:
             _refuse(conn, machine, wanted, what, new, 0)
-    tasks.insert_cpuset(conn, path, wanted.cpus, wanted.mems)
-    made = tasks.find_cpuset(conn, path)
-    if made is not None:
-        tasks.update_cpuset(conn, replace(wanted, id=made.id))
+    tasks.insert_cpuset(conn, wanted)
     return _row(conn, path)
 
 
@@ -122,11 +114,13 @@ def cpuset_set(
         cpus=cpuset.cpus if change.cpus is None else change.cpus,
         **{flag: value for flag in _SWITCHES if (value := getattr(change, flag)) is not None},
     )
-    for what, old, new, sealed in (
-        ("mems", cpuset.mems, wanted.mems, wanted.mem_exclusive and not cpuset.mem_exclusive),
-        ("cpus", cpuset.cpus, wanted.cpus, wanted.cpu_exclusive and not cpuset.cpu_exclusive),
+    for what, old, new, switched in (
+        ("mems", cpuset.mems, wanted.mems, wanted.mem_exclusive != cpuset.mem_exclusive),
+        ("cpus", cpuset.cpus, wanted.cpus, wanted.cpu_exclusive != cpuset.cpu_exclusive),
     ):
-        if old != new or sealed:
+        if switched:
+            _refuse_switch(conn, wanted, f"{what[:3]}_exclusive")
+        if old != new or switched:
             _refuse(conn, machine, wanted, what, new, len(inside))
     tasks.update_cpuset(conn, wanted)
     for task in inside:
@@ -233,6 +227,19 @@ def _refuse(conn: Connection, machine: Machine, cpuset: Cpuset, what: str, new: 
         error, sentence = _REFUSALS[errno]
         word = "nodes" if what == "mems" else "CPUs"
         raise error(f"cpuset {cpuset.name}", sentence.format(what=word, parent=family.parent or "none"))
+
+
+def _refuse_switch(conn: Connection, cpuset: Cpuset, switch: str) -> None:
+    """A cpuset is exclusive only below one that is, and is so for as long as one below it is."""
+    others = [each for each in tasks.cpusets(conn) if each.name not in ("/", cpuset.name)]
+    if not getattr(cpuset, switch):
+        below = [each.name for each in others if each.parent == cpuset.name and getattr(each, switch)]
+        if below:
+            raise Busy(f"cpuset {cpuset.name}", f"{below[0]} below it is {switch}; end that first")
+        return
+    above = tasks.find_cpuset(conn, cpuset.parent)
+    if cpuset.name != "/" and above is not None and not getattr(above, switch):
+        raise AccessDenied(f"cpuset {cpuset.name}", f"{above.name} above it is not {switch}; make that so first")
 
 
 def _keep_on_cpus(conn: Connection, task: Task, cpus: Nodemask) -> None:

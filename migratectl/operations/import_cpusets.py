@@ -70,7 +70,7 @@ class Cpusets:
         for depth in range(1, len(parts) + 1):
             each = "/" + "/".join(parts[:depth])
             if each not in self.made and tasks.find_cpuset(self.conn, each) is None:
-                tasks.insert_cpuset(self.conn, each, self.root.cpus, self.root.mems)
+                tasks.insert_cpuset(self.conn, Cpuset(0, each, self.root.cpus, self.root.mems))
                 self.made[each] = _Made(source, CpusetInfo() if self.tree is None else read_cpuset(self.tree, each))
         wanted = self.made[path].told.mems or allowed or self.root.mems
         self.made[path].mems = mems = wanted & self.root.mems or self.root.mems

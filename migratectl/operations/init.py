@@ -16,6 +16,7 @@ from migratectl.spans import Size
 from migratectl.storage import facts, holds, nodes, tasks
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
+from migratectl.storage.tasks import Cpuset
 from migratectl.uapi import MAX_NUMNODES, Profile
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ def set_up(
     everything = Nodemask(node.nid for node in machine)
     cpus = Nodemask(cpu for node in machine for cpu in node.cpus)
     mems = Nodemask(node.nid for node in machine if node.capacity) if known.modern else everything
-    tasks.insert_cpuset(conn, "/", cpus, mems)
+    tasks.insert_cpuset(conn, Cpuset(0, "/", cpus, mems, cpu_exclusive=True, mem_exclusive=True))
 
 
 def zonelists(

@@ -472,7 +472,9 @@ def _leave_swap_cache(conn: Connection) -> dict[int, int]:
         areas[area] = -count
         ended = f"DELETE FROM holds WHERE kind = 'writeback' AND page IN (SELECT id {held} AND area = ?)"
         write(conn, ended, (area,))
-        write(conn, f"UPDATE pages SET area = NULL, writeback = NULL WHERE id IN (SELECT id {held} AND area = ?)", (area,))
+        write(
+            conn, f"UPDATE pages SET area = NULL, writeback = NULL WHERE id IN (SELECT id {held} AND area = ?)", (area,)
+        )
         write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (count, area))
     return areas
 

@@ -198,7 +198,7 @@ def _cpuset(row: Any) -> Cpuset:
 
 def update_cpuset(conn: Connection, cpuset: Cpuset) -> None:
     """Write a cpuset's CPUs, nodes and switches, where they differ."""
-    values = (str(cpuset.cpus), str(cpuset.mems), cpuset.memory_migrate, cpuset.cpu_exclusive, cpuset.mem_exclusive)
+    values = _columns(cpuset)
     scope = "WHERE id = ? AND (cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive) <> (?, ?, ?, ?, ?)"
     write(
         conn,
@@ -222,6 +222,16 @@ def set_mems(conn: Connection, name: str, mems: Nodemask) -> None:
     write(conn, "UPDATE cpusets SET mems = ? WHERE name = ? AND mems <> ?", (str(mems), name, str(mems)))
 
 
-def insert_cpuset(conn: Connection, name: str, cpus: Nodemask, mems: Nodemask) -> None:
-    """Add a cpuset."""
-    write(conn, "INSERT INTO cpusets(name, cpus, mems) VALUES (?, ?, ?)", (name, str(cpus), str(mems)))
+def insert_cpuset(conn: Connection, cpuset: Cpuset) -> None:
+    """Add a cpuset, under an id of its own."""
+    write(
+        conn,
+        "INSERT INTO cpusets(name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive) VALUES (?, ?, ?, ?, ?, ?)",
+        (cpuset.name, *_columns(cpuset)),
+    )
+
+
+def _columns(cpuset: Cpuset) -> tuple[Any, ...]:
+    """What can be changed of a cpuset, in the order of the columns."""
+    switches = cpuset.memory_migrate, cpuset.cpu_exclusive, cpuset.mem_exclusive
+    return (str(cpuset.cpus), str(cpuset.mems), *switches)

@@ -1,5 +1,6 @@
 """
-A mapping knows how many buffers its pages have, and there are mappings of pages that were cut off their file.
+A mapping knows how many buffers its pages have, there are mappings of pages that were cut off their file, and the root
+cpuset is exclusive, as a kernel makes it.
 
 The table is made anew, since SQLite cannot change a constraint. No file of an older revision has buffers. Row ids are
 never given out twice, so the counter of the table is kept too.
@@ -44,10 +45,11 @@ STATEMENTS = (
     " AND EXISTS (SELECT 1 FROM kept_counter)",
     "DROP TABLE kept_mappings",
     "DROP TABLE kept_counter",
+    "UPDATE cpusets SET cpu_exclusive = 1, mem_exclusive = 1 WHERE name = '/'",
 )
 
 
 def upgrade() -> None:
-    """Copy the mappings into a table that has the column."""
+    """Copy the mappings into a table that has the column; mend the root cpuset."""
     for statement in STATEMENTS:
         op.execute(statement)

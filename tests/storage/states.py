@@ -52,7 +52,7 @@ def furnish(conn: Connection) -> None:
     facts.store(conn, Facts(4096, Profile.V9))
     machine = [Node(nid, True, Nodemask([nid]), (nid, 1 - nid), 10_000, 0, 0, (0,) * 6) for nid in range(2)]
     nodes.insert(conn, machine, {(a, b): 10 if a == b else 20 for a in range(2) for b in range(2)})
-    tasks.insert_cpuset(conn, "/", Nodemask([0, 1]), Nodemask([0, 1]))
+    tasks.insert_cpuset(conn, tasks.Cpuset(0, "/", Nodemask([0, 1]), Nodemask([0, 1])))
     for statement in (
         "INSERT INTO swap_areas(id, name, slots) VALUES (1, 'swap0', 10000), (2, 'swap1', 10000)",
         "INSERT INTO mappings(id, kind, name, method) VALUES"
