@@ -69,7 +69,7 @@ def get_mempolicy_command(session: Session, pid: int, addr: int | None, node: bo
     With ADDR that of the area there, which may be default although the task has one. An absent page is read in to
     tell its node.
     """
-    operation = operations.mempolicy.get_mempolicy
+    operation = operations.get_mempolicy.get_mempolicy
     return session.perform(operation, pid, addr, node=node, mems_allowed=mems_allowed)
 
 

@@ -8,10 +8,11 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import InvalidArgument, KernelError, OutOfMemory
+from migratectl.operations.areas import carve, rejoin
 from migratectl.operations.caller import Caller, identify
 from migratectl.operations.machine import find_mm, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, collect, evict_list, has_hold
-from migratectl.operations.mm import carve, freed_rows, rejoin, unmap
+from migratectl.operations.mm import freed_rows, unmap
 from migratectl.spans import Span
 from migratectl.storage import pages, vmas
 from migratectl.storage.pagelist import Wanted

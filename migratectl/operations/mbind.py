@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from migratectl.errors import BadAddress, InputOutputError, PermissionDenied
 from migratectl.kernel.mempolicy import policy_zonelists
 from migratectl.nodemask import Nodemask
+from migratectl.operations.areas import carve, first_hole
 from migratectl.operations.caller import Caller, Identity, identify
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
 from migratectl.operations.mempolicy import check_mode, new_policy
 from migratectl.operations.migrate import Migration, collect, migrate_along
-from migratectl.operations.mm import carve, first_hole
 from migratectl.operations.policy_targets import migrate_by_policy
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InvalidArgument, OutOfMemory, PermissionDenied
+from migratectl.operations.areas import carve, first_hole, rejoin
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import (
     Machine,
@@ -181,16 +182,6 @@ def freed_rows(parts: Iterable[Freed]) -> list[dict[str, int]]:
     return [{"node": nid, "pages": nr} for nid, nr in sorted(totals.items())]
 
 
-def carve(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
-    """Cut areas and page runs at both ends of a range; the areas inside it, ascending."""
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
-        for vma in vmas.overlapping(conn, mm, at, at + 1):
-            if vma.start < at:
-                vmas.split(conn, vma, at)
-    return vmas.overlapping(conn, mm, start, end)
-
-
 def mlock(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     """
     Lock a range in memory: its areas get LOCKED and all its pages are faulted in.
@@ -278,21 +269,6 @@ def mprotect(conn: Connection, pid: int, span: Span, prot: str) -> dict[str, Any
             pages.write_protect(conn, mm, vma.start, vma.end)
     rejoin(conn, mm, vmas.merge(conn, mm, start, end))
     return {"pid": pid, "return": 0, "errno": None, "pages": end - start}
-
-
-def rejoin(conn: Connection, mm: int, borders: Iterable[int]) -> None:
-    """Join the runs that area borders no longer keep apart."""
-    coalesce.coalesce(conn, pages.rows_around(conn, mm, borders))
-
-
-def first_hole(conn: Connection, mm: int, start: int, end: int) -> int | None:
-    """The lowest page of [start, end) that no area has."""
-    at = start
-    for vma in vmas.overlapping(conn, mm, start, end):
-        if vma.start > at:
-            break
-        at = vma.end
-    return at if at < end else None
 
 
 def _refuse_holes(conn: Connection, mm: int, start: int, end: int, page_size: int, subject: str) -> None:
