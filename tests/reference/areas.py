@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
-
 NOWHERE = -1
 
 
@@ -44,6 +43,54 @@ class SwapArea:
 
 
 @dataclasses.dataclass(eq=False)
+class Ring:
+    """The buffers of a page, all in one state; `journal`: the journal uses them (1.4)."""
+
+    dirty: bool = False
+    busy: Pin | None = None
+    locked: Pin | None = None
+    journal: bool = False
+
+    def in_use(self, at: int) -> bool:
+        """Whether the ring cannot be dropped in this pass: a buffer is dirty, busy or locked."""
+        held = any(hold is not None and hold.release > at for hold in (self.busy, self.locked))
+        return self.dirty or self.journal or held
+
+    def words(self) -> list[str]:
+        """As `show buffers` tells them."""
+        busy = self.busy is not None or self.journal
+        return sorted(word for word, on in (("busy", busy), ("dirty", self.dirty), ("locked", self.locked)) if on)
+
+
+@dataclasses.dataclass(eq=False)
+class File:
+    """A file: its cache, by index, and for tmpfs the policies of the object (1.3, 6.1)."""
+
+    path: str
+    fs: str
+    journal: str | None
+    method: str
+    ino: int
+    size: int
+    pages: dict[int, Page] = dataclasses.field(default_factory=dict)
+    policies: dict[int, Policy] = dataclasses.field(default_factory=dict)
+
+    @property
+    def disk(self) -> bool:
+        """Whether its pages may have buffers."""
+        return self.fs in ("ext2", "ext3", "xfs")
+
+    @property
+    def ahead(self) -> bool:
+        """Whether a 6.x kernel reads ahead in it (modern-kernel.md 23)."""
+        return self.fs not in ("tmpfs", "ramfs")
+
+    def turn(self, index: int, modern: bool) -> int:
+        """What interleaving of tmpfs counts by; `modern` adds the inode number (modern-kernel.md 20)."""
+        return index + self.ino if modern else index
+
+
+@dataclasses.dataclass(eq=False)
 class Page:
     """
     A page: content, wherever it lies. A migration changes the node and frees a frame of the old one.
@@ -55,6 +102,10 @@ class Page:
     ptes: dict[tuple[int, int], Pte] = dataclasses.field(default_factory=dict)
     dirty: bool = False
     uptodate: bool = False
+    active: bool = True
+    file: File | None = None
+    index: int = 0
+    ring: Ring | None = None
     swapcache: bool = False
     slot: SwapArea | None = None
     swaps: set[tuple[int, int]] = dataclasses.field(default_factory=set)  # swap ptes of its entry
@@ -62,6 +113,12 @@ class Page:
     writeback: Pin | None = None
     park: Pin | None = None
     pins: list[Pin] = dataclasses.field(default_factory=list)
+
+    def set_dirty(self) -> None:
+        """Through the mapping: the buffers of a block backed file get dirty too (1.8)."""
+        self.dirty = True
+        if self.ring is not None:
+            self.ring.dirty = True
 
 
 @dataclasses.dataclass(eq=False)
@@ -72,10 +129,16 @@ class Area:
     locked: bool
     policy: Policy | None = None
     anon_vma: bool = False
+    file: File | None = None
+    delta: int = 0  # page index in the file less virtual page number
+    shared: bool = False
+    random: bool = False
 
     def same(self, other: Area) -> bool:
         """Whether the two may be one; who has an anon_vma does not matter."""
-        return (self.prot, self.locked, self.policy) == (other.prot, other.locked, other.policy)
+        flags = (self.prot, self.locked, self.shared, self.random) == (
+            other.prot, other.locked, other.shared, other.random)  # fmt: skip
+        return flags and self.policy == other.policy and (self.file, self.delta) == (other.file, other.delta)
 
 
 @dataclasses.dataclass(eq=False)

@@ -2,7 +2,7 @@
 How a command of the naive model runs: words in, a dict of what must be in the tool's JSON document out.
 
 Keys that start with `_` are notes for the comparison. Commands whose outcome the documents leave open raise
-Unmodelled and change nothing.
+Unmodelled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ERRNO = {
 }  # fmt: skip
 MAX_NUMNODES = 1024
 DEFAULT_SWAP = 1 << 18
-GROUPS = ("task", "page", "swap", "show", "node", "state")
+GROUPS = ("file", "task", "page", "swap", "show", "node", "state")
 LOOKING = ("show", "numa-maps", "check", "state")
 
 Document = dict[str, Any]
@@ -39,7 +39,7 @@ class Base:
 
     def run(self, argv: list[str]) -> Document:
         """
-        Run one command.
+        Run one command. One that raises Unmodelled may have begun: who goes on keeps a copy of the machine.
 
         Returns:
             `exit`, `errno`, and whatever of the tool's document the model predicts.

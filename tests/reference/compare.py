@@ -123,6 +123,17 @@ def lines_differ(want: Rows, got: Rows) -> Iterable[str]:
             yield f"line {addr}: {wrong}, the model {line}"
 
 
+def rings_differ(want: dict[tuple[str, int], tuple[int, list[str]]], got: Rows) -> Iterable[str]:
+    """The rings, page by page."""
+    seen = {}
+    for row in got:
+        for k in range(row["pages"]):
+            seen[row["file"], row["index"] + k * row.get("step", 1)] = (row["node"], sorted(row["flags"]))
+    for key in sorted(want.keys() | seen.keys()):
+        if want.get(key) != seen.get(key):
+            yield f"ring {key}: {seen.get(key)}, the model {want.get(key)}"
+
+
 def differences(want: Document, got: Document) -> list[str]:
     """
     Everything in which the tool's document is not what the model says.
@@ -147,14 +158,29 @@ def differences(want: Document, got: Document) -> list[str]:
         return [*found, f"the document has not what cli.md says: {error!r} in {sorted(got)}"]
 
 
+def cache_differs(want: Document, got: Document) -> Iterable[str]:
+    """Files, rings and what a command says of swap and cache."""
+    if "_back" in want and {key: got.get(key) for key in want["_back"]} != want["_back"]:
+        yield f"{ {key: got.get(key) for key in want['_back']} }, the model {want['_back']}"
+    if "_files" in want:
+        for ours, theirs in zip(want["_files"], got["files"], strict=True):
+            if any(theirs.get(key) != ours[key] for key in ours):
+                yield f"{theirs}, the model {ours}"
+    if "_rings" in want:
+        yield from rings_differ(want["_rings"], got["buffers"])
+    if "_swap" in want:
+        areas = [(area["name"], area["slots"], area["used"]) for area in got["areas"]]
+        if areas != want["_swap"] or any(area["used"] + area["free"] != area["slots"] for area in got["areas"]):
+            yield f"{got['areas']}, the model {want['_swap']}"
+
+
 def parts_differ(want: Document, got: Document) -> Iterable[str]:
     """Everything that is more than one value."""
+    yield from cache_differs(want, got)
     if "faults" in want:
         present = {row["node"]: row["pages"] for row in got["nodes"] if row["pages"]}
         if got["faults"] != want["faults"] or present != want["_present"]:
             yield f"{got['faults']} {present}, the model {want['faults']} {want['_present']}"
-    if "_back" in want and {key: got.get(key) for key in want["_back"]} != want["_back"]:
-        yield f"{ {key: got.get(key) for key in want['_back']} }, the model {want['_back']}"
     if "_rows" in want:
         yield from migration_differs(want, got)
     if "_pages" in want:
@@ -169,9 +195,5 @@ def parts_differ(want: Document, got: Document) -> Iterable[str]:
         seen = {key: got.get(key) for key in want["_policy"]}
         if seen != want["_policy"]:
             yield f"{seen}, the model {want['_policy']}"
-    if "_swap" in want:
-        areas = [(area["name"], area["slots"], area["used"]) for area in got["areas"]]
-        if areas != want["_swap"] or any(area["used"] + area["free"] != area["slots"] for area in got["areas"]):
-            yield f"{got['areas']}, the model {want['_swap']}"
     if "_ok" in want and got.get("ok") is not True:
         yield f"check found {got.get('violations')}"

@@ -215,6 +215,61 @@ class Draws:
             words += ["--locked"]
         return words
 
+    def file_create(self) -> list[str]:
+        """A file of any kind, small."""
+        fs = self.one("ext2", "ext2", "ext3", "ext3", "xfs", "tmpfs", "tmpfs", "ramfs", "xfs-buf")
+        words = ["file", "create", f"/f{len(self.machine.files)}", f"{self.number(1, 24)}p", "--fs", fs]
+        if fs == "ext3":
+            words += self.one([], ["--journal", self.one("ordered", "writeback", "journalled")])
+        if self.chance(4) or (self.machine.modern and fs in ("ramfs", "xfs-buf")):
+            words += ["--method", self.one("none", "none", "page", "buffer", "fail")]
+        return words
+
+    def file_use(self, *kinds: str) -> list[str]:
+        """A part of a file is read or written; or it is synced, or cut."""
+        if not self.machine.files:
+            return self.file_create()
+        path, kind = self.one(*sorted(self.machine.files)), self.one(*kinds)
+        if kind == "truncate":
+            return ["file", kind, path, f"{self.number(1, 20)}p"]
+        if kind == "sync":
+            return ["file", kind, path]
+        words = ["file", kind, path, *self.one([], [f"{self.number(1, 8)}p@{self.number(0, 12)}p"])]
+        words += self.one([], ["--by", str(self.pid())])
+        return words
+
+    def file_map(self) -> list[str]:
+        """An area of a file, shared or private, from the start of the file or later."""
+        if not self.machine.files:
+            return self.file_create()
+        words = ["mmap", str(self.pid()), f"{self.number(1, 24)}p", "--file", self.one(*sorted(self.machine.files))]
+        words += self.one([], ["--shared"], ["--shared"])
+        words += ["--offset", f"{self.number(1, 8)}p"] if self.chance(4) else []
+        if self.chance(3):
+            words += ["--addr", hex((NEAR + 2000 + self.number(0, 60)) * PAGE)]
+        return [*words, "--prot", "r"] if self.chance(8) else words
+
+    def mapped(self, pid: int) -> str:
+        """A range of areas of files, if there are any."""
+        mm = self.mm(pid)
+        parts = [part for part, area in mm.areas() if area.file is not None] if mm else []
+        if not parts:
+            return self.span(pid)
+        part = self.one(*parts)
+        if self.chance(3):
+            return f"{part.start * PAGE:#x}+{len(part)}p"
+        low = self.number(part.start, part.stop - 1)
+        return f"{low * PAGE:#x}+{self.number(1, part.stop - low)}p"
+
+    def buffers(self) -> list[str]:
+        """Rings in some state."""
+        pid = self.pid()
+        state = self.one("idle", "dirty", "busy", "locked")
+        words = ["page", "buffers", str(pid), self.mapped(pid), "--state", state]
+        if state in ("busy", "locked") and not self.chance(3):
+            words += ["--passes", str(self.number(0, 10))]
+        return words
+
     def ranged(self, *words: str, short: bool = False) -> list[str]:
         """A command with a task and a range."""
         pid = self.pid()
@@ -314,8 +369,7 @@ class Draws:
     def madvise(self) -> list[str]:
         """MADV_DONTNEED, MADV_PAGEOUT."""
         pid = self.pid()
-        advice = self.one("dontneed", "pageout") if self.machine.modern else self.one("dontneed", *["dontneed"] * 9, "pageout")
-        return ["madvise", str(pid), self.call_span(pid), advice]
+        return ["madvise", str(pid), self.call_span(pid), "pageout" if self.chance(4) else "dontneed"]
 
     def mbind(self) -> list[str]:
         """Each mode with every set of flags."""

@@ -18,13 +18,18 @@ class SwapScan(Scan):
         """
         What becomes of the page in this pass. Changes nothing.
 
-        Readings: it is V8's way, so passes and waiting are V9's under every profile. No test of references comes before the ptes go,
-        so a page that is mlocked elsewhere and pinned is `mlocked`; one that cannot be written or dropped because of a
-        reference is `pinned`, as 9a says of a mapping without a method.
+        Readings: it is V8's way, so passes and waiting are V9's under every profile. No test of references comes before
+        the ptes go, so a page that is mlocked elsewhere and pinned is `mlocked`; one that cannot be written or dropped
+        because of a reference is `pinned`, as 9a says of a mapping without a method.
         """
         waits = self.waits_for(page, at)
         if waits is not None:
             return waits
+        if page.file is not None:
+            if page.ptes and self.command.in_locked_area(page):
+                return "mlocked"
+            reason = self.without_method(page, at)
+            return "evicted" if reason is None else reason
         if not page.swapcache and self.machine.free_slots == 0:
             return "no-swap"
         if page.ptes and self.command.in_locked_area(page):
@@ -38,6 +43,12 @@ class SwapScan(Scan):
         """The slot, the ptes and the page, as far as it got."""
         self.note(page, reason, at)
         if reason in ("busy-locked", "busy-writeback", "no-swap"):
+            return
+        if page.file is not None:
+            if reason != "mlocked":
+                self.leave(page, reason, at)
+            if reason == "evicted":
+                self.machine.evict(page)
             return
         if not page.swapcache:
             self.machine.take_slot(page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from .areas import Mm, Page, Pin
+from .areas import Mm, Page, Pin, Ring
 from .base import Document
 from .machine import NEVER, Refused, Task, Unmodelled
 from .memory import Memory, no_memory
@@ -34,7 +34,7 @@ class Holds(Memory):
             page = mm.slots[vpn].page if vpn in mm.slots else None
             if page is None:
                 raise Refused("EFAULT")
-            if kind == "writeback" and not page.swapcache:
+            if kind == "writeback" and not page.swapcache and page.file is None:
                 raise Refused("EINVAL")  # INV-15
             if getattr(page, kind) is not None:
                 raise Refused("EBUSY")
@@ -48,7 +48,7 @@ class Holds(Memory):
         pages = self.hw.all_pages()
         if text is not None:
             slots = [mm.slots[vpn] for vpn in self.span(mm, text) if vpn in mm.slots]
-            pages = [slot.page for slot in slots if slot.page is not None]
+            pages = [page for slot in slots if (page := slot.page or slot.swapped) is not None]
         self.hw.end_holds(pages, task.pid, [kind])
         return {}
 
@@ -81,6 +81,34 @@ class Holds(Memory):
     def do_page_unpin(self, pid: str, text: str | None = None) -> Document:
         """Pins of that task end."""
         return self.release("pin", pid, text)
+
+    def do_page_buffers(self, pid: str, text: str, state: str, passes: str | None = None) -> Document:
+        """Attach rings to cache pages, and set what all their buffers are; `idle` ends every state."""
+        task, mm = self.user_task(pid)
+        pages = []
+        for vpn in self.span(mm, text):
+            slot = mm.slots.get(vpn)
+            if slot is None or slot.page is None:
+                raise Refused("EFAULT")
+            page = slot.page
+            if page.file is None or not page.file.disk:
+                raise Refused("EINVAL")
+            if state in ("busy", "locked") and page.ring and (getattr(page.ring, state) or page.ring.journal):
+                if page.ring.journal:
+                    raise Unmodelled("the journal has it")
+                raise Refused("EBUSY")
+            pages.append(page)
+        for page in pages:
+            page.ring = page.ring or Ring()
+            hold = Pin(task.pid, NEVER if passes is None else int(passes))
+            if state == "idle":
+                page.ring = Ring()
+                page.dirty = False
+            elif state == "dirty":
+                page.set_dirty()
+            else:
+                setattr(page.ring, state, hold)
+        return {}
 
     def pinnable(self, mm: Mm, span: range) -> None:
         """What get_user_pages() gives where nothing may be written or read is left open but for present pages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from .areas import NOWHERE, Mm, Page, Policy, Pte, SwapArea
+from .areas import NOWHERE, File, Mm, Page, Policy, Pte, SwapArea
 from .nodes import Node, fallback_lists
 
 PAGE = 4096
@@ -39,6 +39,7 @@ class Task:
     dumpable: bool
     mm: Mm | None
     policy: Policy | None = None
+    turn: int = -1  # il_next
 
 
 @dataclasses.dataclass
@@ -61,6 +62,8 @@ class Machine:
         self.swap_areas = [SwapArea("swap0", slots)] if slots else []
         self.tasks: dict[int, Task] = {}
         self.held: list[Page] = []  # pages without ptes that somebody still has a reference to
+        self.files: dict[str, File] = {}
+        self.made_inodes = 0
         self.next_mm = 1
         for node in nodes:
             node.free = node.capacity
@@ -140,7 +143,19 @@ class Machine:
 
     def take_for_fault(self, task: Task, mm: Mm, vpn: int) -> int | None:
         """A free page for a fault: the policy of the area, else that of the task."""
-        return self.take_by_policy(mm.slots[vpn].area.policy or task.policy, task.cpu, vpn)
+        area = mm.slots[vpn].area
+        return self.take_by_policy(area.policy or task.policy, task.cpu, vpn + area.delta)
+
+    def take_for_move(self, task: Task, mm: Mm, vpn: int) -> int | None:
+        """A target of mbind: as a fault, but tmpfs knows the policy of its object only (6.1)."""
+        area = mm.slots[vpn].area
+        if area.file is None or area.file.fs != "tmpfs":
+            return self.take_for_fault(task, mm, vpn)
+        if not area.shared:
+            raise Unmodelled("copies and pages of tmpfs in one area")
+        index = vpn + area.delta
+        policy = area.file.policies.get(index) or (task.policy if self.modern else None)  # reading for `modern`
+        return self.take_by_policy(policy, task.cpu, area.file.turn(index, self.modern))
 
     def drop_pte(self, mm: Mm, vpn: int) -> None:
         """
@@ -155,10 +170,19 @@ class Machine:
         slot.swapped = None
         if page is None:
             return
+        if page.file is not None:
+            self.drop_file_pte(page, mm.number, vpn)
+            return
         page.ptes.pop((mm.number, vpn), None)
         page.swaps.discard((mm.number, vpn))
         if not page.ptes and not page.swaps:
             self.drop_page(page)
+
+    @staticmethod
+    def drop_file_pte(page: Page, number: int, vpn: int) -> None:
+        """The page stays in the cache; what is dirty in the pte is dirty in the page now."""
+        if page.ptes.pop((number, vpn)).dirty:
+            page.set_dirty()
 
     def drop_page(self, page: Page) -> None:
         """
@@ -197,6 +221,8 @@ class Machine:
                 page = slot.page or slot.swapped
                 if page is not None and page.node != NOWHERE:
                     found[page] = None
+        for file in self.files.values():
+            found |= dict.fromkeys(page for page in file.pages.values() if page.node != NOWHERE)
         return list(found)
 
     # ---- swap ------------------------------------------------------------------------------------------------
@@ -231,18 +257,22 @@ class Machine:
         page.swaps.clear()
 
     def unmap(self, page: Page) -> None:
-        """try_to_unmap() of an anonymous page: swap ptes, a dirty pte makes the page dirty (1.8, B23)."""
+        """try_to_unmap(): swap ptes for an anonymous page; a dirty pte makes the page dirty (1.8, B23)."""
         mms = {task.mm.number: task.mm for task in self.tasks.values() if task.mm}
         for (number, vpn), pte in page.ptes.items():
-            page.dirty |= pte.dirty
-            mms[number].slots[vpn].swapped = page
+            if pte.dirty:
+                page.set_dirty()
             mms[number].slots[vpn].page = None
-            page.swaps.add((number, vpn))
+            if page.file is None:
+                mms[number].slots[vpn].swapped = page
+                page.swaps.add((number, vpn))
         page.ptes.clear()
 
     def evict(self, page: Page) -> None:
         """What is in the slot is all there is: the frame is free."""
         self.nodes[page.node].free += 1
+        if page.file is not None and page.slot is None:
+            del page.file.pages[page.index]
         page.node, page.swapcache, page.dirty = NOWHERE, False, False
         page.lock = page.writeback = None
         page.pins = []

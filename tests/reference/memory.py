@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 from .areas import NOWHERE, Area, Mm, Page, Pte, Slot
-from .base import Base, Document
+from .base import Document
+from .filemap import Filemap
 from .machine import ALL_CAPS, LABEL_BASE, LABEL_STEP, PAGE, Machine, Refused, Task, Unmodelled
 from .words import Words, parse_pages
 
@@ -14,7 +15,7 @@ FAULT_KINDS = ("anonymous", "zero", "cow", "reuse", "file", "swapin", "present")
 HOLDS = ("lock", "pin", "writeback", "park")
 
 
-class Memory(Base):
+class Memory(Filemap):
     """The commands that make, change and end tasks and areas, and touch pages."""
 
     # ---- tasks -----------------------------------------------------------------------------------------------
@@ -69,7 +70,7 @@ class Memory(Base):
             raise Refused("EEXIST")
         old = self.task(parent)
         mm = old.mm.forked(self.new_mm()) if old.mm else None
-        child = Task(number, old.name, old.uid, old.cpu, old.caps, old.dumpable, mm, old.policy)
+        child = Task(number, old.name, old.uid, old.cpu, old.caps, old.dumpable, mm, old.policy, old.turn)
         machine.tasks[number] = child
         return self.row(child)
 
@@ -94,7 +95,7 @@ class Memory(Base):
     # ---- address space ---------------------------------------------------------------------------------------
 
     def do_mmap(self, pid: str, size: str, **options: Any) -> Document:
-        """A private anonymous area; it becomes one with equal neighbours."""
+        """An area, private and anonymous or of a file; it becomes one with equal neighbours."""
         task, mm = self.user_task(pid)
         pages, label = parse_pages(size), options.get("label")
         if pages == 0:
@@ -117,7 +118,7 @@ class Memory(Base):
         few = sum(n.free for n in self.hw.nodes) < pages or (task.policy is not None and task.policy.mode == "bind")
         if locked and (prot != "rw" or few):
             raise Unmodelled("MAP_LOCKED without memory")
-        area = Area(prot, locked)
+        area = self.new_area(first, prot, locked, options)
         for vpn in range(first, first + pages):
             mm.slots[vpn] = Slot(area, label)
         mm.merge(first)
@@ -126,6 +127,18 @@ class Memory(Base):
             self.touch(task, mm, vpn, write=True)
         return {"pid": int(pid), "addr": hex(first * PAGE), "end": hex((first + pages) * PAGE), "pages": pages,
                 "label": label}  # fmt: skip
+
+    def new_area(self, first: int, prot: str, locked: bool, options: Words) -> Area:
+        """An area at a page, private and anonymous or of a file."""
+        area = Area(prot, locked)
+        if "file" in options:
+            area.file, area.shared = self.file(options["file"]), "shared" in options
+            area.delta = (parse_pages(options["offset"]) if "offset" in options else 0) - first
+            if locked:
+                raise Unmodelled("MAP_LOCKED of a file")
+        elif "shared" in options:
+            raise Unmodelled("shared anonymous memory")
+        return area
 
     def do_munmap(self, pid: str, text: str) -> Document:
         """Holes in the range are no error; what is left of a cut area is an area of its own."""
@@ -155,24 +168,33 @@ class Memory(Base):
     def do_madvise(self, pid: str, text: str, advice: str) -> Document:
         """MADV_DONTNEED, MADV_PAGEOUT: area after area until a locked one; holes are told at the end."""
         _, mm = self.user_task(pid)
+        if advice == "random":
+            return self.advise_random(mm, self.call_span(mm, text))
         if advice not in ("dontneed", "pageout"):
             raise Unmodelled(advice)
         if advice == "pageout" and not self.hw.modern:
             raise Refused("EINVAL")
         span = self.call_span(mm, text)
         swapped = 0
+        document: Document = {"errno": "ENOMEM"} if mm.hole(span) else {}
         for part, area in mm.areas(span):
             if area.locked:
-                return {"errno": "EINVAL", "_back": {"swapped": swapped}} if advice == "pageout" else {"errno": "EINVAL"}
+                document["errno"] = "EINVAL"
+                break
             for vpn in part:
                 if advice == "pageout":
                     swapped += self.page_out(mm.slots[vpn].page)
                 else:
                     self.hw.drop_pte(mm, vpn)
-        document: Document = {"errno": "ENOMEM"} if mm.hole(span) else {}
-        if advice == "pageout" and mm.areas(span):
+        if advice == "pageout" and (swapped or "errno" not in document):
             document["_back"] = {"swapped": swapped}
         return document
+
+    def advise_random(self, mm: Mm, span: range) -> Document:
+        """A flag of the areas. Reading: holes are told at the end, as with all advice."""
+        hole = mm.hole(span)
+        mm.change(span, lambda area: not area.random, lambda area: setattr(area, "random", True))
+        return {"errno": "ENOMEM"} if hole else {}
 
     def page_out(self, page: Page | None) -> bool:
         """
@@ -180,6 +202,8 @@ class Memory(Base):
 
         Readings: what is shared, held in any way, or finds no slot stays as it is.
         """
+        if page is not None and page.file is not None:
+            raise Unmodelled("MADV_PAGEOUT of a file")
         if page is None or len(page.ptes) > 1 or page.lock or page.writeback or page.park or page.pins:
             return False
         if not page.swapcache and not self.hw.take_slot(page):
@@ -211,7 +235,9 @@ class Memory(Base):
         mm.change(span, lambda area: not area.locked, lambda area: setattr(area, "locked", True))
         for vpn in span:
             try:
-                if no_memory(self.touch(task, mm, vpn, write=mm.slots[vpn].area.prot == "rw")):
+                area = mm.slots[vpn].area  # reading: today's kernel reads shared memory here
+                write = area.prot == "rw" and not (area.shared and self.hw.modern)
+                if no_memory(self.touch(task, mm, vpn, write)):
                     return {"errno": "ENOMEM"}
             except Refused:
                 self.machine = before
@@ -238,6 +264,8 @@ class Memory(Base):
         if slot.swapped is not None:
             return self.swap_in(task, mm, vpn, write)
         page = slot.page
+        if slot.area.file is not None and (page is None or page.file is not None):
+            return self.touch_mapped(task, mm, vpn, write)
         if page is None and not write:
             kind = "present" if slot.zero else "zero"
             slot.zero = Pte(True, False, False)
@@ -252,6 +280,21 @@ class Memory(Base):
             pte.young = pte.dirty = pte.writable = True
             return "reuse"
         return "cow" if self.new_page(task, mm, vpn) else None
+
+    def touch_mapped(self, task: Task, mm: Mm, vpn: int, write: bool) -> str | None:
+        """An access to an area of a file: no page, or a page of the file, is mapped there (6.3)."""
+        slot = mm.slots[vpn]
+        if slot.page is None:
+            kind = self.touch_file(task, slot, (mm.number, vpn), write)
+            if kind == "file" and not write:
+                self.around(mm, vpn)
+            return kind if kind != "cow" or self.new_page(task, mm, vpn) else None
+        pte = slot.page.ptes[mm.number, vpn]
+        if write and not slot.area.shared:
+            return "cow" if self.new_page(task, mm, vpn) else None
+        kind = "reuse" if write and not pte.writable else "present"
+        pte.young, pte.dirty, pte.writable = True, pte.dirty or write, pte.writable or write
+        return kind
 
     def swap_in(self, task: Task, mm: Mm, vpn: int, write: bool) -> str | None:
         """
@@ -320,6 +363,9 @@ class Memory(Base):
             except Refused:
                 self.machine = before
                 raise
+            if kind == "bus":
+                document = {"errno": "EFAULT", "signal": "SIGBUS", "at": hex(vpn * PAGE)}
+                break
             for one in kind.split("+") if kind else ():
                 faults[one] = faults.get(one, 0) + 1
             if no_memory(kind):
@@ -337,4 +383,6 @@ class Memory(Base):
 
 def no_memory(kind: str | None) -> bool:
     """Whether an access ended for lack of memory."""
+    if kind == "bus":
+        raise Unmodelled("what is beyond the end of the file")
     return kind is None or kind.endswith("enomem")

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from .areas import Mm, Page, Pin
-from .machine import NEVER, Machine
+from .machine import NEVER, Machine, Unmodelled
 
 V9_LAST_PASS = 10
 MODERN_LAST_PASS = 9
@@ -20,9 +20,11 @@ BLOCKING_PASS = 3
 V9_WRITEBACK_PASS = 1
 ERRNO_OF = {
     "busy-locked": "EAGAIN", "busy-writeback": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "mlocked": "EPERM",
-    "not-tried": "ENOMEM", "writeback-started": "EAGAIN",
+    "not-tried": "ENOMEM", "writeback-started": "EAGAIN", "fs-refuses": "EIO", "pageout-keep": "EAGAIN",
+    "pageout-activate": "EAGAIN", "buffers-busy": "EAGAIN",
 }  # fmt: skip
-PERMANENT = ("no-swap", "mlocked")
+PERMANENT = ("no-swap", "mlocked", "fs-refuses")
+UNTOUCHED = ("busy-locked", "busy-writeback", "mlocked", "no-swap")
 LEAVES_ENTRY = ("pinned", "mlocked")
 Place = tuple[int, int]  # pid, virtual page number
 
@@ -50,6 +52,7 @@ class Command:
         self.machine, self.tasks, self.cpu_node, self.chunk = machine, list(tasks), cpu_node, chunk
         self.before = self.present()
         self.evicted: list[Page] = []
+        self.in_flight: set[Page] = set()  # written, and not yet waited for
         self.written = 0  # pages that were written to swap or disk
         self.residue: dict[str, int] | None = None  # where it is counted before the end
         self.mapped_before = {page: set(page.ptes) for page in machine.all_pages()}
@@ -87,7 +90,7 @@ class Command:
         for page in pages:
             self.failures[page] = self.seen_reason.get(page, Failure("not-tried", None))
 
-    def collect(  # one argument a condition of check_range()
+    def collect(  # noqa: PLR0912 - one argument and one branch a condition of check_range()
         self,
         wanted: Callable[[int], bool],
         move_all: bool,
@@ -106,13 +109,15 @@ class Command:
             mms: Only these address spaces.
         """
         found: list[Page] = []
-        told = self.failures.keys() | {page for _, page in self.skips.values()}  # each page once a command
+        told = {*self.failures, *(page for _, page in self.skips.values())}  # each page once a command
         for pid, mm in self.tasks if mms is None else mms:
             for vpn, slot in sorted(mm.slots.items()):
                 page, where = slot.page, (pid, vpn)
                 misplaced = page is not None and wanted(page.node) and page not in told
                 if span is not None and vpn not in span:
                     continue
+                if page is not None and misplaced:
+                    told.add(page)  # mapped twice: the second meeting is not mentioned (9a)
                 if slot.area.locked and not self.machine.modern:  # modern moves mlocked pages
                     if page is not None and misplaced and strict:
                         self.failures[page] = Failure("mlocked", 0)
@@ -123,7 +128,7 @@ class Command:
                         self.skips[where] = ("vma-locked", page)
                 elif slot.zero:
                     self.skips[where] = ("reserved-page", None)
-                elif page is not None and misplaced and page not in found:
+                elif page is not None and misplaced:
                     if len(page.ptes) > 1 and not move_all:
                         self.skips[where] = ("shared", page)
                     elif page.park is not None:
@@ -135,7 +140,12 @@ class Command:
     def move(self, page: Page, target: int) -> int:
         """A frame on `target` takes over everything of the page; returns the node it left (2.3)."""
         left, page.node = page.node, target
-        if not self.machine.modern:
+        if page.file is not None:
+            if not self.machine.modern:  # ptes of files do not come back
+                self.machine.unmap(page)
+                if page.dirty:
+                    page.set_dirty()  # page_copy(): through the mapping
+        elif not self.machine.modern:
             page.dirty = page.uptodate = True  # add_to_swap()
             self.machine.unmap(page)
             self.machine.restore(page)  # in every task, also where it had been swapped out before
@@ -179,7 +189,8 @@ class Scan:
         """Steps 1 and 2: the page lock and writeback."""
         if not self.over(page.lock, at, BLOCKING_PASS):
             return "busy-locked"
-        if not self.over(page.writeback, at, self.writeback_pass):
+        flying = at < self.writeback_pass and page in self.command.in_flight
+        if flying or not self.over(page.writeback, at, self.writeback_pass):
             return "busy-writeback"
         return None
 
@@ -189,6 +200,8 @@ class Scan:
         waits = self.waits_for(page, at)
         if waits is not None:
             return waits
+        if page.file is not None:
+            return self.file_refusal(page, at)
         if v9 and not page.swapcache and self.machine.free_slots == 0:
             return "no-swap"
         if self.pinned(page, at):
@@ -197,9 +210,69 @@ class Scan:
             return "mlocked"  # B8: before any pte goes
         return None
 
+    def file_refusal(self, page: Page, at: int) -> str | None:
+        """
+        The same for a page of a file, by its method (1.3, 2.2 h to n, 2.3).
+
+        Readings: a buffer lock that ends at a pass is waited for in every pass; a page that is dirty and pinned is
+        `pinned` as 9a has it.
+        """
+        file, v9 = page.file, not self.machine.modern
+        assert file is not None
+        method = "page" if page.slot is not None else file.method
+        locked = v9 and self.command.in_locked_area(page)
+        if method == "fail":
+            return "fs-refuses"
+        if method == "none":
+            if locked:
+                return "mlocked"
+            return self.without_method(page, at)
+        if method == "buffer" and page.ring and page.ring.locked and page.ring.locked.release == NEVER:
+            return "busy-locked"
+        if self.pinned(page, at) or (method == "page" and page.ring is not None):
+            return "pinned"
+        return "mlocked" if locked else None
+
+    def without_method(self, page: Page, at: int) -> str | None:
+        """B10: unmapped first, then written if dirty, then rid of its ring, then moved (2.2 j to m, 2.4)."""
+        assert page.file is not None
+        if page.dirty or any(pte.dirty for pte in page.ptes.values()):
+            if self.machine.modern:
+                raise Unmodelled("how today's fallback ends")
+            if self.pinned(page, at):
+                return "pinned"
+            if page.file.fs == "ramfs" or (page.file.fs == "tmpfs" and self.machine.free_slots == 0):
+                return "pageout-activate"
+            return "writeback-started"
+        if page.ring is not None and page.ring.in_use(at):
+            return "buffers-busy"
+        return "pinned" if self.pinned(page, at) else None
+
+    def leave(self, page: Page, reason: str | None, at: int) -> None:
+        """What the path without a method leaves behind: no ptes, a written page, no ring."""
+        assert page.file is not None
+        if not self.machine.modern:
+            self.machine.unmap(page)
+        if reason == "writeback-started" and page.file.fs == "tmpfs" and page.slot is None:
+            self.machine.take_slot(page)
+        elif reason == "writeback-started":
+            self.command.written += 1
+            self.command.in_flight.add(page)
+            page.dirty = False
+            if page.ring:
+                page.ring.dirty = False
+        elif page.ring is not None and not page.dirty and not page.ring.in_use(at):
+            page.ring = None
+
     def met(self, page: Page, reason: str | None, at: int) -> None:
         """What a look leaves behind: the swap entry of a page that backs out (B24), and what it saw."""
         self.note(page, reason, at)
+        if page.file is not None:
+            if page.file.method == "none" and page.slot is None and reason not in UNTOUCHED:
+                self.leave(page, reason, at)
+            elif reason is None and page.ring is not None:
+                page.ring.locked = None  # waited for when the ring was handed over
+            return
         if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
             self.machine.take_slot(page)
 
@@ -222,6 +295,10 @@ class Scan:
         """
         for page, latest in self.looked.items():
             page.pins = [pin for pin in page.pins if pin.release > latest]
+            for kind in ("busy", "locked") if page.ring else ():
+                hold = getattr(page.ring, kind)
+                if hold is not None and hold.release <= latest:
+                    setattr(page.ring, kind, None)
             for kind in ("lock", "writeback"):
                 hold = getattr(page, kind)
                 if hold is not None and (hold.release <= latest or hold in self.waited):
@@ -300,7 +377,7 @@ def migrate_modern(command: Command, pagelist: list[Page], zonelist: Sequence[in
     """
     machine, scan, err = command.machine, Scan(command), None
     targets: dict[Page, int] = {}
-    left = list(pagelist)
+    left, failed = list(pagelist), []
     for pass_ in range(scan.last_pass + 1):
         retry = 0
         for page in list(left):
@@ -315,6 +392,9 @@ def migrate_modern(command: Command, pagelist: list[Page], zonelist: Sequence[in
             if reason is None:
                 machine.nodes[command.move(page, targets.pop(page))].free += 1
                 left.remove(page)
+            elif reason in PERMANENT:
+                left.remove(page)
+                failed.append(page)
             else:
                 retry += 1
         if err or retry == 0:
@@ -322,7 +402,7 @@ def migrate_modern(command: Command, pagelist: list[Page], zonelist: Sequence[in
     for nid in targets.values():
         machine.nodes[nid].free += 1
     scan.end_holds()
-    command.stays(left)
+    command.stays(left + failed)
     return err
 
 

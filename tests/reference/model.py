@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .areas import Area, Page, Policy, Pte
+from .areas import Page, Policy, Pte
 from .base import ERRNO, Document
 from .machine import PAGE
+from .policies import policy_at
 from .swapping import Swapping
 from .words import written
 
@@ -47,22 +48,29 @@ class Model(Swapping):
         lines = []
         for part, area in mm.areas():
             pages = [(vpn, page) for vpn in part if (page := mm.slots[vpn].page) is not None]
+            own = area.policy or task.policy
+            if area.file is not None and area.file.fs == "tmpfs":
+                own = policy_at(mm, part.start)  # v9 asks the area, and skips the task's policy (6.1)
+                own = own or task.policy if self.hw.modern else own
             lines.append({
-                "addr": hex(part.start * PAGE), "policy": self.policy_text(area.policy or task.policy),
-                **self.counts(area, pages, mm.number),
+                "addr": hex(part.start * PAGE), "policy": self.policy_text(own),
+                "file": area.file.path if area.file else None,
+                **self.counts(pages, mm.number),
             })  # fmt: skip
         return {"_lines": lines}
 
-    def counts(self, _area: Area, pages: list[tuple[int, Page]], number: int) -> dict[str, Any]:
+    def counts(self, pages: list[tuple[int, Page]], number: int) -> dict[str, Any]:
         """The counters of one line, None where the text has none."""
         nodes: dict[str, int] = {}
         for _, page in sorted(pages, key=lambda item: item[1].node):
             nodes[str(page.node)] = nodes.get(str(page.node), 0) + 1
         most = max((len(page.ptes) for _, page in pages), default=0)
+        anon = sum(1 for _, page in pages if page.file is None)
+        dirty = sum(1 for vpn, page in pages if page.dirty or page.ptes[number, vpn].dirty)
         return {
-            "anon": len(pages) or None,
-            "dirty": sum(1 for vpn, page in pages if page.dirty or page.ptes[number, vpn].dirty) or None,
-            "mapped": None,  # all pages are anonymous, so it never differs from `anon`
+            "anon": anon or None,
+            "dirty": dirty or None,
+            "mapped": len(pages) if len(pages) not in (anon, dirty) else None,
             "mapmax": most if most > 1 else None,
             "swapcache": sum(1 for _, page in pages if page.swapcache) or None,
             "writeback": sum(1 for _, page in pages if page.writeback) or None,
@@ -73,7 +81,7 @@ class Model(Swapping):
 def page_flags(page: Page, pte: Pte) -> list[str]:
     """The words of `show pages`, sorted; an anonymous page is active from its first fault on."""
     words = {
-        "active": True,
+        "active": page.active,
         "dirty": page.dirty or pte.dirty,
         "locked": page.lock is not None,
         "parked": page.park is not None,

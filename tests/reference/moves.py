@@ -111,7 +111,7 @@ class Moves(Policies):
 
         No area and the zero page are EFAULT everywhere. Under `modern` a page behind PROT_NONE is ENOENT.
         """
-        if slot is not None and slot.swapped is not None:
+        if slot is not None and slot.page is None and (slot.swapped or slot.area.file is not None):
             return "ENOENT"
         if slot is None or (slot.page is None and (slot.zero or self.hw.modern)):
             if slot is not None and slot.zero and slot.area.prot == "none" and self.hw.modern:
@@ -132,6 +132,8 @@ class Moves(Policies):
         with_memory = [n.nid for n in machine.nodes if n.online and n.capacity]
         if nid not in machine.online() or with_memory == [nid]:
             raise Refused("EINVAL")
+        if any(page.node == nid for file in machine.files.values() for page in file.pages.values()):
+            raise Unmodelled("how the page cache leaves a node")
         if not any(n.cpus for n in machine.nodes if n.online and n.nid != nid):
             raise Unmodelled("the last node with CPUs")
         tasks: list[tuple[int, Mm]] = []
@@ -192,7 +194,8 @@ class MovePages:
         if not self.queue:
             return True
         node = self.entries[self.queue[0]][1]
-        pages = [self.page(i) for i in sorted(self.queue, key=self.entries.__getitem__)]
+        queued = {i: self.page(i) for i in sorted(self.queue, key=self.entries.__getitem__)}
+        pages = list(queued.values())
         err = migrate_list(self.command, list(pages), node)
         failed = sum(1 for page in pages if page in self.command.failures)
         if err:
@@ -202,7 +205,7 @@ class MovePages:
             self.left = failed + unreached
             return False
         for i in self.queue:  # where the page landed: under `v9` an allocation falls back (B18)
-            self.status[i] = self.page(i).node
+            self.status[i] = queued[i].node
         self.queue = []
         return True
 

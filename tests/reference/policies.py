@@ -7,7 +7,8 @@ from typing import Any
 from .areas import Mm, Page, Policy
 from .base import MAX_NUMNODES, Document
 from .holds import Holds
-from .machine import PAGE, Refused, Task
+from .machine import PAGE, Refused, Task, Unmodelled
+from .memory import no_memory
 from .migrate import Command, migrate_by_policy
 from .results import result
 from .words import parse_nodes, written
@@ -47,6 +48,7 @@ class Policies(Holds):
         """set_mempolicy(2) of that task."""
         task, _ = self.user_task(pid)
         task.policy = self.new_policy(mode, self.asked_nodes(mode, text))
+        task.turn = min(task.policy.nodes) if task.policy is not None and task.policy.mode == "interleave" else -1
         return {}
 
     # ---- get_mempolicy ---------------------------------------------------------------------------------------
@@ -70,12 +72,12 @@ class Policies(Holds):
                 return self.told(task.policy, "task")
             if task.policy is None or task.policy.mode != "interleave":
                 raise Refused("EINVAL")
-            return {"_policy": {"node": min(task.policy.nodes)}}
+            return {"_policy": {"node": task.turn if task.turn in task.policy.nodes else min(task.policy.nodes)}}
         vpn = int(address, 16) // PAGE
         if vpn not in mm.slots:
             raise Refused("EFAULT")
         if "node" not in options:
-            return self.told(mm.slots[vpn].area.policy, "vma")
+            return self.told(policy_at(mm, vpn), "vma")
         return {"_policy": {"node": self.node_at(task, mm, vpn)}}
 
     def node_at(self, task: Task, mm: Mm, vpn: int) -> int:
@@ -83,7 +85,8 @@ class Policies(Holds):
         slot = mm.slots[vpn]
         if slot.area.prot == "none":
             raise Refused("EFAULT")
-        self.touch(task, mm, vpn, write=False)
+        if no_memory(self.touch(task, mm, vpn, write=False)):
+            raise Unmodelled("no memory to look")
         if slot.page is None:
             return next(n.nid for n in self.hw.nodes if n.online and n.capacity)
         return slot.page.node
@@ -122,14 +125,29 @@ class Policies(Holds):
     def mbind_move(self, command: Command, task: Task, mm: Mm, pagelist: list[Page]) -> None:
         """Move each page to where a fault at its own address would put it now."""
         vpns = {page: vpn for vpn, page in mm.pages()}
-        migrate_by_policy(command, pagelist, lambda page: self.hw.take_for_fault(task, mm, vpns[page]))
+        migrate_by_policy(command, pagelist, lambda page: self.hw.take_for_move(task, mm, vpns[page]))
+
+
+def policy_at(mm: Mm, vpn: int) -> Policy | None:
+    """The policy of an area at an address; of tmpfs that of the object (3.3, 3.5)."""
+    area = mm.slots[vpn].area
+    if area.file is not None and area.file.fs == "tmpfs":
+        return area.file.policies.get(vpn + area.delta)
+    return area.policy
 
 
 def set_policy(mm: Mm, span: range, policy: Policy | None, merge: bool) -> None:
     """Give the areas of a range this policy. v9 splits and never merges here; `modern` merges what became equal."""
     mm.split(span.start)
     mm.split(span.stop)
-    for _, area in mm.areas(span):
+    for part, area in mm.areas(span):
         area.policy = policy
+        file = area.file
+        if file is None or file.fs != "tmpfs":
+            continue
+        for vpn in part:
+            file.policies.pop(vpn + area.delta, None)
+            if policy is not None:
+                file.policies[vpn + area.delta] = policy
     if merge:
         mm.merge_in(span)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from .areas import NOWHERE, Mm, Page, SwapArea
@@ -35,28 +34,25 @@ class Swapping(Moves):
         if mm.hole(span):
             raise Unmodelled("hole")
         command = Command(machine, [(task.pid, mm)], machine.lowest_cpu_node(), self.chunk)
-        swap_out(command, command.collect(lambda _: True, True, span))
+        pagelist = command.collect(lambda _: True, True, span)
+        if machine.modern and any(page.file for page in pagelist):
+            raise Unmodelled("how today's reclaim takes files")
+        swap_out(command, pagelist)
         return result(machine, command, None, len(command.failures))
 
     def via_swap(self, command: Command, task: Task, mm: Mm, froms: set[int], move_all: bool) -> Document:
-        """The two ways; what the documents leave open changes nothing."""
-        before = copy.deepcopy(self.machine)
-        try:
-            return self.out_and_back(command, task, mm, froms, move_all)
-        except Unmodelled:
-            self.machine = before
-            raise
-
-    def out_and_back(self, command: Command, task: Task, mm: Mm, froms: set[int], move_all: bool) -> Document:
         """
         `migrate-pages --via-swap`: out of the nodes that pages would leave, and back by reading all that is in swap.
 
-        Readings: all these nodes are emptied in one list; the task touches its swap ptes in address order, where it may not read none; without memory or where
-        it would have to wait the rest is left in swap.
+        Readings: all these nodes are emptied in one list; the task touches its swap ptes in address order; what it
+        cannot read back is left open.
         """
         if self.hw.modern and any(area.locked for _, area in mm.areas()):
             raise Unmodelled("what swaps locked areas under `modern`")
-        swap_out(command, command.collect(froms.__contains__, move_all))
+        pagelist = command.collect(froms.__contains__, move_all)
+        if any(page.file for page in pagelist):
+            raise Unmodelled("files by way of swap")
+        swap_out(command, pagelist)
         command.residue = command.residue_now()  # reading: what is read back had lost its pte all the same
         back = read = 0
         for vpn, slot in sorted(mm.slots.items()):
@@ -120,4 +116,6 @@ class Swapping(Moves):
                 page = slot.page or slot.swapped
                 if page is not None and page.slot is area:
                     found[page] = None
+        for file in self.hw.files.values():
+            found |= dict.fromkeys(page for page in file.pages.values() if page.slot is area)
         return list(found)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
+from .base import LOOKING
 from .draws import FAR, NEAR, Draws
 from .machine import PAGE, Unmodelled
 
@@ -124,7 +126,8 @@ class Writer(Draws):
 
         def drop() -> list[str]:
             who = self.one(parent, self.youngest())
-            return self.one(["munmap", who, self.swapped(int(who))], ["madvise", who, self.swapped(int(who)), "dontneed"])
+            span = self.swapped(int(who))
+            return ["munmap", who, span] if self.chance(2) else ["madvise", who, span, "dontneed"]
 
         def migrate() -> list[str]:
             return ["migrate-pages", self.one(parent, self.youngest()), "all", self.nodes(), *self.caller()]
@@ -132,7 +135,8 @@ class Writer(Draws):
         def hold() -> list[str]:
             kind = self.one("lock", "pin", "writeback", "pin")
             words = ["page", kind, parent, self.span(pid, short=True)]
-            return words + self.one([], ["--passes", str(self.number(0, 10))], ["--passes", "10"])
+            words += self.one([], ["--passes", str(self.number(0, 10))], ["--passes", "10"])
+            return words
 
         def back() -> list[str]:
             return ["migrate-pages", parent, "all", self.nodes(), "--via-swap"]
@@ -140,6 +144,131 @@ class Writer(Draws):
         first = self.one([fork, out], [out, fork], [hold, out], [fork, hold, out])
         rest = [self.one(touch, touch, touch, drop, migrate, hold, out, self.swap_off, back) for _ in range(5)]
         return [*first, touch, *rest]
+
+    def files(self) -> list[Draw]:
+        """A file in the cache and in areas, held and in use in all ways, and where its pages go."""
+        pid = self.pid()
+
+        def touch() -> list[str]:
+            who = int(self.one(str(pid), self.youngest()))
+            return ["fault", str(who), self.mapped(who), *self.one([], ["--write"])]
+
+        def mmap() -> list[str]:
+            words = self.file_map()
+            return [words[0], str(pid), *words[2:]] if words[0] == "mmap" else words
+
+        def hold() -> list[str]:
+            words = ["page", self.one("lock", "pin", "writeback", "park"), str(pid), self.mapped(pid)]
+            return words + (self.one([], ["--passes", str(self.number(0, 10))]) if words[1] != "park" else [])
+
+        def migrate() -> list[str]:
+            who = self.one(str(pid), self.youngest())
+            return ["migrate-pages", who, "all", self.nodes(), *self.caller()]
+
+        def mbind() -> list[str]:
+            mode = self.one("bind", "interleave", "preferred", "default")
+            words = ["mbind", str(pid), self.mapped(pid), mode, *([] if mode == "default" else [self.nodes(30)])]
+            words += self.one([], ["--move"], ["--move-all"], ["--move", "--strict"], ["--strict"])
+            return words
+
+        def drop() -> list[str]:
+            who = self.one(str(pid), self.youngest())
+            return [self.one("munmap", "madvise"), who, self.mapped(int(who))]
+
+        def more() -> list[str]:
+            argv = self.one(
+                touch, touch, hold, self.buffers, self.buffers, migrate, migrate, migrate, mbind, mbind, self.fork,
+                drop, self.release_file, lambda: ["swap", "out", str(pid), self.mapped(pid)],
+                lambda: self.file_use("read"),
+                lambda: self.file_use("write"), lambda: self.file_use("sync"), lambda: self.file_use("truncate"),
+                lambda: ["mlock", str(pid), self.mapped(pid)], lambda: ["mprotect", str(pid), self.mapped(pid), "r"],
+                lambda: ["mprotect", str(pid), self.mapped(pid), "rw"], lambda: ["file", "list"],
+                lambda: ["show", "buffers"], self.swap_off,
+            )()  # fmt: skip
+            return [*argv, "dontneed"] if argv[0] == "madvise" and len(argv) == 3 else argv
+
+        draws = [self.file_create, lambda: self.file_use("write", "read"), mmap]
+        if self.machine.modern:
+            draws += [lambda: ["madvise", str(pid), self.mapped(pid), "random"]]
+        return [*draws, touch, *[more] * self.number(4, 10), lambda: ["file", "list"], lambda: ["show", "buffers"]]
+
+    def objects(self) -> list[Draw]:
+        """Tmpfs by the policy of the object, and by that of the task, which the targets of mbind do not know."""
+        pid, path = self.pid(), f"/f{len(self.machine.files)}"
+        start = NEAR + 3000 + 64 * len(self.script.lines)
+        span = f"{start * PAGE:#x}+8p"
+        nodes = self.nodes(60)
+
+        def mbind(*words: str) -> list[str]:
+            return ["mbind", str(pid), span, *words]
+
+        return [
+            lambda: ["file", "create", path, "8p", "--fs", "tmpfs"],
+            lambda: ["mmap", str(pid), "8p", "--file", path, "--shared", "--addr", hex(start * PAGE)],
+            self.one(lambda: mbind("interleave", "0-1"), lambda: ["set-mempolicy", str(pid), "interleave", nodes]),
+            lambda: ["fault", str(pid), f"{(start + 3) * PAGE:#x}+4p", "--write"],
+            lambda: ["fault", str(pid), span],
+            lambda: ["set-mempolicy", str(pid), "preferred", nodes],
+            self.one(lambda: mbind("default", "--move"), lambda: mbind("interleave", nodes, "--move-all")),
+            lambda: ["file", "list"],
+        ]
+
+    def rings(self) -> list[Draw]:
+        """A disk file beside other pages: buffers locked or busy, pages written on the way, one pinned and cut off."""
+        pid, path = self.pid(), f"/f{len(self.machine.files)}"
+        start = NEAR + 3000 + 64 * len(self.script.lines)
+        span, some = f"{start * PAGE:#x}+6p", f"{(start + self.number(0, 4)) * PAGE:#x}+2p"
+        method = self.one([], [], [], ["--method", "none"], ["--method", "none"], ["--method", "fail"])
+        kind = "ext2" if method else self.one("ext2", "ext2", "ext2", "xfs-buf")
+        fault = ["fault", str(pid), span, *self.one([], ["--write"])]
+        state = self.one("locked", "locked", "busy", "dirty")
+        passes = self.one([], ["--passes", str(self.number(0, 10))]) if state != "dirty" else []
+        draws = [
+            lambda: ["file", "create", path, "6p", "--fs", kind, *method],
+            lambda: ["mmap", str(pid), "6p", "--file", path, "--shared", "--addr", hex(start * PAGE)],
+            lambda: ["madvise", str(pid), span, "random"],
+            lambda: fault,
+        ]
+        if self.chance(3):
+            draws += [lambda: ["page", "pin", str(pid), some], lambda: ["file", "truncate", path, "2p"]]
+        elif self.one(False, True):
+            draws += [lambda: ["page", "buffers", str(pid), some, "--state", state, *passes]]
+        return [*draws, lambda: ["migrate-pages", str(pid), "all", self.nodes(60)], lambda: ["file", "list"],
+                lambda: ["show", "buffers"], lambda: ["page", "unpin", str(pid)], lambda: fault]  # fmt: skip
+
+    def release_file(self) -> list[str]:
+        """All holds of a kind of a task."""
+        return ["page", self.one("unlock", "unpin", "unwriteback", "unpark"), str(self.pid())]
+
+    def waiting(self) -> list[Draw]:
+        """A page that its family has in swap is in the swap cache, and held: who can have it, who must wait."""
+        pid = self.pid()
+        present = sorted(vpn for vpn, slot in self.slots(pid).items() if slot.page) or [NEAR]
+        span = f"{self.one(*present) * PAGE:#x}+{self.number(1, 3)}p"
+        who, kind = self.one(str(pid), "child"), self.one("lock", "lock", "writeback", "pin")
+
+        def one_of(first: bool) -> str:
+            return str(pid) if (who == "child") == first else self.youngest()
+
+        def touch() -> list[str]:
+            mode = self.one([], ["--write"])
+            return ["fault", one_of(False), span if self.chance(2) else self.span(int(one_of(False))), *mode]
+
+        return [
+            lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
+            lambda: ["swap", "out", str(pid), span],
+            lambda: ["fault", one_of(True), span],
+            lambda: ["page", kind, one_of(True), span],
+            touch,
+            self.one(
+                self.swap_off,
+                lambda: ["mlock", one_of(False), span],
+                lambda: ["page", "pin", one_of(False), span],
+                lambda: ["migrate-pages", one_of(True), "all", self.nodes()],
+            ),
+            lambda: ["page", "un" + kind, one_of(True)],
+            touch,
+        ]
 
     def cramped(self) -> list[Draw]:
         """More pages than a node has room for, some of them held."""
@@ -295,9 +424,9 @@ class Writer(Draws):
         """One of them."""
         kinds = [self.residue, self.family, self.family, self.locked_parent, self.rebinding, self.protection]
         kinds += [self.dry, self.holes, self.joined, self.held_by_the_parent, self.scattered, self.scattered]
-        kinds += [self.swapping, self.swapping]
+        kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
-        kinds += [self.drain] if self.chance(2) else []
+        kinds += [self.drain, self.objects, self.rings]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 
@@ -305,9 +434,13 @@ class Writer(Draws):
 
     def add(self, argv: list[str]) -> bool:
         """Run a command in the model and write it down, unless the documents leave its outcome open."""
+        machine = self.model.machine
+        risky = machine is not None and argv[0] not in LOOKING and (machine.files or "--via-swap" in argv)
+        before = copy.deepcopy(machine) if risky else machine
         try:
             document = self.model.run(argv)
         except Unmodelled:
+            self.model.machine = before
             return False
         self.script.lines.append(argv)
         self.script.expected.append(document)
