@@ -26,6 +26,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 RaceWords = tuple[int, tuple[str, ...]]
 Traced = int | Literal["all"]
 
+_OUTSIDE: Final = frozenset({"init", "import", "import-numa-maps", "batch", "demo", "check", "db", "log", "state"})
+"""Commands about the state file, which no task runs."""
+
+_NOT_IN_A_RACE: Final = frozenset(
+    {"-s", "--state", "-n", "--dry-run", "-h", "--help", "--version", "--timeout", "--trace", "--race"}
+)
+"""Options of the call that a race meets, not of the command that meets it."""
+
 LAST_STEP: Final = 20
 """The documentation counts twenty steps of a page's move."""
 
@@ -81,10 +89,33 @@ def watch(session: Session, trace: Traced | None, race: Sequence[RaceWords]) -> 
     traced = races = None
     if trace is not None:
         traced = deferred.tracing.Trace(address=trace if isinstance(trace, int) else None)
+    for _, words in race:
+        _check_race(words)
     if race:
         races = deferred.race.Races([deferred.race.Race(step, words, _beside(session, words)) for step, words in race])
     found: Watch = deferred.watch.Watch(traced, races)
     return found
+
+
+def _check_race(words: tuple[str, ...]) -> None:
+    """Refuse a command line that is none, before anything moves (UsageError)."""
+    told = f"--race: '{shlex.join(words)}'"
+    for word in words:
+        if word.partition("=")[0] in _NOT_IN_A_RACE:
+            raise click.UsageError(f"{told}: the option {word.partition('=')[0]} does not go with a race; leave it out")
+    rest, context = list(words), click.Context(click.get_current_context().find_root().command)
+    while rest and rest[0].startswith("-"):
+        del rest[: 2 if rest[0] in ("--as", "--by") else 1]
+    while isinstance(context.command, click.Group):
+        name = rest.pop(0) if rest else ""
+        command = context.command.get_command(context, name)
+        if command is None or name in _OUTSIDE:
+            raise click.UsageError(f"{told} is no command that a task can run; see 'migratectl --help'")
+        context = click.Context(command, parent=context, info_name=name)
+    try:
+        context.command.make_context(context.info_name, rest, parent=context.parent).close()
+    except click.UsageError as error:
+        raise click.UsageError(f"{told}: {error.format_message()}") from error
 
 
 def _beside(session: Session, words: tuple[str, ...]) -> Callable[[Connection], Document]:

@@ -145,6 +145,33 @@ def fault_around(touched: Iterable[Run], start: int, end: int) -> list[Run]:
     return _dense((max(low, start), min(high, end)) for low, high in windows)
 
 
+def read_faults(touched: Sequence[Run], alone: Sequence[Run]) -> int:
+    """
+    How many of the read accesses to absent pages fault; the others find their page mapped around another fault.
+
+    The first fault in a window maps all that is cached there, so of the cached pages at most the first one faults.
+
+    Args:
+        touched: The addresses, ascending.
+        alone: Those of them that no fault maps around itself: not in memory, or with a marker of read-ahead.
+
+    Source:
+        do_read_fault() of a 6.1 kernel; modern-kernel.md 23.
+    """
+    if not alone:
+        end = max((run.last for run in touched), default=0) + FAULT_AROUND_PAGES
+        return sum(run.nr_pages for run in fault_around(touched, 0, end)) // FAULT_AROUND_PAGES
+    firsts: dict[int, int] = {}
+    for run in touched:
+        for low, high in _aligned(run):
+            for window in range(low, high, FAULT_AROUND_PAGES):
+                inside = run.between(window, window + FAULT_AROUND_PAGES)
+                if inside is not None:
+                    firsts[window] = min(inside.start, firsts.get(window, inside.start))
+    cached = sum(1 for first in firsts.values() if not any(run.between(first, first + 1) for run in alone))
+    return cached + sum(run.nr_pages for run in alone)
+
+
 def _dense(windows: Iterable[tuple[int, int]]) -> list[Run]:
     """What ascending windows, which may overlap, cover."""
     found: list[Run] = []

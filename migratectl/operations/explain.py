@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from migratectl.errors import KernelError, PermissionDenied
 from migratectl.kernel.memory import absent
 from migratectl.kernel.migrate import LAST_PASS, UNSEEN, course, skip_reason
-from migratectl.kernel.page import PageState
 from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.line import page_state
@@ -72,7 +71,14 @@ SENTENCES: Final = {
     "no-swap": "an anonymous page needs a swap slot for the time of its move, and none is free",
     "pinned": "somebody holds a reference that its mappings and the migration do not account for",
     "mlocked": "another mapping of it is in an area that is locked in memory",
+    "unmap-incomplete": "a mapping of it cannot be taken away",
+    "slot-changed": "the tree of its file holds another page in its place",
+    "truncated": "its file was cut while somebody held it, so it has no mapping any more",
     "fs-refuses": "the file system's migratepage method refuses",
+    "pageout-keep": "dirty, its file system has no method to move it, and it cannot be written now",
+    "pageout-activate": "dirty, its file system has no method to move it, and nothing can write it",
+    "writeback-started": "dirty without a method: it is written in the very last pass and could move then",
+    "buffers-busy": "its file system has no method to move it, and its buffers cannot be dropped",
 }
 """What each word means, in the order of cli.md."""
 
@@ -88,6 +94,9 @@ _HELP: Final = {
     "no-swap": "one free slot is enough for any number of pages: 'migratectl swap on NAME SIZE'",
     "pinned": "let the references go: 'migratectl page unpin {holder}'",
     "mlocked": "unlock it for the time of the move ('migratectl munlock') there: pid {mappers}",
+    "pageout-activate": "swap space, for tmpfs: 'migratectl swap on NAME SIZE'; ramfs has nowhere to write",
+    "writeback-started": "try once more, or write it first: 'migratectl file sync'",
+    "buffers-busy": "let its buffers be idle: 'migratectl page buffers {pid} {span} --state idle'",
 }
 """What would help, where something would."""
 
@@ -196,21 +205,15 @@ def _judge(migration: Migration, row: StateRow, source: Nodemask) -> Verdict:
     node, shown = (None, "zero") if zero else (row.node, "present")
     if not zero and row.node not in source:
         return Verdict(node, shown, "other-node")
-    reason = skip_reason(state, migration.flags, modern=migration.modern)
+    posted = migration.machine.posted
+    reason = skip_reason(state, migration.flags, modern=migration.modern, posted=posted)
     if reason is not None:
         return Verdict(node, shown, row.area if reason == UNSEEN else reason)
-    way = course(state, modern=migration.modern, slot=_slot(migration, state))
+    way = course(state, modern=migration.modern, slot=migration.slot_free(), posted=posted)
     nr_pass = way.end if way.end is not None else LAST_PASS[migration.modern]
     if way.moves:
         return Verdict(node, shown, "movable", None, nr_pass, way.last.step)
     return Verdict(node, shown, way.last.reason, way.last.errno, nr_pass, way.last.step)
-
-
-def _slot(migration: Migration, state: PageState) -> bool:
-    """Whether a page that asks for a swap slot finds one."""
-    if migration.modern or state.kind != "anon":
-        return True
-    return any(area.used < area.slots for area in holds.swap_areas(migration.conn))
 
 
 def _entries(found: dict[Verdict, list[Run]], machine: Machine, pid: int) -> list[dict[str, Any]]:

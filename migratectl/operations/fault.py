@@ -85,7 +85,8 @@ def populate(
         pid: The task.
         start: The first page.
         end: One past the last.
-        access: How to touch; None: by write where the area is writable (``modern``: and private), else by read.
+        access: How to touch; READ | WRITE: by write where the area is writable, else by read; None: so too, but under
+            ``modern`` by read where it is shared.
         rejoin: Else the runs stay cut at both ends of the range, for a caller that goes on there.
 
     Source:
@@ -132,7 +133,7 @@ def _walk(toucher: Toucher, start: int, end: int, access: VM | None) -> None:
         if vma.start > at:
             break
         high = min(vma.end, end)
-        wanted = _populating(vma, modern=toucher.machine.modern) if access is None else access
+        wanted = _access(vma, access, modern=toucher.machine.modern)
         if vma.flags & wanted:
             _touch_area(toucher, vma, at, high, write=wanted is VM.WRITE)
         elif access is not None:
@@ -144,8 +145,11 @@ def _walk(toucher: Toucher, start: int, end: int, access: VM | None) -> None:
         faults.stop(at, "EFAULT", "no area", "SIGSEGV")
 
 
-def _populating(vma: Vma, *, modern: bool) -> VM:
-    shared = modern and vma.flags & VM.SHARED
+def _access(vma: Vma, access: VM | None, *, modern: bool) -> VM:
+    """How to touch an area; see populate()."""
+    if access in (VM.READ, VM.WRITE):
+        return access
+    shared = modern and access is None and vma.flags & VM.SHARED
     return VM.WRITE if vma.flags & VM.WRITE and not shared else VM.READ
 
 
@@ -163,7 +167,7 @@ def _touch_area(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool
         reached = resident(start, end)
     pages.touch(toucher.conn, toucher.mm, start, reached, write_access=write)
     worked = sum(faults.counts().values()) - sum(before.values()) - (faults.twice - twice)
-    faults.present += reached - start - worked
+    faults.present += max(reached - start - worked, 0)  # less: a page was read in, and memory for its copy ran out
 
 
 def _touch_resident(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool) -> int:

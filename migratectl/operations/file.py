@@ -193,7 +193,7 @@ def file_write(conn: Connection, caller: Caller, path: str, part: FileRange) -> 
     cache.set_flags(conn, ids, _WRITTEN)
     if file.ring:
         buffers.write_to(conn, ids, NEVER if journal_holds(file.journal) else None)
-    if file.size is not None and had > file.size:
+    if file.size is not None and had > max(file.size, start):
         files.set_size(conn, file.id, had)
     return _done(memory, file, ids, (start, had), missed, stop)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from migratectl.errors import Busy
-from migratectl.kernel.filemap import fault_around, pieces_of
+from migratectl.kernel.filemap import fault_around, pieces_of, read_faults
 from migratectl.kernel.memory import absent, demand_by_index, given
 from migratectl.operations.page_cache import Lookup, Placed, below, fetch, fetch_and_copy, look_up, shifted
 from migratectl.operations.toucher import Toucher, leaving
@@ -88,15 +88,23 @@ def _map(toucher: Toucher, vma: Vma, file: File, start: int, end: int, *, write:
     swapped = sum(run.nr_pages for run in below(found.swapped, stop))
     toucher.faults.swapin += swapped
     touched = below(found.touched, stop)
-    wanted = touched
+    wanted, faults = touched, sum(run.nr_pages for run in touched)
     if not write and toucher.machine.modern:
+        faults = _read_faults(found, touched, vma)
         wanted = shifted(_around(toucher, vma, file, shifted(touched, -vma.delta)), vma.delta)
     _map_cached(toucher, vma, file, touched, wanted)
     if wanted is not touched:  # what was mapped around reaches over the range
         for at in (start, reached, end):
             pages.cut_address(toucher.conn, toucher.mm, at)
-    toucher.faults.file += sum(run.nr_pages for run in touched) - swapped
+    toucher.faults.file += faults - swapped
     return reached
+
+
+def _read_faults(found: Lookup, touched: Sequence[Run], vma: Vma) -> int:
+    """How many of the touched indexes fault under ``modern``; fault-around has the others mapped by then."""
+    markers = intersect(touched, [row.run for row in found.cached if row.marker])
+    alone = sorted([*markers, *intersect(touched, found.missing)])
+    return read_faults(shifted(touched, -vma.delta), shifted(alone, -vma.delta))
 
 
 def _around(toucher: Toucher, vma: Vma, file: File, touched: Sequence[Run]) -> list[Run]:

@@ -14,7 +14,7 @@ from migratectl.operations.machine import Machine, find_mm, find_task, give_back
 from migratectl.spans import Span
 from migratectl.storage import buffers, cache, coalesce, files, holds, pages, vmas
 from migratectl.storage.pages import MappedRun
-from migratectl.uapi import NEVER, PG
+from migratectl.uapi import NEVER, PG, VM
 
 
 def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
 
 
 def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> None:
-    faults = populate(conn, machine, pid, start, end, rejoin=False)
+    faults = populate(conn, machine, pid, start, end, access=VM.READ | VM.WRITE, rejoin=False)
     if faults.errno == "ENOMEM":
         at = hex((faults.at or 0) * machine.facts.page_size)
         raise OutOfMemory(f"pid {pid}", f"no memory to fault {at} in; nothing was pinned, free some first")

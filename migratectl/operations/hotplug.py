@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,7 @@ def node_offline(conn: Connection, caller: Caller, nid: int, watch: Watch = NOT_
         return result | _still_busy(nid, left, pages.orphans_on(conn, nid), full=result["errno"] == "ENOMEM")
     nodes.set_online(conn, nid, online=False)
     refresh(conn)
+    _leave_cpusets(conn)
     if machine.nodes[nid].other:
         what = f"{machine.nodes[nid].other} pages in use by what this state does not model count as gone with the node"
         result["assumptions"] = [what]
@@ -88,6 +90,26 @@ def refresh(conn: Connection) -> None:
     members = [node for node in machine.nodes.values() if node.online]
     nodes.set_zonelists(conn, zonelists(members, nodes.distances(conn), modern=machine.modern))
     tasks.set_mems(conn, "/", machine.usable)
+
+
+def _leave_cpusets(conn: Connection) -> None:
+    """
+    Take nodes that are gone out of all cpusets; tasks of one left without nodes go to the next one above that has some.
+
+    Source:
+        cpuset_hotplug_workfn() and remove_tasks_in_empty_cpuset() of kernel/cpuset.c; cpuset(7); INV-18.
+    """
+    named = {cpuset.name: cpuset for cpuset in tasks.cpusets(conn)}
+    usable = named["/"].mems
+    for cpuset in named.values():
+        if cpuset.mems <= usable:
+            continue
+        above = cpuset
+        while not above.mems & usable:
+            above = named[above.parent]
+        for task in tasks.members(conn, cpuset) if above is not cpuset else ():
+            tasks.update(conn, task.pid, "cpuset", above.id)
+        tasks.update_cpuset(conn, replace(cpuset, mems=cpuset.mems & usable))
 
 
 def _drain(

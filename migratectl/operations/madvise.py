@@ -59,14 +59,12 @@ def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, An
         raise InvalidArgument(subject, "pageout came with Linux 5.4, so it needs the profile modern; try 'swap out'")
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
     migration = Migration.of(conn, machine, pid, mm, MF.MOVE, identify(conn, machine, Caller(pid=pid)))
     freed: list[Freed] = []
     acts: dict[str, Act] = {
-        "dontneed": lambda low, high: freed.append(unmap(conn, mm, low, high)),
+        "dontneed": lambda low, high: freed.append(_give_up(conn, mm, low, high)),
         "random": lambda low, high: _read_at_random(conn, mm, low, high),
-        "pageout": lambda low, high: _page_out(migration, low, high),
+        "pageout": lambda low, high: _page_out(migration, mm, low, high),
     }
     keeping = VM(0) if advice == "random" else _KEPT
     nr, refusal = _each_area(conn, mm, (start, end), acts[advice], keeping, subject, page_size)
@@ -102,13 +100,25 @@ def _each_area(
     return nr, refusal or (hole(at) if at < span[1] else None)
 
 
+def _cut(conn: Connection, mm: int, start: int, end: int) -> None:
+    """Cut page runs at both ends; area by area, since what is done to one may join runs beside it again."""
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+
+
+def _give_up(conn: Connection, mm: int, start: int, end: int) -> Freed:
+    _cut(conn, mm, start, end)
+    return unmap(conn, mm, start, end)
+
+
 def _read_at_random(conn: Connection, mm: int, start: int, end: int) -> None:
     for vma in carve(conn, mm, start, end):
         vmas.set_flags(conn, vma, VM(vma.flags | VM.RANDOM))
 
 
-def _page_out(migration: Migration, start: int, end: int) -> None:
+def _page_out(migration: Migration, mm: int, start: int, end: int) -> None:
     """Swap out what is mapped once and not held; the others are left alone, unlike V8's swap migration."""
+    _cut(migration.conn, mm, start, end)
     rows = collect(migration, Wanted(tuple(migration.machine.nodes), start, end), evict=True)
     evict_list(migration, [row for row in rows if not has_hold(row)])
 

@@ -134,8 +134,11 @@ class Migration:
         state = page_state(row)
         if skip_reason(state, self.flags, modern=self.modern, posted=self.machine.posted) is not None:
             return None
-        slot = self.modern or any(area.used < area.slots for area in holds.swap_areas(self.conn))
-        return course(state, modern=self.modern, slot=slot, posted=self.machine.posted)
+        return course(state, modern=self.modern, slot=self.slot_free(), posted=self.machine.posted)
+
+    def slot_free(self) -> bool:
+        """Whether a page that asks for a swap slot finds one now; ``modern`` asks for none."""
+        return self.modern or any(area.used < area.slots for area in holds.swap_areas(self.conn))
 
     def settle(self) -> None:
         """Write down what was taken and freed so far, so that another command sees it."""

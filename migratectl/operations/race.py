@@ -32,6 +32,10 @@ _ISOLATE: Final = frozenset(
 """Commands that take pages off the LRU themselves: they pass over those that are off it already."""
 
 
+_TOUCHING: Final = frozenset({"fault", "mlock"})
+"""Commands that touch each page of a range."""
+
+
 class Mover(Protocol):
     """What a race needs of the migration that it meets."""
 
@@ -107,12 +111,14 @@ class Races:
         held_mm: An address space that the call holds for writing: its tasks wait until the call is over.
         evict: The pages of the call are to leave memory, by V9's passes.
         met: The page rows that a race met early.
+        backed_out: Page rows from which the migration backs out, with the first pass that may have them.
     """
 
     races: list[Race] = field(default_factory=list)
     held_mm: int | None = None
     evict: bool = False
     met: list[int] = field(default_factory=list)
+    backed_out: dict[int, int] = field(default_factory=dict)
 
     def gather(self, mover: Mover, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
         """
@@ -152,10 +158,14 @@ class Races:
         return [race.result or {"step": race.step, "argv": list(race.argv), "met": False} for race in self.races]
 
     def _waits_for_the_call(self, mover: Mover, race: Race) -> bool:
-        """Whether a command needs an address space that the call has: for writing, or to tear it down (mmput())."""
+        """Whether a command needs an address space that the call has: for writing, or to tear it down (mmput()).
+
+        Of the writers only mlock is taken so: it would change which of the listed pages are candidates.
+        """
         words = _words(race.argv)
         mm = _task_of(mover.conn, words)[1]
-        return mm is not None and (mm == self.held_mm or (words[:2] == ["task", "exit"] and mm in mover.concerned))
+        waits = words[:2] == ["task", "exit"] or words[0] == "mlock"
+        return mm is not None and (mm == self.held_mm or (waits and mm in mover.concerned))
 
     def _note_residue(self, mover: Mover, met: Sequence[_Met], rows: dict[int, StateRow]) -> None:
         """Count what the steps before a meeting have done to pages that will stay."""
@@ -206,7 +216,9 @@ class Races:
         if touch.observer == "pin":  # a copy made on the way is what is pinned then, and the migration goes on
             meeting = meeting._replace(backed_out=observers.pins(mover.conn, page) > pins)
         elif meeting.backed_out:
-            observers.hold_back(mover.conn, page, nr_pass + 1)
+            self.backed_out[page] = nr_pass + 1
+        for other, first in self.backed_out.items():  # also those that an earlier race met
+            observers.hold_back(mover.conn, other, first)
         race.result = _told(race, meeting, document)
         mover.refresh()
         return _Met(page, touch.address, before)
@@ -274,7 +286,7 @@ def _first_touched(conn: Connection, race: Race) -> _Touch | None:
     if mm is None or bounds is None:
         return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
     touch = _first(observers.mapped_by(conn, mm), bounds, "other")
-    if words[0] == "fault" or name == "page pin":
+    if words[0] in _TOUCHING or name == "page pin":
         touch = _lowest([touch, *_looked_up(conn, mm, bounds)])
     if touch is None:
         return None
@@ -310,7 +322,7 @@ def _observer(conn: Connection, race: Race, words: Sequence[str], touch: _Touch,
         return "fork"
     if words[0] in _ISOLATE or name in _ISOLATE:
         return "reclaim"
-    if words[0] != "fault" and name != "page pin":
+    if words[0] not in _TOUCHING and name != "page pin":
         return "other"
     if race.step >= LAST_STEP_THAT_BACKS_OUT or not observers.is_mapped(conn, mm, touch.seen):
         return "swap" if pagelist.kind_of(touch.listed.state) == "anon" else "file"

@@ -158,8 +158,8 @@ class MappedRun(NamedTuple):
 
     @property
     def mapcount(self) -> int:
-        """Ptes of each of its pages, swap ptes and those of mappers outside the state included."""
-        return self.ptes + self.outside
+        """Present ptes of each of its pages, with those of mappers outside the state; 0 where it is in swap only."""
+        return 0 if self.node is None and self.kind != "zero" else self.ptes + self.outside
 
     @property
     def state(self) -> str:
@@ -170,7 +170,8 @@ class MappedRun(NamedTuple):
 
 
 _MAPPED = """SELECT t.page, t.addr, p.step, p.count, m.kind, p.node, p.area, p.flags, p.lock, p.pins, p.writeback,
- p.parked, p.outside, t.present, t.young, t.dirty, t.writable, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
+ p.parked, p.outside, t.present, t.young, t.dirty, t.writable,
+ (SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present)
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ?1 AND t.addr >= ?2 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?4
 ORDER BY t.addr"""

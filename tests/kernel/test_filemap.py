@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migratectl.kernel.filemap import fault_around, migrate_method, pieces_of, read_ahead
+from migratectl.kernel.filemap import fault_around, migrate_method, pieces_of, read_ahead, read_faults
 from migratectl.kernel.memory import absent
 from migratectl.runs import Run, intersect, make_run
 
@@ -151,3 +151,20 @@ def test_pieces_tell_the_chosen_pages_from_the_others(run: Run, chosen: list[Run
     assert sorted(pages([run])[k] for k in pages(wanted)) == sorted(set(pages([run])) & set(pages(chosen)))
     assert sorted(pages(wanted) + pages(others)) == list(range(run.nr_pages))
     assert all(piece.nr_pages > 1 or piece.step == 1 for piece in (*wanted, *others))
+
+
+@pytest.mark.parametrize(
+    ("touched", "alone", "faults"),
+    [
+        ([Run(5, 1, 3)], [], 1),
+        ([Run(5, 1, 20)], [], 2),  # windows 0-15 and 16-31
+        ([Run(0, 4, 8)], [], 2),
+        ([Run(3, 20, 3)], [], 3),  # 3, 23, 43
+        ([Run(5, 1, 3)], [Run(5, 1, 1)], 1),  # the first is read, the others are mapped around it
+        ([Run(5, 1, 3)], [Run(6, 1, 1)], 2),
+        ([Run(5, 1, 3)], [Run(5, 1, 3)], 3),
+        ([Run(14, 1, 4)], [Run(16, 1, 2)], 3),
+    ],
+)
+def test_of_cached_pages_in_a_window_only_the_first_faults(touched: list[Run], alone: list[Run], faults: int) -> None:
+    assert read_faults(touched, alone) == faults

@@ -203,6 +203,16 @@ def test_a_dry_run_changes_nothing(make: Make, words: str) -> None:
     assert tool("state", "hash").out == before
 
 
+@pytest.mark.parametrize("profile", ["v9", "modern"])
+def test_a_node_that_goes_leaves_the_cpusets_and_tasks_of_an_empty_one_go_up(make: Make, profile: str) -> None:
+    tool = make(profile)
+    play(tool, "cpuset create /p --mems 0-1\ncpuset create /p/c --mems 1\ntask create --pid 1 --cpuset /p/c")
+    play(tool, "node offline 1\nmmap 1 1p --label a\nfault 1 a --write")
+    assert [cpuset(tool, name)[0] for name in ("/", "/p", "/p/c")] == ["0,2-3", "0", ""]
+    (row,) = tool("task", "list", "--json").document["tasks"]
+    assert (row["cpuset"], nodes_of(tool, 1, "a")) == ("/p", {0: 1})
+
+
 ALL = "--mems 0-3 --cpus 0-7"
 # id: (script, {cpuset: (mems, cpus)}), under modern; -1 and A are not switches that the command line has.
 HIERARCHY = {

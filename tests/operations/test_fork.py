@@ -98,3 +98,62 @@ def test_policies_go_along(machine: Runner) -> None:
     assert machine("get-mempolicy", 101, "0x10000000", "--json").document["mode"] == "interleave"
     machine("mbind", 101, "heap", "default")
     assert machine("get-mempolicy", 100, "0x10000000", "--json").document["mode"] == "interleave"
+
+
+def test_dontneed_drops_its_range_alone_where_areas_meet_in_it(tool: Runner) -> None:
+    """What is given up in one area must not join the runs that were cut at the end of the range."""
+    for line in (
+        "init --nodes 2 --memory 64p",
+        "task create --pid 101",
+        "mmap 101 21p --label heap --addr 0x40000000",
+        "fault 101 heap --write",
+        "mlock 101 0x40003000+2p",
+        "fork 101 --pid 104",
+        "fault 104 heap+1p@1p --write",
+        "madvise 104 heap+3p@1p dontneed",
+    ):
+        assert tool(*line.split()).code == 0, line
+    there = [(run["addr"], run["pages"]) for run in present(tool, 104)]
+    assert there == [("0x40000000", 1), ("0x40004000", 1), ("0x40005000", 16)]
+
+
+def present(tool: Runner, pid: int) -> list[dict[str, object]]:
+    """The present runs of a task."""
+    vmas = tool("show", "pages", pid, "--json").document["vmas"]
+    return [run for vma in vmas for run in vma["pages"] if run["state"] == "present"]
+
+
+def test_mapcount_counts_present_ptes_only(tool: Runner) -> None:
+    for line in (
+        "init --nodes 2 --memory 64p --swap 8p",
+        "task create --pid 100",
+        "mmap 100 2p --label h",
+        "fault 100 h --write",
+        "fork 100 --pid 101",
+        "swap out 100 h",
+        "fault 100 h+1p",
+    ):
+        assert tool(*line.split()).code == 0, line
+    counted = [
+        (run["state"], run["mapcount"])
+        for pid in (100, 101)
+        for vma in tool("show", "pages", pid, "--json").document["vmas"]
+        for run in vma["pages"]
+    ]
+    assert counted == [("present", 1), ("swapped", 0), ("swapped", 1), ("swapped", 0)]
+
+
+def test_a_page_that_was_read_in_and_could_not_be_copied_is_not_counted_twice(tool: Runner) -> None:
+    for line in (
+        "init --nodes 2 --memory 9p,0 --swap 8p",
+        "task create --pid 100",
+        "mmap 100 1p --label h",
+        "fault 100 h --write",
+        "fork 100 --pid 101",
+        "swap out 100 h",
+        "mmap 100 8p --label more",
+        "fault 100 more --write",
+    ):
+        assert tool(*line.split()).code == 0, line
+    found = tool("fault", 100, "h", "--write", "--json").document
+    assert (found["errno"], found["faults"]["swapin"], found["faults"]["present"]) == ("ENOMEM", 1, 0)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from migratectl.operations.explain import SENTENCES
 from migratectl.storage import pages
 from migratectl.storage.engine import StateFile
 from migratectl.uapi import CAPABILITIES
@@ -474,3 +475,51 @@ def test_no_such_task(machine: Runner, words: str) -> None:
 def test_a_bad_range(machine: Runner, words: str, span: str, errno: str) -> None:
     outcome = machine("show", words, 100, span, "--json")
     assert (outcome.code, outcome.document["errno"]) == (1, errno)
+
+
+EXPLAINED = {
+    "pageout-activate": (
+        "file create /f 1p --fs ramfs",
+        "mmap 100 1p --shared --file /f --label r",
+        "fault 100 r --write",
+    ),
+    "buffers-busy": (
+        "file create /f 1p --fs reiserfs",
+        "mmap 100 1p --shared --file /f --label r",
+        "fault 100 r",
+        "page buffers 100 r --state busy",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", EXPLAINED)
+@pytest.mark.parametrize("profile", ["v9", "v9-posted"])
+def test_pages_without_a_method_are_explained_as_a_move_tells_them(tool: Runner, profile: str, reason: str) -> None:
+    """A page that is dirty in its pte alone is not dirty yet where that is asked before unmapping (B10)."""
+    for line in (f"init --nodes 2 --memory 1M --profile {profile}", "task create --pid 100", *EXPLAINED[reason]):
+        assert tool(*line.split()).code == 0, line
+    (entry,) = told(tool, "explain 100 r")["pages"]
+    failed = tool("migrate-pages", 100, 0, 1, "--dry-run", "--json").document["failures"]
+    assert [(each["reason"], each["pass"]) for each in failed] == ([] if entry["movable"] else [(entry["reason"], 10)])
+    assert entry["reason"] == ("movable" if (profile, reason) == ("v9-posted", "pageout-activate") else reason)
+
+
+def test_tmpfs_without_swap_is_explained_as_a_move_tells_it(tool: Runner) -> None:
+    for line in (
+        "init --nodes 2 --memory 1M --swap none",
+        "task create --pid 100",
+        "file create /t 2p --fs tmpfs",
+        "mmap 100 2p --shared --file /t --label t",
+        "file write /t --by 100",
+        "fault 100 t",
+    ):
+        assert tool(*line.split()).code == 0, line
+    assert told(tool, "explain 100 t")["total"] == {"pageout-activate": 2}
+
+
+def test_every_reason_of_a_migration_has_its_sentence() -> None:
+    """The lists of cli.md; not-tried is no reason of a page that is looked at alone."""
+    failures = "busy-locked busy-writeback no-swap pinned mlocked unmap-incomplete slot-changed truncated fs-refuses"
+    skips = "shared vma-locked vma-io vma-pfnmap vma-hugetlb vma-reserved reserved-page off-lru"
+    written = "pageout-keep pageout-activate writeback-started buffers-busy"
+    assert {*failures.split(), *skips.split(), *written.split()} <= {*SENTENCES}
