@@ -540,11 +540,16 @@ def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequ
             write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
 
 
+def _dirty_as_ptes(conn: Connection, listed: str, values: Sequence[str | int]) -> None:
+    """What a pte knows as dirty makes its page dirty, through the mapping: the buffers too (semantics.md 1.8)."""
+    dirty = f"SELECT page FROM ptes WHERE dirty AND page IN ({listed})"
+    write(conn, f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id IN ({dirty})", tuple(values))
+    write(conn, f"UPDATE buffers SET dirty = 1 WHERE NOT dirty AND page IN ({dirty})", tuple(values))
+
+
 def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node: int) -> None:
     """Pages of a file: pte dirty becomes page dirty, every pte goes, nobody maps the new page until it is touched."""
-    dirty = f"""UPDATE pages SET flags = flags | {int(PG.DIRTY)}
-WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
-    write(conn, dirty, tuple(values))
+    _dirty_as_ptes(conn, listed, values)
     write(conn, f"UPDATE pages SET node = ?, outside = 0 WHERE id IN ({listed})", (node, *values))
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
 
@@ -575,9 +580,7 @@ def unmap(conn: Connection, chosen: Selection, *, before_locked: bool = False) -
     if before_locked:
         _unmap_before_locked(conn, listed, values)
         return
-    dirty = f"""UPDATE pages SET flags = flags | {int(PG.DIRTY)}
-WHERE id IN (SELECT page FROM ptes WHERE dirty AND page IN ({listed}))"""
-    write(conn, dirty, values)
+    _dirty_as_ptes(conn, listed, values)
     swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0"
     anon = "(SELECT m.kind FROM pages p CROSS JOIN mappings m ON m.id = p.mapping WHERE p.id = ptes.page) = 'anon'"
     write(conn, f"{swapped} WHERE page IN ({listed}) AND {anon}", values)

@@ -12,7 +12,7 @@ from migratectl.storage import pages
 from migratectl.storage.work import pick, write
 from migratectl.uapi import PG
 
-_READ: Final = int(PG.DIRTY | PG.UPTODATE | PG.ACTIVE)
+_READ: Final = int(PG.UPTODATE | PG.ACTIVE)
 
 
 def swapped_total(conn: Connection, area: int) -> int:
@@ -44,7 +44,8 @@ def read_in(conn: Connection, area: int, node: int, nr: int) -> list[int]:
         if not nr:
             break
     pick(conn, chosen)
-    write(conn, "UPDATE pages SET node = ? WHERE id IN (SELECT page FROM picked)", (node,))
+    read = f"UPDATE pages SET node = ?, flags = flags | {_READ} WHERE id IN (SELECT page FROM picked)"
+    write(conn, read, (node,))
     _leave(conn, area)
     return chosen
 
@@ -62,7 +63,7 @@ def _leave(conn: Connection, area: int) -> None:
     """The pages of ``picked`` leave an area: present, dirty (no copy is left on disk), their slots free."""
     listed = "id IN (SELECT page FROM picked)"
     nr = conn.exec_driver_sql(f"SELECT coalesce(sum(count), 0) FROM pages WHERE {listed}").scalar_one()
-    write(conn, f"UPDATE pages SET area = NULL, flags = flags | {_READ} WHERE {listed}")
+    write(conn, f"UPDATE pages SET area = NULL, flags = flags | {int(PG.DIRTY)} WHERE {listed}")
     write(conn, "UPDATE ptes SET present = 1 WHERE page IN (SELECT page FROM picked) AND NOT present")
     write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
 

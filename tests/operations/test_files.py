@@ -322,3 +322,19 @@ def test_writeback_of_a_clean_page_of_a_file(machine: Runner) -> None:
     flags = machine("show", "pages", 100, "map+2p", "--json").document["vmas"][0]["pages"][0]["flags"]
     assert {"writeback", "parked", "locked", "pinned"} <= set(flags)
     assert machine("check").code == 0
+
+
+def test_a_dirty_pte_dirties_the_buffers_when_its_page_moves(tool: Runner) -> None:
+    """semantics.md 1.8: what the pte knows goes to the page through the mapping, and so to the buffers."""
+    build(
+        tool,
+        "init --nodes 2 --memory 60p",
+        "task create --pid 101",
+        "file create /f 2p --fs ext2",
+        "mmap 101 2p --file /f --shared --label a",
+        "fault 101 a --write",
+        "page buffers 101 a --state busy",
+        "migrate-pages 101 0 1",
+    )
+    (ring,) = tool("show", "buffers", "--json").document["buffers"]
+    assert (ring["node"], ring["pages"], "dirty" in ring["flags"]) == (1, 2, True)

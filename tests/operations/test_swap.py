@@ -563,3 +563,19 @@ def test_today_a_move_leaves_swap_ptes_to_their_tasks(tool: Runner, state: Path)
     assert (found["faults"]["swapin"], "major" in found) == (4, False)
     assert where(tool, 100) == dict.fromkeys(range(4), ("present", 1))
     assert contents(state) == before
+
+
+def test_swap_off_makes_pages_active_that_it_reads_and_no_others(tool: Runner) -> None:
+    """A page of tmpfs that is in the swap cache when the area goes keeps its place on the LRU."""
+    for line in (
+        "init --nodes 2 --memory 60p",
+        "task create --pid 101",
+        "file create /f 4p --fs tmpfs",
+        "mmap 101 4p --file /f --shared --label a",
+        "fault 101 a --write",
+        "migrate-pages 101 0 1",
+        "swap off swap0 --by 101",
+        "fault 101 a",
+    ):
+        run(tool, line)
+    assert "active" not in flags_of(tool, 101, 0)

@@ -88,6 +88,8 @@ class Holds(Memory):
         pages = []
         for vpn in self.span(mm, text):
             slot = mm.slots.get(vpn)
+            if slot is not None and slot.zero:
+                raise Unmodelled("buffers of the zero page")
             if slot is None or slot.page is None:
                 raise Refused("EFAULT")
             page = slot.page
@@ -103,7 +105,6 @@ class Holds(Memory):
             hold = Pin(task.pid, NEVER if passes is None else int(passes))
             if state == "idle":
                 page.ring = Ring()
-                page.dirty = False
             elif state == "dirty":
                 page.set_dirty()
             else:
