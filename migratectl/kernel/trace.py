@@ -228,7 +228,7 @@ class _Walk:
         """What a page without a method, or one that is to leave memory, goes through besides."""
         words = {
             "pinned": f"{STEPS[7]}: somebody else holds one",
-            "pageout-keep": f"dirty: {'it is mapped' if self.ptes else 'a buffer is locked'}, cannot be written",
+            "pageout-keep": "dirty: it is mapped, cannot be written",
             "pageout-activate": "dirty: nothing can write it",
             "writeback-started": "dirty: to the swap cache" if self._stored() else "dirty: written",
             "buffers-busy": "buffers cannot be dropped",

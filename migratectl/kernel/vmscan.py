@@ -30,8 +30,8 @@ def pageout(state: PageState, nr_pass: int, left: Left, *, slot: bool) -> Attemp
         slot: Whether a swap slot is free, for a page of tmpfs.
 
     Returns:
-        ``pinned`` or ``pageout-keep`` (KEEP), ``pageout-activate`` (ACTIVATE), ``writeback-started`` (SUCCESS; a page
-        of tmpfs is in the swap cache then).
+        ``pinned`` (KEEP), ``pageout-activate`` (ACTIVATE), ``writeback-started`` (SUCCESS: writepage was called,
+        whatever buffers are locked, and the page is clean; a page of tmpfs is in the swap cache then).
 
     Source:
         pageout() of mm/vmscan.c, shmem_writepage(); semantics.md 2.4, B10, B11.
@@ -43,8 +43,6 @@ def pageout(state: PageState, nr_pass: int, left: Left, *, slot: bool) -> Attemp
         return Attempt("retry", "pageout-activate", "EAGAIN", step=5, left=left)
     if not in_swap and state.writepage == "swap":
         return Attempt("retry", "writeback-started", "EAGAIN", step=5, left=left._replace(stored=True))
-    if state.ring is not None and not over(state.ring.locked, nr_pass):
-        return Attempt("retry", "pageout-keep", "EAGAIN", step=5, left=left)
     return Attempt("retry", "writeback-started", "EAGAIN", step=5, left=left._replace(cleaned=True))
 
 

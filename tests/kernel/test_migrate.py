@@ -353,11 +353,11 @@ NO_METHOD = {
     "ring in use until pass 7": (replace(FILE, ring=Ring(busy=7)), 7, "", GONE._replace(released=True)),
     "ring in use for ever": (replace(FILE, ring=Ring(busy=NEVER)), None, "buffers-busy", GONE),
     "ring locked for ever": (replace(FILE, ring=Ring(locked=NEVER)), None, "buffers-busy", GONE),
-    "dirty page, ring locked for ever": (
+    "dirty page, ring locked for ever: written, then the ring cannot be dropped": (
         replace(FILE, dirty=True, ring=Ring(dirty=True, locked=NEVER)),
         None,
-        "pageout-keep",
-        GONE,
+        "buffers-busy",
+        GONE._replace(cleaned=True),
     ),
     "pinned for ever, clean: ptes gone (9a)": (replace(FILE, pin=NEVER), None, "pinned", GONE),
     "pinned for ever, dirty: never written": (replace(FILE, pin=NEVER, dirty=True), None, "pinned", GONE),

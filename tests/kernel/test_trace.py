@@ -262,9 +262,9 @@ ENDS = {
         End((0, 10), "truncated", 9, "2/0"),
     ),
     "pageout-activate": (RAMFS, End((1, 10), "pageout-activate", 5, "2/0")),
-    "pageout-keep": (
+    "dirty, a buffer locked for ever": (
         replace(FILE, dirty=True, ring=Ring(dirty=True, locked=NEVER)),
-        End((1, 10), "pageout-keep", 5, "3/0"),
+        End((1, 10), "buffers-busy", 5, "3/0"),
     ),
     "writeback-started in the last pass": (
         replace(FILE, dirty=True, pin=10),

@@ -51,11 +51,11 @@ PAGEOUT = {
     "SUCCESS": (FILE, True, "writeback-started", Left(cleaned=True)),
     "SUCCESS without swap: it goes to disk": (FILE, False, "writeback-started", Left(cleaned=True)),
     "SUCCESS with a dirty ring": (replace(FILE, ring=Ring(dirty=True)), True, "writeback-started", Left(cleaned=True)),
-    "a locked buffer cannot be written": (
+    "SUCCESS with a locked buffer: writepage was called": (
         replace(FILE, ring=Ring(dirty=True, locked=NEVER)),
         True,
-        "pageout-keep",
-        UNTOUCHED,
+        "writeback-started",
+        Left(cleaned=True),
     ),
     "tmpfs goes to the swap cache, and stays dirty": (TMPFS, True, "writeback-started", Left(stored=True)),
     "tmpfs in the swap cache is written to its slot": (
