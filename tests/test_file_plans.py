@@ -9,15 +9,11 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from migratectl.cli import run
-from migratectl.storage import pages
-from migratectl.storage.engine import StateFile
-from tests.test_plans import Executed, reads_too_much
+from tests.test_plans import Executed, noted, refuse_scans
 
 STORY = """
 init --nodes 3 --memory 4000p --swap 300p --profile {profile}
@@ -91,35 +87,16 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A state file after the story, and every statement with the parameters that it was first executed with."""
     path = tmp_path_factory.mktemp("plans") / "state.db"
     executed: Executed = {}
-
-    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        if many:
-            parameters = parameters[0]
-        if statement.lstrip().split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE"):
-            executed.setdefault(statement, tuple(parameters))
-
     out, err = io.StringIO(), io.StringIO()
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with noted(executed):
         run(["-s", str(path), "batch", "-", "--keep-going"], out, err, io.StringIO(STORY.format(profile=request.param)))
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     refusals = [line for line in err.getvalue().splitlines() if re.search(r"E[A-Z]+:|--help|internal", line)]
     assert not refusals, "a command of the story does nothing"
     return path, executed
 
 
 def test_no_command_on_files_scans_all_pages(told: tuple[Path, Executed]) -> None:
-    path, executed = told
-    file = StateFile(path)
-    found = {}
-    with file.transaction(write=False) as conn:
-        for statement, parameters in executed.items():
-            bad = reads_too_much(statement, pages.query_plan(conn, statement, parameters))
-            if bad:
-                found[statement] = bad
-    file.close()
-    assert not found, "\n\n".join(f"{statement}\n  {lines}" for statement, lines in found.items())
+    refuse_scans(*told)
 
 
 @pytest.mark.parametrize("part", HOT)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +126,9 @@ IMPORT = "import-numa-maps {maps} --pid 300"
 Executed = dict[str, tuple[Any, ...]]
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Executed]:
-    """A state file after the story, and every statement with the parameters that it was first executed with."""
-    folder = tmp_path_factory.mktemp("plans")
-    (folder / "maps").write_text(FILE_MAPS)
-    executed: Executed = {}
+@contextmanager
+def noted(executed: Executed) -> Iterator[None]:
+    """Note every statement with the parameters that it is first executed with."""
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if many:
@@ -137,24 +136,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Executed]:
         if statement.lstrip().split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE"):
             executed.setdefault(statement, tuple(parameters))
 
-    out, err = io.StringIO(), io.StringIO()
-    words = ["-s", str(folder / "state.db"), "batch", "-", "--keep-going"]
-    before, after = STORY.split("# the import\n")
-    for script, watched in ((before, True), (IMPORT.format(maps=folder / "maps"), False), (after, True)):
-        if watched:
-            event.listen(Engine, "before_cursor_execute", note)
-        try:
-            run(words, out, err, io.StringIO(script))
-        finally:
-            if watched:
-                event.remove(Engine, "before_cursor_execute", note)
-    refusals = [line for line in err.getvalue().splitlines() if re.search(r"E[A-Z]+:|--help", line)]
-    assert not refusals, "a command of the story does nothing"
-    return folder / "state.db", executed
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
-def test_no_command_scans_all_pages(told: tuple[Path, Executed]) -> None:
-    path, executed = told
+def refuse_scans(path: Path, executed: Executed) -> None:
+    """Fail with the statements that read too much, and the lines of their plans that say so."""
     file = StateFile(path)
     found = {}
     with file.transaction(write=False) as conn:
@@ -164,6 +154,28 @@ def test_no_command_scans_all_pages(told: tuple[Path, Executed]) -> None:
                 found[statement] = bad
     file.close()
     assert not found, "\n\n".join(f"{statement}\n  {lines}" for statement, lines in found.items())
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Executed]:
+    """A state file after the story, and every statement with the parameters that it was first executed with."""
+    folder = tmp_path_factory.mktemp("plans")
+    (folder / "maps").write_text(FILE_MAPS)
+    executed: Executed = {}
+
+    out, err = io.StringIO(), io.StringIO()
+    words = ["-s", str(folder / "state.db"), "batch", "-", "--keep-going"]
+    before, after = STORY.split("# the import\n")
+    for script, watched in ((before, True), (IMPORT.format(maps=folder / "maps"), False), (after, True)):
+        with noted(executed if watched else {}):
+            run(words, out, err, io.StringIO(script))
+    refusals = [line for line in err.getvalue().splitlines() if re.search(r"E[A-Z]+:|--help", line)]
+    assert not refusals, "a command of the story does nothing"
+    return folder / "state.db", executed
+
+
+def test_no_command_scans_all_pages(told: tuple[Path, Executed]) -> None:
+    refuse_scans(*told)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ reclaim; a node is full when nothing is free on it.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -162,14 +163,12 @@ def _bisect_room(
             asked[giver] = asked.get(giver, 0) + index.below(limit) - before
         return all(nr <= (0 if giver is None else left[giver]) for giver, nr in asked.items())
 
-    good, bad = low, high + 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if fits(middle):
-            good = middle
-        else:
-            bad = middle
-    return good
+    return _last_that(fits, low, high)
+
+
+def _last_that(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """The largest address up to *high* that fits; *low* does, and beyond one that does not none does."""
+    return low + bisect.bisect_left(range(low + 1, high + 1), True, key=lambda limit: not fits(limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,14 +386,7 @@ def _bisect_own(movers: Movers, givers: Sequence[int | None], left: Mapping[int,
         rooms = {giver: 0 if giver is None else left[giver] for giver in {*taken, *staying}}
         return all(taken.get(giver, 0) + (giver in staying) <= room for giver, room in rooms.items())
 
-    good, bad = low, high + 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if fits(middle):
-            good = middle
-        else:
-            bad = middle
-    return good
+    return _last_that(fits, low, high)
 
 
 def _settle(movers: Movers, givers: Sequence[int | None], left: dict[int, int], low: int, high: int) -> None:

@@ -126,8 +126,7 @@ def _walk(toucher: Toucher, start: int, end: int, access: VM | None) -> None:
     conn, mm, faults = toucher.conn, toucher.mm, toucher.faults
     if start == end:
         return
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
+    pages.cut_range(conn, mm, start, end)
     at = start
     for vma in vmas.overlapping(conn, mm, start, end):
         if vma.start > at:

@@ -49,8 +49,7 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
     if kind == "pin":
         _fault_in(conn, machine, pid, start, end)
     else:
-        for at in (start, end):
-            pages.cut_address(conn, mm, at)
+        pages.cut_range(conn, mm, start, end)
     rows = _present(conn, mm, start, end)
     _refuse_first(kind, rows, start, end, page_size, subject)
     held = list(dict.fromkeys(row.page for row in rows))
@@ -128,8 +127,7 @@ def set_buffers(conn: Connection, pid: int, span: Span, state: str, passes: int 
     subject = f"pid {pid}"
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject)
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
+    pages.cut_range(conn, mm, start, end)
     rows = _present(conn, mm, start, end)
     ids = list(dict.fromkeys(row.page for row in rows))
     able = buffers.possible(conn, ids)
@@ -170,8 +168,7 @@ def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[st
     if span is not None:
         _, mm = find_mm(conn, pid)
         start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
-        for at in (start, end):
-            pages.cut_address(conn, mm, at)
+        pages.cut_range(conn, mm, start, end)
         inside = set(pages.rows_between(conn, mm, start, end, -1))
     held = set(holds.held_by(conn, pid, kind))
     mine = held if inside is None else held & inside

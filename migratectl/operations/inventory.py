@@ -212,7 +212,7 @@ def show_cpusets(conn: Connection, pid: int | None) -> dict[str, Any]:
                 "mem_exclusive": cpuset.mem_exclusive,
                 "tasks": members.get(cpuset.name, []),
             }
-            for cpuset in summary.cpusets(conn)
+            for cpuset in tasks.cpusets(conn)
             if only in (None, cpuset.name)
         ]
     }

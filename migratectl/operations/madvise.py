@@ -100,14 +100,8 @@ def _each_area(
     return nr, refusal or (hole(at) if at < span[1] else None)
 
 
-def _cut(conn: Connection, mm: int, start: int, end: int) -> None:
-    """Cut page runs at both ends; area by area, since what is done to one may join runs beside it again."""
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
-
-
 def _give_up(conn: Connection, mm: int, start: int, end: int) -> Freed:
-    _cut(conn, mm, start, end)
+    pages.cut_range(conn, mm, start, end)  # area by area: what is done to one may join runs beside it again
     return unmap(conn, mm, start, end)
 
 
@@ -118,7 +112,7 @@ def _read_at_random(conn: Connection, mm: int, start: int, end: int) -> None:
 
 def _page_out(migration: Migration, mm: int, start: int, end: int) -> None:
     """Swap out what is mapped once and not held; the others are left alone, unlike V8's swap migration."""
-    _cut(migration.conn, mm, start, end)
+    pages.cut_range(migration.conn, mm, start, end)
     rows = collect(migration, Wanted(tuple(migration.machine.nodes), start, end), evict=True)
     evict_list(migration, [row for row in rows if not has_hold(row)])
 

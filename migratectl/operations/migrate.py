@@ -138,7 +138,7 @@ class Migration:
 
     def slot_free(self) -> bool:
         """Whether a page that asks for a swap slot finds one now; ``modern`` asks for none."""
-        return self.modern or any(area.used < area.slots for area in holds.swap_areas(self.conn))
+        return self.modern or holds.area_with_room(self.conn) is not None
 
     def settle(self) -> None:
         """Write down what was taken and freed so far, so that another command sees it."""

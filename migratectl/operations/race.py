@@ -183,7 +183,7 @@ class Races:
         way = mover.way(row)
         if way is None or not self.evict:
             return way
-        slot = any(area.used < area.slots for area in holds.swap_areas(mover.conn))
+        slot = holds.area_with_room(mover.conn) is not None
         return course(page_state(row), modern=False, slot=slot, evict=True)
 
     def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow], fill: Callable[[], object]) -> _Met | None:
@@ -353,13 +353,11 @@ def _pages(conn: Connection, text: str) -> int:
 
 def _touch_of_area(conn: Connection, name: str, step: int) -> _Touch | None:
     """A page that swapoff finds: one with a slot of the area, or from step 3 on the first that gets one."""
-    areas = holds.swap_areas(conn)
-    area = next((each for each in areas if each.name == name), None)
+    area = next((each for each in holds.swap_areas(conn) if each.name == name), None)
     owning = pagelist.in_area(conn, area.id) if area is not None else set()
     rows = observers.everything(conn)
     found = _first([row for row in rows if row.page in owning], _EVERYWHERE, "swap")
-    giving = next((each for each in areas if each.used < each.slots), None)
-    if found is None and step >= 3 and area is not None and giving == area:
+    if found is None and step >= 3 and area is not None and holds.area_with_room(conn) == area:
         found = _first([row for row in rows if pagelist.kind_of(row.state) == "anon"], _EVERYWHERE, "swap")
     return found or _first(rows, _EVERYWHERE, "other")
 

@@ -69,8 +69,7 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, watch: Watc
     pid = called_pid(caller, pid)
     _, mm = find_mm(conn, pid)
     start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
+    pages.cut_range(conn, mm, start, end)
     migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), watch)
     wanted = Wanted(tuple(machine.nodes), start, end, zero=True)
     if migration.races is not None:

@@ -64,8 +64,7 @@ def _page_by_page(
     """Memory may run out: what a page is read for, and copied for, decides what the next one finds."""
     at, end = span
     for page in pages_in_order(row.run for row in rows):
-        for border in (page, page + 1):
-            pages.cut_address(toucher.conn, toucher.mm, border)
+        pages.cut_range(toucher.conn, toucher.mm, page, page + 1)
         if page > at and (reached := rest(at, page)) < page:
             return reached
         _swap_in(toucher, vma, page, page + 1, write=write)

@@ -19,8 +19,8 @@ class File:
     """
     A file or a shared memory object.
 
-    ``kind`` is ``file`` or ``shm`` (tmpfs); ``size`` in pages, None where an import did not tell; ``ring`` the buffers
-    a page, 0 without.
+    ``kind`` is ``file`` or ``shm`` (tmpfs), in a summary also that of an anonymous family; ``size`` in pages, None where
+    an import did not tell; ``ring`` the buffers a page, 0 without.
     """
 
     id: int
@@ -44,24 +44,24 @@ class File:
         return self.kind == "shm" and self.name == UNNAMED
 
 
-_SELECT: Final = "SELECT id, kind, name, fs, journal, method, ino, size, ring FROM mappings"
+COLUMNS: Final = "SELECT id, kind, name, fs, journal, method, ino, size, ring FROM mappings"
 
 
 def load(conn: Connection, mapping: int) -> File:
     """The file of a row id."""
-    return File(*conn.exec_driver_sql(f"{_SELECT} WHERE id = ?", (mapping,)).one())
+    return File(*conn.exec_driver_sql(f"{COLUMNS} WHERE id = ?", (mapping,)).one())
 
 
 def find(conn: Connection, name: str) -> File | None:
     """The first file or named object of that name."""
-    query = f"{_SELECT} WHERE kind IN ('file', 'shm') AND name = ? ORDER BY id LIMIT 1"
+    query = f"{COLUMNS} WHERE kind IN ('file', 'shm') AND name = ? ORDER BY id LIMIT 1"
     row = conn.exec_driver_sql(query, (name,)).one_or_none()
     return None if row is None else File(*row)
 
 
 def named(conn: Connection) -> list[File]:
     """All files and objects that can be named on the command line, by name."""
-    query = f"{_SELECT} WHERE kind IN ('file', 'shm') AND name <> '' AND name <> ? ORDER BY name, id"
+    query = f"{COLUMNS} WHERE kind IN ('file', 'shm') AND name <> '' AND name <> ? ORDER BY name, id"
     return [File(*row) for row in conn.exec_driver_sql(query, (UNNAMED,))]
 
 

@@ -94,6 +94,11 @@ def swap_areas(conn: Connection) -> list[SwapArea]:
     return [SwapArea(*row) for row in conn.exec_driver_sql("SELECT id, name, slots, used FROM swap_areas ORDER BY id")]
 
 
+def area_with_room(conn: Connection) -> SwapArea | None:
+    """The swap area that gives the next slot; None where no slot is free."""
+    return next((area for area in swap_areas(conn) if area.used < area.slots), None)
+
+
 def add_swap_area(conn: Connection, name: str, slots: int) -> None:
     """Add a swap area."""
     write(conn, "INSERT INTO swap_areas(name, slots) VALUES (?, ?)", (name, slots))

@@ -62,11 +62,11 @@ def enter_swap_cache(conn: Connection, page: int) -> bool:
     """Step 3 for an anonymous page: a slot of the first area that has one. Whether it owns a swap entry now."""
     if conn.exec_driver_sql("SELECT area FROM pages WHERE id = ?", (page,)).scalar() is not None:
         return True
-    area = next((each.id for each in holds.swap_areas(conn) if each.used < each.slots), None)
+    area = holds.area_with_room(conn)
     if area is not None:
         flags = int(PG.DIRTY | PG.UPTODATE)
-        write(conn, "UPDATE pages SET area = ?, flags = flags | ? WHERE id = ?", (area, flags, page))
-        write(conn, "UPDATE swap_areas SET used = used + 1 WHERE id = ?", (area,))
+        write(conn, "UPDATE pages SET area = ?, flags = flags | ? WHERE id = ?", (area.id, flags, page))
+        write(conn, "UPDATE swap_areas SET used = used + 1 WHERE id = ?", (area.id,))
     return area is not None
 
 

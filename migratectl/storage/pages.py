@@ -129,6 +129,12 @@ def cut_address(conn: Connection, mm: int, at: int) -> None:
         _cut_and_clear(conn)
 
 
+def cut_range(conn: Connection, mm: int, start: int, end: int) -> None:
+    """Cut as cut_address() does, at both ends of a range."""
+    for at in (start, end):
+        cut_address(conn, mm, at)
+
+
 class MappedRun(NamedTuple):
     """A pte row with the page row that it maps; addresses in pages. ``node`` is None for swapped and zero pages."""
 

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
 from migratectl.runs import Run
+from migratectl.storage.files import COLUMNS, File
 from migratectl.storage.tasks import make_policy
 from migratectl.uapi import PG
 
@@ -53,30 +53,16 @@ def area_nodes(conn: Connection, mm: int) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-class Mapping(NamedTuple):
-    """An anonymous family, file or shared segment; ``size`` in pages where it has one."""
-
-    id: int
-    kind: str
-    name: str
-    fs: str | None
-    journal: str | None
-    method: str
-    ino: int | None
-    size: int | None
-
-
-_MAPPING: Final = "SELECT id, kind, name, fs, journal, method, ino, size FROM mappings"
 _HELD: Final = """SELECT mapping, node, area IS NOT NULL, sum(count) FROM pages {}
 GROUP BY mapping, node, area IS NOT NULL ORDER BY mapping, node"""
 _USERS: Final = """SELECT v.mapping, t.pid FROM vmas v JOIN tasks t ON t.mm = v.mm {}
 UNION SELECT a.anon AS mapping, t.pid FROM mms a JOIN tasks t ON t.mm = a.id {} ORDER BY 1, 2"""
 
 
-def mappings(conn: Connection, ids: Iterable[int] | None = None) -> list[Mapping]:
+def mappings(conn: Connection, ids: Iterable[int] | None = None) -> list[File]:
     """The mappings of these row ids, or all; by id. Those that stand for zero pages are left out."""
-    rows = _each(conn, f"{_MAPPING} WHERE kind <> 'zero' {{}} ORDER BY id", "AND id = ?", ids)
-    return [Mapping(*row) for row in rows]
+    rows = _each(conn, f"{COLUMNS} WHERE kind <> 'zero' {{}} ORDER BY id", "AND id = ?", ids)
+    return [File(*row) for row in rows]
 
 
 def mapping_pages(conn: Connection, ids: Iterable[int] | None = None) -> dict[int, list[tuple[int | None, bool, int]]]:
@@ -163,23 +149,3 @@ def object_policies(conn: Connection) -> list[ObjectPolicy]:
     query = """SELECT s.mapping, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems FROM shared_policies s
 JOIN mappings m ON m.id = s.mapping JOIN policies p ON p.id = s.policy ORDER BY s.mapping, s.first"""
     return [ObjectPolicy(row[0], row[1], row[2], row[3], make_policy(*row[4:])) for row in conn.exec_driver_sql(query)]
-
-
-class CpusetRow(NamedTuple):
-    """A cpuset with its switches."""
-
-    name: str
-    cpus: Nodemask
-    mems: Nodemask
-    cpu_exclusive: bool
-    mem_exclusive: bool
-    memory_migrate: bool
-
-
-def cpusets(conn: Connection) -> list[CpusetRow]:
-    """All cpusets, by name."""
-    query = "SELECT name, cpus, mems, cpu_exclusive, mem_exclusive, memory_migrate FROM cpusets ORDER BY name"
-    return [
-        CpusetRow(row[0], Nodemask.parse(row[1]), Nodemask.parse(row[2]), *map(bool, row[3:]))
-        for row in conn.exec_driver_sql(query)
-    ]
