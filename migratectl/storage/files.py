@@ -19,7 +19,7 @@ class File:
     """
     A file or a shared memory object.
 
-    ``kind`` is ``file`` or ``shm`` (tmpfs), in a summary also that of an anonymous family; ``size`` in pages, None where
+    ``kind`` is ``file`` or ``shm`` (tmpfs), in a summary also that of a family; ``size`` in pages, None where
     an import did not tell; ``ring`` the buffers a page, 0 without.
     """
 
