@@ -46,10 +46,10 @@ def told(entries: Rows, keys: tuple[str, ...]) -> list[tuple[Any, ...]]:
 
 def passes_differ(want: Rows, got: Rows) -> Iterable[str]:
     """The pass of each entry must be one of its pages'; a page never looked at has none to compare."""
-    by_vpn: dict[int, int | None] = {entry["vpn"]: entry["pass"] for entry in want}
+    by_place: dict[tuple[int, int], int | None] = {(entry["pid"], entry["vpn"]): entry["pass"] for entry in want}
     for entry in got:
         first = int(entry["addr"], 16) // PAGE
-        seen = {by_vpn.get(first + k * entry.get("step", 1)) for k in range(entry["pages"])}
+        seen = {by_place.get((entry["pid"], first + k * entry.get("step", 1))) for k in range(entry["pages"])}
         if None not in seen and entry.get("pass") not in seen:
             yield f"pass of {entry}, the model {seen}"
 

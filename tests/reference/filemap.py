@@ -165,7 +165,7 @@ class Filemap(Base):
         machine, file = self.hw, self.file(path)
         pages = parse_pages(size)
         gone = [page for index, page in sorted(file.pages.items()) if index >= pages]
-        if any(page.lock or page.writeback or (page.ring and page.ring.in_use(0)) for page in gone):
+        if any(page.lock or page.writeback or (page.ring and (page.ring.locked or page.ring.busy)) for page in gone):
             raise Unmodelled("who waits, and what a ring in use leaves")
         file.size = pages
         for mm in {id(task.mm): task.mm for task in machine.tasks.values() if task.mm}.values():
@@ -180,7 +180,8 @@ class Filemap(Base):
             page.file, page.ring, page.dirty = None, None, False
             orphaned += bool(page.pins or page.park)
             machine.drop_page(page)
-        return {"_back": {"size": pages, "cached": len(file.pages), "orphaned": orphaned}}
+        cached = sum(1 for page in file.pages.values() if page.node != NOWHERE)
+        return {"_back": {"size": pages, "cached": cached, "orphaned": orphaned}}
 
     def do_file_list(self) -> Document:
         """What of each file is in memory."""
@@ -211,7 +212,8 @@ class Filemap(Base):
         An access to a page of a file area where no page is present (6.3).
 
         Returns:
-            `file`, `bus` beyond the end, `cow` where the caller has to copy, None without memory.
+            `file`, `swapin` where tmpfs has it in swap alone, `bus` beyond the end, `cow` where the caller has to copy,
+            None without memory.
         """
         area, index = slot.area, key[1] + slot.area.delta
         if index >= area.file.size:
@@ -221,6 +223,7 @@ class Filemap(Base):
         there = area.file.pages.get(index)
         if there is not None and there.lock and (self.hw.modern or area.file.fs == "tmpfs"):
             raise Unmodelled("whether a file fault waits for the lock")
+        kind = "swapin" if there is not None and there.node == NOWHERE else "file"
         found = self.cached(task, area.file, index)
         if found is None:
             return None
@@ -228,7 +231,7 @@ class Filemap(Base):
             return "cow"
         slot.page = found[0]
         slot.page.ptes[key] = Pte(True, write, area.shared and area.prot == "rw")
-        return "file"
+        return kind
 
     def around(self, mm: Any, vpn: int) -> None:
         """`modern` maps around a read: what is cached of the aligned window of 16 pages (modern-kernel.md 23)."""

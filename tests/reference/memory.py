@@ -286,7 +286,7 @@ class Memory(Filemap):
         slot = mm.slots[vpn]
         if slot.page is None:
             kind = self.touch_file(task, slot, (mm.number, vpn), write)
-            if kind == "file" and not write:
+            if kind in ("file", "swapin") and not write:
                 self.around(mm, vpn)
             return kind if kind != "cow" or self.new_page(task, mm, vpn) else None
         pte = slot.page.ptes[mm.number, vpn]

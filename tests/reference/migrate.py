@@ -229,8 +229,8 @@ class Scan:
             return self.without_method(page, at)
         if method == "buffer" and page.ring and page.ring.locked and page.ring.locked.release == NEVER:
             return "busy-locked"
-        if self.pinned(page, at) or (method == "page" and page.ring is not None):
-            return "pinned"
+        if self.pinned(page, at) or (v9 and method == "page" and page.ring is not None):
+            return "pinned"  # today the ring is one of the references that are expected
         return "mlocked" if locked else None
 
     def without_method(self, page: Page, at: int) -> str | None:
@@ -241,7 +241,8 @@ class Scan:
                 raise Unmodelled("how today's fallback ends")
             if self.pinned(page, at):
                 return "pinned"
-            if page.file.fs == "ramfs" or (page.file.fs == "tmpfs" and self.machine.free_slots == 0):
+            slotless = page.slot is None and self.machine.free_slots == 0
+            if page.file.fs == "ramfs" or (page.file.fs == "tmpfs" and slotless):
                 return "pageout-activate"
             return "writeback-started"
         if page.ring is not None and page.ring.in_use(at):
