@@ -153,7 +153,6 @@ def file_read(conn: Connection, caller: Caller, path: str, part: FileRange) -> d
     had = end if stop is None else stop
     ids = _rows(conn, file, start, had)
     cache.clear_flags(conn, ids, PG.READAHEAD)
-    cache.return_from_swap(conn, ids)
     return _done(memory, file, ids, (start, max(had, start)), missed, stop)
 
 
@@ -188,7 +187,6 @@ def file_write(conn: Connection, caller: Caller, path: str, part: FileRange) -> 
     missed, stop = _have(memory, file, start, end)
     had = max(end if stop is None else stop, start)
     ids = _rows(conn, file, start, had)
-    cache.return_from_swap(conn, ids)
     cache.clear_flags(conn, ids, PG.READAHEAD)
     cache.set_flags(conn, ids, _WRITTEN)
     if file.ring:

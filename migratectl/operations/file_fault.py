@@ -120,11 +120,15 @@ def _around(toucher: Toucher, vma: Vma, file: File, touched: Sequence[Run]) -> l
 
 
 def _map_cached(toucher: Toucher, vma: Vma, file: File, touched: Sequence[Run], wanted: Sequence[Run]) -> None:
-    """Map the cached ones of the wanted indexes; a marker of read-ahead only where it is touched, which ends it."""
+    """
+    Map the cached ones of the wanted indexes; a marker of read-ahead only where it is touched, which ends it.
+
+    What is in the swap cache has no place in the cache of its object: touched ones have left it by now.
+    """
     if not wanted:
         return
     low, high = min(run.start for run in wanted), max(run.last for run in wanted) + 1
-    rows = cache.rows(toucher.conn, file.id, low, high)
+    rows = [row for row in cache.rows(toucher.conn, file.id, low, high) if row.area is None]
     chosen: dict[int, tuple[list[Run], list[Run]]] = {}
     for of_markers, group in ((False, [row for row in rows if not row.marker]), (True, [r for r in rows if r.marker])):
         runs = [row.run for row in group]
@@ -136,7 +140,6 @@ def _map_cached(toucher: Toucher, vma: Vma, file: File, touched: Sequence[Run], 
     writable = int(bool(vma.flags & VM.SHARED and vma.flags & VM.WRITE))
     cache.map_rows(toucher.conn, toucher.mm, vma.delta, ids, (1, 0, writable))
     cache.clear_flags(toucher.conn, ids, PG.READAHEAD)
-    cache.return_from_swap(toucher.conn, ids)
     toucher.cached.append((file.id, low, high))
 
 

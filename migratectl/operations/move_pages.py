@@ -102,9 +102,9 @@ class _Call:
         if failed:
             self.left = failed + unreached
             return False
+        landed = pagelist.node_by_address(self.conn)  # the ptes of files do not come back
         for at in self.queue:
-            row = _find(self.conn, self.mm, self._page(at)).row
-            self.status[at] = row.node if row is not None else node
+            self.status[at] = landed.get(self._page(at), node)
         self.queue = []
         self.queued = set()
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,8 +47,8 @@ def numa_maps(conn: Connection, pid: int, era: Era | None = None) -> dict[str, A
     known = tasks.policies(conn)
     lines = []
     for vma in vmas.load(conn, mm):
-        own = object_policy(conn, vma, vma.start)
-        policy = _named_in(layout, known[own] if own is not None else _shown_policy(machine, vma, known, task.policy))
+        own = object_policy(conn, vma, vma.start) if vma.kind == "shm" else vma.policy
+        policy = _named_in(layout, known[own] if own is not None else _without_policy(machine, vma, task.policy))
         found = counts.get(vma.start, _NOTHING)
         lines.append(_line(machine, vma, policy, found, by_node.get(vma.start, [])))
     old = layout == "2006-01"
@@ -86,10 +85,8 @@ def _row(line: NumaMapsLine, era: Era) -> dict[str, Any]:
     }
 
 
-def _shown_policy(machine: Machine, vma: Vma, known: Mapping[int, Policy], task: Policy | None) -> Policy:
-    """The area's policy, else the task's; V9 asks shared memory itself and shows the default where it has none."""
-    if vma.policy is not None:
-        return known[vma.policy]
+def _without_policy(machine: Machine, vma: Vma, task: Policy | None) -> Policy:
+    """The task's policy; V9 asks shared memory itself and shows the default where its object has none (6.1)."""
     return _DEFAULT if task is None or (vma.kind == "shm" and not machine.modern) else task
 
 

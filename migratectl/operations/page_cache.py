@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import Connection
+
 from migratectl.kernel.filemap import (
     READ_AHEAD_BEFORE,
     READ_AHEAD_PAGES,
@@ -132,6 +134,7 @@ def fetch_and_copy(
     copied = [(_halved(run, 2), nid) for k in range(nr, len(demands)) for run, nid in given(demands[k], k, stages)]
     _store(memory, found, read)
     stop = _stopped(found, copies, place, factor)
+    _return_from_swap(memory, found, stop)
     if not found.file.shared_memory:
         memory.took_turns(sum(run.nr_pages for run, _ in read) + (place is not None and place % factor == 0))
     return stop, copied
@@ -162,23 +165,31 @@ def _store(memory: Allocator, found: Lookup, read: Placed) -> None:
     if found.plan.markers:
         runs = [run for run, _ in fresh]
         markers = [make_run(index, 1, 1) for index in found.plan.markers]
-        parts: dict[int, list[Run]] = {}
-        for k, part in overlaps(runs, markers):
-            parts.setdefault(k, []).append(part)
-        chosen = {ids[k]: pieces_of(runs[k], marked) for k, marked in parts.items()}
-        cache.set_flags(conn, cache.cut_out(conn, chosen), PG.READAHEAD)
+        cache.set_flags(conn, _cut_out(conn, list(zip(ids, runs, strict=True)), markers), PG.READAHEAD)
 
 
 def _swap_in(memory: Allocator, found: Lookup, read: Placed) -> None:
-    """Pages of shared memory that lie in swap alone come back to their object."""
-    rows = [row for row in found.cached if row.node is None]
-    runs = [row.run for row in rows]
-    parts: dict[int, list[Run]] = {}
-    for k, part in overlaps(runs, [run for run, _ in read]):
-        parts.setdefault(k, []).append(part)
-    ids = cache.cut_out(memory.conn, {rows[k].page: pieces_of(runs[k], shared) for k, shared in parts.items()})
+    """Pages of shared memory that lie in swap alone get the memory they were given."""
+    absent_rows = [(row.page, row.run) for row in found.cached if row.node is None]
+    ids = _cut_out(memory.conn, absent_rows, [run for run, _ in read])
     cache.bring_in(memory.conn, found.file.id, [(run.start, nid) for run, nid in read])
     cache.return_from_swap(memory.conn, ids)
+
+
+def _return_from_swap(memory: Allocator, found: Lookup, stop: int | None) -> None:
+    """The touched pages of shared memory that are in the swap cache go back to their object."""
+    entered = [(row.page, row.run) for row in found.cached if row.node is not None and row.area is not None]
+    if entered:
+        cache.return_from_swap(memory.conn, _cut_out(memory.conn, entered, below(found.touched, stop)))
+
+
+def _cut_out(conn: Connection, rows: Sequence[tuple[int, Run]], wanted: Sequence[Run]) -> list[int]:
+    """Cut the wanted indexes out of page rows; their rows."""
+    runs = [run for _, run in rows]
+    parts: dict[int, list[Run]] = {}
+    for k, part in overlaps(runs, wanted):
+        parts.setdefault(k, []).append(part)
+    return cache.cut_out(conn, {rows[k][0]: pieces_of(runs[k], shared) for k, shared in parts.items()})
 
 
 def below(runs: Iterable[Run], limit: int | None) -> list[Run]:

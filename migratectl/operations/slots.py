@@ -109,26 +109,27 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
         if not group.needs_slot or group.slotless or moved:
             continue
         for low, high, area in _kept_stretches(group, plan):
-            for part_low, part_high in _acted(group, reached, low, high):
+            for part_low, part_high, done in _acted(group, reached, low, high):
                 chosen = group.chosen(part_low, part_high)
                 pagelist.cut_out(conn, chosen)
                 kept = pagelist.keep_swap_entry(conn, chosen, area)
-                nr += 0 if group.course.last.done and not group.gives_back else kept
+                nr += 0 if done else kept
     return nr
 
 
-def _acted(group: Group, reached: Reached, low: int | None, high: int | None) -> Iterable[Bounds]:
-    """The part of [low, high) whose pages asked for their slot and then did not move."""
+def _acted(group: Group, reached: Reached, low: int | None, high: int | None) -> Iterable[tuple[*Bounds, bool]]:
+    """The parts of [low, high) whose pages asked for their slot and kept it, and whether the list is rid of them."""
     asked, end = group.course.slot_at or 0, group.course.end
     for part_low, part_high, looked in reached.parts():
         if looked is None or looked < asked:
             continue
-        if group.gives_back and end is not None and looked >= end:
+        done = group.course.last.done and end is not None and looked >= end
+        if done and group.gives_back:
             continue
         lowest = max((x for x in (low, part_low) if x is not None), default=None)
         highest = min((x for x in (high, part_high) if x is not None), default=None)
         if lowest is None or highest is None or lowest < highest:
-            yield lowest, highest
+            yield lowest, highest, done
 
 
 def _kept_stretches(group: Group, plan: SlotPlan) -> Iterable[tuple[int | None, int | None, int]]:

@@ -309,6 +309,12 @@ WHERE t.mm = ?1 AND t.addr = ?2 AND t.present"""
     return states(conn)
 
 
+def node_by_address(conn: Connection) -> dict[int, int | None]:
+    """Where the single pages of the list are now, by the page number at which they were found; None: in swap."""
+    query = "SELECT i.addr, p.node FROM iso i CROSS JOIN pages p ON p.id = i.page"
+    return {addr: node for addr, node in conn.exec_driver_sql(query)}  # noqa: C416 - a row is no pair for mypy
+
+
 def kind_of(state: int) -> str:
     """The kind of the pages of a state, one of KINDS."""
     return KINDS[_KIND.of(state)]

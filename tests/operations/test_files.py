@@ -314,6 +314,53 @@ def test_a_page_of_tmpfs_comes_back_from_swap_to_its_object(machine: Runner) -> 
     assert machine("check").code == 0
 
 
+def test_a_private_copy_of_tmpfs_takes_its_page_out_of_the_swap_cache(machine: Runner) -> None:
+    """The write looks the page up before it copies it, so the page returns to its object and gives its slot up (6.3)."""
+    build(machine, "file create /s 4p --fs tmpfs", "file write /s", "mmap 100 4p --file /s --label map")
+    build(machine, "fault 100 map", "migrate-pages 100 0 1")
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 4
+    assert machine("fault", 100, "map+3p", "--write", "--json").document["faults"]["cow"] == 3
+    assert machine("show", "swap", "--json").document["areas"][0]["used"] == 1
+    assert machine("check").code == 0
+
+
+def test_move_pages_tells_where_a_page_of_a_file_landed(tool: Runner) -> None:
+    """V9 falls back by distance (B18), and the pte of a file's page is gone by then."""
+    build(
+        tool,
+        "init --nodes 3 --memory 100p,2p,100p",
+        "task create --pid 100 --node 2",
+        "task create --pid 101 --node 1",
+        "mmap 101 2p --label heap",
+        "fault 101 heap --write",
+        "file create /f 1p --fs ext2",
+        "mmap 100 1p --file /f --shared --addr 0x10000000",
+        "fault 100 0x10000000+1p",
+    )
+    (status,) = tool("move-pages", 100, "0x10000000=1", "--json").document["status"]
+    (landed,) = files(tool)["/f"]["nodes"]
+    assert landed != "1"
+    assert (status["node"], status["errno"]) == (int(landed), None)
+
+
+@pytest.mark.parametrize(("profile", "shown"), [("v9", "default"), ("modern", "bind:2")])
+def test_numa_maps_asks_shared_memory_for_its_policy(tool: Runner, profile: str, shown: str) -> None:
+    """What another mapping has reset is gone from the object; a private area is asked the same way (6.1)."""
+    build(
+        tool,
+        f"init --nodes 3 --memory 100p --profile {profile}",
+        "task create --pid 100",
+        "file create /s 4p --fs tmpfs",
+        "mmap 100 4p --file /s --label private",
+        "mmap 100 4p --file /s --shared --label shared",
+        "mbind 100 private interleave 1",
+        "mbind 100 shared default",
+        "set-mempolicy 100 bind 2",
+    )
+    lines = tool("numa-maps", 100, "--json").document["lines"]
+    assert [line["policy"] for line in lines] == [shown, shown]
+
+
 def test_writeback_of_a_clean_page_of_a_file(machine: Runner) -> None:
     """It is in a tree (INV-15); parking and pinning work as for any page."""
     build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --shared --label map", "fault 100 map")

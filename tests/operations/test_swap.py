@@ -579,3 +579,18 @@ def test_swap_off_makes_pages_active_that_it_reads_and_no_others(tool: Runner) -
     ):
         run(tool, line)
     assert "active" not in flags_of(tool, 101, 0)
+
+
+def test_tmpfs_that_was_stored_and_then_stays_is_residue(tool: Runner) -> None:
+    """Pass 0 stores all four (2.4), pass 1 finds memory for two: the others are in the swap cache and were not."""
+    for line in (
+        "init --nodes 2 --memory 100p,2p --swap 8p",
+        "task create --pid 100",
+        "file create shm 4p --fs tmpfs",
+        "mmap 100 4p --shared --file shm --label shm",
+        "fault 100 shm --write",
+    ):
+        run(tool, line)
+    found = run(tool, "mbind 100 shm bind 1 --move", code=3)
+    assert (found["moved"], found["failed"]) == (2, 2)
+    assert found["residue"] == {"swapcache": 2, "unmapped": 2}
