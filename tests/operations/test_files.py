@@ -315,7 +315,7 @@ def test_a_page_of_tmpfs_comes_back_from_swap_to_its_object(machine: Runner) -> 
 
 
 def test_a_private_copy_of_tmpfs_takes_its_page_out_of_the_swap_cache(machine: Runner) -> None:
-    """The write looks the page up before it copies it, so the page returns to its object and gives its slot up (6.3)."""
+    """The write looks the page up before it copies it, so it returns to its object and gives its slot up (6.3)."""
     build(machine, "file create /s 4p --fs tmpfs", "file write /s", "mmap 100 4p --file /s --label map")
     build(machine, "fault 100 map", "migrate-pages 100 0 1")
     assert machine("show", "swap", "--json").document["areas"][0]["used"] == 4
