@@ -5,8 +5,8 @@ What a migration knows of its list: groups of pages in one state, the line in wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from sqlalchemy import Connection
 
@@ -17,10 +17,16 @@ from migratectl.storage import pagelist
 from migratectl.storage.pagelist import Selection, StateRow
 
 Position = tuple[int, int]
-"""(pass, address): the order of everything that runs out."""
+"""(pass, place): the order of everything that runs out."""
 
 Bounds = tuple[int | None, int | None]
-"""[low, high) of addresses; None: no bound."""
+"""[low, high) of places; None: no bound."""
+
+TOP: Final = 1 << 52
+"""
+Above all page numbers. A page's place in the order of a list is its page number; the posted patches push each page to
+the head of the list (B3), so there it is what is left from the page number up to here.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +62,32 @@ class Group:
         return self.course.moves and self.state.kind == "anon" and not self.posted
 
     def chosen(self, low: int | None = None, high: int | None = None, residue: int | None = None) -> Selection:
-        """Its runs in [low, high), of one class or of all."""
+        """Its runs at the places [low, high), of one class or of all."""
+        if self.posted:
+            low, high = (None if place is None else TOP - place + 1 for place in (high, low))
         return Selection((self.number,), low, high, self.slotless, residue)
+
+    def places(self, runs: Iterable[Run]) -> Iterable[Run]:
+        """The places of runs of page numbers."""
+        return [run._replace(start=TOP - run.last) for run in runs] if self.posted else runs
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far the scans got: to the end, or to the last page that moved before memory ran out (``cursor``)."""
+    """How far the scans got: to the end, or to the place of the last page that moved before memory ran out."""
 
     cursor: Position | None
     nothing: bool
     last_pass: int
 
     def parts(self) -> list[tuple[int | None, int | None, int | None]]:
-        """(low, high, last pass that looked at them) of stretches of addresses; None: never looked at."""
+        """(low, high, last pass that looked at them) of stretches of places; None: never looked at."""
         if self.nothing:
             return [(None, None, None)]
         if self.cursor is None:
             return [(None, None, self.last_pass)]
-        nr_pass, address = self.cursor
-        return [(None, address + 1, nr_pass), (address + 1, None, nr_pass - 1 if nr_pass else None)]
+        nr_pass, place = self.cursor
+        return [(None, place + 1, nr_pass), (place + 1, None, nr_pass - 1 if nr_pass else None)]
 
     def before(self, position: Position) -> bool:
         """Whether something at *position* was still done."""
@@ -84,9 +96,9 @@ class Reached:
 
 class Line:
     """
-    The movers, and the pages that fail for good, in (pass, address) order.
+    The movers, and the pages that fail for good, in (pass, place) order.
 
-    Rows are read only when an address is asked for: while memory lasts, counts are enough.
+    Rows are read only when a place is asked for: while memory lasts, counts are enough.
     """
 
     def __init__(self, conn: Connection, groups: Sequence[Group]) -> None:
@@ -98,12 +110,13 @@ class Line:
         self._indexes: dict[tuple[str, int, int | None], RunIndex] = {}
 
     def index(self, which: Literal["moving", "failing"], nr_pass: int, source: int | None = None) -> RunIndex:
-        """The pages of one pass in address order; with *source* only those of that node."""
+        """The places of the pages of one pass; with *source* only those of that node."""
         key = which, nr_pass, source
         if key not in self._indexes:
             members = (self.moving if which == "moving" else self.failing).get(nr_pass, [])
-            chosen = [group.chosen() for group in members if source in (None, group.source)]
-            self._indexes[key] = RunIndex(run for part in chosen for run in pagelist.runs(self.conn, part))
+            chosen = [group for group in members if source in (None, group.source)]
+            runs = (run for group in chosen for run in group.places(pagelist.runs(self.conn, group.chosen())))
+            self._indexes[key] = RunIndex(runs)
         return self._indexes[key]
 
     def by_class(self, nr_pass: int, nr: int) -> dict[tuple[int, int], RunIndex]:
@@ -126,12 +139,12 @@ class Line:
         position = self.position(moved - 1)
         if position is None:
             return 0
-        last_pass, address = position
+        last_pass, place = position
         earlier = sum(self.index("moving", nr_pass, source).total for nr_pass in self.moving if nr_pass < last_pass)
-        return earlier + self.index("moving", last_pass, source).below(address + 1)
+        return earlier + self.index("moving", last_pass, source).below(place + 1)
 
     def position(self, ordinal: int) -> Position | None:
-        """Pass and address of a mover; None for -1, the one before the first."""
+        """Pass and place of a mover; None for -1, the one before the first."""
         if ordinal < 0:
             return None
         for nr_pass, members in sorted(self.moving.items()):
@@ -146,9 +159,16 @@ class Line:
         position = self.position(moved - 1) if self.failing else None
         if position is None:
             return 0
-        last_pass, address = position
+        last_pass, place = position
         earlier = sum(g.pages for nr_pass, members in self.failing.items() if nr_pass < last_pass for g in members)
-        return earlier + self.index("failing", last_pass).below(address)
+        return earlier + self.index("failing", last_pass).below(place)
+
+
+def chosen_of(
+    groups: Sequence[Group], low: int | None = None, high: int | None = None, residue: int | None = None
+) -> Selection:
+    """The runs of groups at the places [low, high); none of them is of those without a swap slot."""
+    return replace(groups[0].chosen(low, high, residue), states=tuple(group.number for group in groups))
 
 
 def _by_pass(groups: Iterable[Group]) -> dict[int, list[Group]]:

@@ -28,7 +28,7 @@ from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
 from migratectl.operations.caller import Identity
-from migratectl.operations.line import Bounds, Group, Line, Position, Reached, page_state
+from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of, page_state
 from migratectl.operations.machine import Machine, count_allocations, load_machine
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
@@ -353,7 +353,7 @@ def move_stretch(
     Args:
         migration: The call; gets the counts.
         members: Groups of one source node that move in this pass.
-        bounds: [low, high) of addresses; the list is cut there.
+        bounds: [low, high) of places in the order of the list, which is cut there.
         nids: Source and destination.
         nr_pass: The pass.
         residue: Only the pages of this class.
@@ -362,8 +362,7 @@ def move_stretch(
         The pages that moved.
     """
     conn, (source, dest) = migration.conn, nids
-    numbers = tuple(group.number for group in members)
-    chosen = Selection(numbers, *bounds, residue=residue)
+    chosen = chosen_of(members, *bounds, residue=residue)
     pagelist.cut_out(conn, chosen)
     whole = bounds == (None, None) and residue is None
     nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
@@ -492,12 +491,12 @@ def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> i
         if any(group.course.stuck for group in groups):
             return reached.last_pass + 1
         return max((group.course.end or 0) for group in groups) + 1
-    nr_pass, address = reached.cursor
-    waiting = [g.number for g in groups if not g.slotless and (g.course.end is None or g.course.end > nr_pass)]
-    retried = nr_pass < reached.last_pass and pagelist.anything(
-        migration.conn, Selection(tuple(waiting), None, address)
-    )
-    return nr_pass + 1 + retried
+    nr_pass, place = reached.cursor
+    waiting = [
+        group for group in groups if not group.slotless and (group.course.end is None or group.course.end > nr_pass)
+    ]
+    again = bool(waiting) and nr_pass < reached.last_pass
+    return nr_pass + 1 + (again and pagelist.anything(migration.conn, chosen_of(waiting, None, place)))
 
 
 def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:

@@ -47,14 +47,15 @@ def _slot_runs(
     conn: Connection, groups: Sequence[Group], keeping: Sequence[Group]
 ) -> Iterable[tuple[int, Run, What, int]]:
     for group in keeping:
-        for run in pagelist.runs(conn, group.chosen()):
+        for run in group.places(pagelist.runs(conn, group.chosen())):
             yield group.course.slot_at or 0, run, "keep", 0
             if group.gives_back:
                 yield group.course.end or 0, run, "return", 0
     for group in groups:
         if group.state.swapcache and group.gives_back:
             for area, run in pagelist.cached_runs(conn, group.chosen()):
-                yield group.course.end or 0, run, "give", area
+                for place in group.places([run]):
+                    yield group.course.end or 0, place, "give", area
 
 
 def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) -> list[Group]:
@@ -77,7 +78,7 @@ def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) ->
 
 
 def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[Bounds]:
-    """The addresses [low, high) of one pass at which no slot was free."""
+    """The places [low, high) of one pass at which no slot was free."""
     for start, end in plan.dry:
         if start[0] <= nr_pass and (end is None or nr_pass <= end[0]):
             low = start[1] if start[0] == nr_pass and start[1] else None
