@@ -40,13 +40,15 @@ def touch_file_area(toucher: Toucher, vma: Vma, start: int, end: int, *, write: 
         One past the last page that was had.
 
     Raises:
-        Busy: Under ``modern``, a page to map is locked; nothing was done.
+        Busy: Under ``modern``, a page to map is locked and all before it were had: the fault would wait for it.
 
     Source:
         do_no_page(), filemap_nopage() and shmem_nopage(); semantics.md 6.3; do_fault() of a 6.x kernel.
     """
     file = files.load(toucher.conn, vma.mapping)
     limit = end if file.size is None else min(end, max(start, file.size - vma.delta))
+    locked = _first_locked(toucher, vma, start, limit) if start < limit and toucher.machine.modern else None
+    limit = limit if locked is None else locked
     reached = start
     if start < limit:
         pages.cut_address(toucher.conn, toucher.mm, limit)
@@ -55,6 +57,9 @@ def touch_file_area(toucher: Toucher, vma: Vma, start: int, end: int, *, write: 
         else:
             reached = _map(toucher, vma, file, start, limit, write=write)
         toucher.faults.reuse += pages.unprotect(toucher.conn, toucher.mm, start, reached) if write else 0
+    if locked is not None and reached == locked and toucher.faults.errno is None:
+        at = hex(locked * toucher.machine.facts.page_size)
+        raise Busy(toucher.subject, f"the page at {at} is locked and the fault would wait; unlock it first")
     if reached < end and toucher.faults.errno is None:
         toucher.faults.stop(limit, "EFAULT", f"the end of '{file.name}' lies before the page", "SIGBUS")
     return reached
@@ -67,11 +72,15 @@ def _look(toucher: Toucher, vma: Vma, file: File, holes: Sequence[Run]) -> Looku
     touched = shifted(holes, vma.delta)
     found = look_up(toucher.memory, file, touched, ahead=not vma.flags & VM.RANDOM)
     toucher.cached.append((file.id, *found.window))
-    locked = intersect(touched, [row.run for row in found.cached if row.lock is not None])
-    if locked and toucher.machine.modern:
-        at = hex((locked[0].start - vma.delta) * toucher.machine.facts.page_size)
-        raise Busy(toucher.subject, f"the page at {at} is locked and the fault would wait; unlock it first")
     return found
+
+
+def _first_locked(toucher: Toucher, vma: Vma, start: int, end: int) -> int | None:
+    """The first address of [start, end) that has no pte and whose cache page is locked."""
+    rows = cache.rows(toucher.conn, vma.mapping, start + vma.delta, end + vma.delta)
+    locked = [row.run for row in rows if row.lock is not None]
+    touched = shifted(toucher.absent(start, end), vma.delta) if locked else []
+    return min((run.start - vma.delta for run in intersect(touched, locked)), default=None)
 
 
 def _map(toucher: Toucher, vma: Vma, file: File, start: int, end: int, *, write: bool) -> int:
@@ -123,12 +132,15 @@ def _map_cached(toucher: Toucher, vma: Vma, file: File, touched: Sequence[Run], 
     """
     Map the cached ones of the wanted indexes; a marker of read-ahead only where it is touched, which ends it.
 
-    What is in the swap cache has no place in the cache of its object: touched ones have left it by now.
+    Fault-around leaves locked pages out. What is in the swap cache has no place in the cache of its object: touched
+    ones have left it by now.
     """
     if not wanted:
         return
     low, high = min(run.start for run in wanted), max(run.last for run in wanted) + 1
     rows = [row for row in cache.rows(toucher.conn, file.id, low, high) if row.area is None]
+    if touched is not wanted:
+        rows = [row for row in rows if row.lock is None]
     chosen: dict[int, tuple[list[Run], list[Run]]] = {}
     for of_markers, group in ((False, [row for row in rows if not row.marker]), (True, [r for r in rows if r.marker])):
         runs = [row.run for row in group]

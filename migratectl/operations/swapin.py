@@ -38,15 +38,19 @@ def touch_swapped(toucher: Toucher, vma: Vma, start: int, end: int, rest: Rest, 
         One past the last page that was had.
 
     Raises:
-        Busy: A page of the swap cache is locked: the fault would wait for it; nothing was done.
+        Busy: A page of the swap cache is locked and all before it were had: the fault would wait for it.
 
     Source:
         do_swap_page(); semantics.md 6.4, 6.5.
     """
     rows = swap.swapped(toucher.conn, toucher.mm, start, end)
-    locked = next((row for row in rows if row.lock is not None), None)
+    locked = min((row.addr for row in rows if row.lock is not None), default=None)
     if locked is not None:
-        where = hex(locked.addr * toucher.machine.facts.page_size)
+        pages.cut_address(toucher.conn, toucher.mm, locked)
+        reached = touch_swapped(toucher, vma, start, locked, rest, write=write) if start < locked else start
+        if reached < locked:
+            return reached
+        where = hex(locked * toucher.machine.facts.page_size)
         raise Busy(toucher.subject, f"the page at {where} is locked, the fault would wait for it; unlock it first")
     shared = [row.run for row in rows if row.shared and write]
     if _fits(toucher, vma, rows, (start, end), write=write):

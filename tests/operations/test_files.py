@@ -343,6 +343,29 @@ def test_move_pages_tells_where_a_page_of_a_file_landed(tool: Runner) -> None:
     assert (status["node"], status["errno"]) == (int(landed), None)
 
 
+def test_fault_around_leaves_a_locked_page_out(tool: Runner) -> None:
+    """Today's kernel tries each page's lock there and goes on without it; the touched one is another page."""
+    build(
+        tool,
+        "init --nodes 1 --memory 100p --profile modern",
+        "task create --pid 100",
+        "task create --pid 200",
+        "file create /f 8p --fs ext2",
+        "file write /f",
+        "mmap 100 8p --file /f --shared --addr 0x10000000 --label map",
+        "fault 100 map+1p",
+        "page lock 100 map+1p@2p",
+        "mmap 200 8p --file /f --shared --addr 0x10000000 --label map",
+        "fault 200 map+1p",
+    )
+    rows = tool("show", "pages", 200, "map", "--json").document["vmas"][0]["pages"]
+    assert [(row["addr"], row["pages"], row["state"]) for row in rows] == [
+        ("0x10000000", 2, "present"),
+        ("0x10002000", 1, "absent"),
+        ("0x10003000", 5, "present"),
+    ]
+
+
 @pytest.mark.parametrize(("profile", "shown"), [("v9", "default"), ("modern", "bind:2")])
 def test_numa_maps_asks_shared_memory_for_its_policy(tool: Runner, profile: str, shown: str) -> None:
     """What another mapping has reset is gone from the object; a private area is asked the same way (6.1)."""
@@ -359,6 +382,31 @@ def test_numa_maps_asks_shared_memory_for_its_policy(tool: Runner, profile: str,
     )
     lines = tool("numa-maps", 100, "--json").document["lines"]
     assert [line["policy"] for line in lines] == [shown, shown]
+
+
+@pytest.mark.parametrize(("free", "errno", "cached"), [(3, "ENOMEM", 3), (4, "EBUSY", 0)])
+def test_a_fault_tells_the_first_error_in_address_order(tool: Runner, free: int, errno: str, cached: int) -> None:
+    """The page behind the fourth is locked: with less memory than that the fault never comes to it."""
+    build(
+        tool,
+        "init --nodes 1 --memory 10p --profile modern",
+        "task create --pid 100",
+        "file create /f 8p --fs ramfs",
+        "file read /f 1p@4p",
+        "mmap 100 8p --file /f --shared --label map",
+        "madvise 100 map random",
+        "fault 100 map+1p@4p",
+        "page lock 100 map+1p@4p",
+        "task create --pid 200",
+        f"mmap 200 {9 - free}p --label heap",
+        "fault 200 heap --write",
+        "mmap 200 8p --file /f --shared --label map",
+        "madvise 200 map random",
+    )
+    found = tool("fault", 200, "map+8p", "--json")
+    assert (found.code, found.document["errno"]) == (1, errno)
+    assert files(tool)["/f"]["cached"] == cached + 1
+    assert tool("check").code == 0
 
 
 def test_writeback_of_a_clean_page_of_a_file(machine: Runner) -> None:

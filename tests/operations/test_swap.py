@@ -594,3 +594,22 @@ def test_tmpfs_that_was_stored_and_then_stays_is_residue(tool: Runner) -> None:
     found = run(tool, "mbind 100 shm bind 1 --move", code=3)
     assert (found["moved"], found["failed"]) == (2, 2)
     assert found["residue"] == {"swapcache": 2, "unmapped": 2}
+
+
+@pytest.mark.parametrize(("memory", "errno"), [(6, "ENOMEM"), (7, "EBUSY")])
+def test_a_fault_that_runs_out_of_memory_never_comes_to_the_locked_page(tool: Runner, memory: int, errno: str) -> None:
+    """Four shared pages, the last in the swap cache and locked: three copies need three free pages."""
+    for line in (
+        f"init --nodes 1 --memory {memory}p --swap 4p --profile modern",
+        "task create --pid 100",
+        "mmap 100 4p --label heap",
+        "fault 100 heap --write",
+        "fork 100 --pid 200",
+        "swap out 100 heap+1p@3p",
+        "fault 200 heap+1p@3p",
+        "page lock 200 heap+1p@3p",
+    ):
+        run(tool, line)
+    found = run(tool, "fault 100 heap --write", code=1)
+    assert found["errno"] == errno
+    assert where(tool, 100, "heap")[3][0] == "swapped"

@@ -58,6 +58,7 @@ class Command:
         self.mapped_before = {page: set(page.ptes) for page in machine.all_pages()}
         self.cache_before = {page for page in machine.all_pages() if page.swapcache}
         self.place: dict[Page, Place] = {}
+        self.met: set[Page] = set()
         for pid, mm in tasks:
             for vpn, page in mm.pages():
                 self.place.setdefault(page, (pid, vpn))
@@ -118,6 +119,9 @@ class Command:
                     continue
                 if page is not None and misplaced:
                     told.add(page)  # mapped twice: the second meeting is not mentioned (9a)
+                    if page not in self.met:
+                        self.place[page] = where
+                        self.met.add(page)
                 if slot.area.locked and not self.machine.modern:  # modern moves mlocked pages
                     if page is not None and misplaced and strict:
                         self.failures[page] = Failure("mlocked", 0)
