@@ -64,7 +64,11 @@ class Ring:
 
 @dataclasses.dataclass(eq=False)
 class File:
-    """A file: its cache, by index, and for tmpfs the policies of the object (1.3, 6.1)."""
+    """
+    A file or a segment: its cache, by index, and for tmpfs the policies of the object (1.3, 6.1).
+
+    `nameless`: shared anonymous memory, an object of tmpfs that goes with its last area.
+    """
 
     path: str
     fs: str
@@ -74,6 +78,7 @@ class File:
     size: int
     pages: dict[int, Page] = dataclasses.field(default_factory=dict)
     policies: dict[int, Policy] = dataclasses.field(default_factory=dict)
+    nameless: bool = False
 
     @property
     def disk(self) -> bool:

@@ -213,12 +213,18 @@ class Draws:
             words += ["--prot", self.one("r", "none")]
         if self.chance(15):
             words += ["--locked"]
+        elif self.chance(6):
+            words += self.one(["--shared"], ["--shm", self.one("a", "b")])
         return words
+
+    def files_named(self) -> list[str]:
+        """What `file` can name."""
+        return sorted(file.path for file in self.machine.files.values() if not file.nameless)
 
     def file_create(self) -> list[str]:
         """A file of any kind, small."""
         fs = self.one("ext2", "ext2", "ext3", "ext3", "xfs", "tmpfs", "tmpfs", "ramfs", "xfs-buf")
-        words = ["file", "create", f"/f{len(self.machine.files)}", f"{self.number(1, 24)}p", "--fs", fs]
+        words = ["file", "create", f"/f{len(self.script.lines)}", f"{self.number(1, 24)}p", "--fs", fs]
         if fs == "ext3":
             words += self.one([], ["--journal", self.one("ordered", "writeback", "journalled")])
         if self.chance(4) or (self.machine.modern and fs in ("ramfs", "xfs-buf")):
@@ -227,9 +233,9 @@ class Draws:
 
     def file_use(self, *kinds: str) -> list[str]:
         """A part of a file is read or written; or it is synced, or cut."""
-        if not self.machine.files:
+        if not self.files_named():
             return self.file_create()
-        path, kind = self.one(*sorted(self.machine.files)), self.one(*kinds)
+        path, kind = self.one(*self.files_named()), self.one(*kinds)
         if kind == "truncate":
             return ["file", kind, path, f"{self.number(1, 20)}p"]
         if kind == "sync":
@@ -240,10 +246,12 @@ class Draws:
 
     def file_map(self) -> list[str]:
         """An area of a file, shared or private, from the start of the file or later."""
-        if not self.machine.files:
+        if not self.files_named():
             return self.file_create()
-        words = ["mmap", str(self.pid()), f"{self.number(1, 24)}p", "--file", self.one(*sorted(self.machine.files))]
-        words += self.one([], ["--shared"], ["--shared"])
+        words = ["mmap", str(self.pid()), f"{self.number(1, 24)}p"]
+        if self.chance(5):
+            return [*words, *self.one(["--shared"], ["--shm", self.one("a", "b")])]
+        words += ["--file", self.one(*self.files_named()), *self.one([], ["--shared"], ["--shared"])]
         words += ["--offset", f"{self.number(1, 8)}p"] if self.chance(4) else []
         if self.chance(3):
             words += ["--addr", hex((NEAR + 2000 + self.number(0, 60)) * PAGE)]

@@ -29,11 +29,40 @@ class Filemap(Base):
             method = "none"
             if machine.modern:
                 raise Unmodelled("its method today")
-        machine.made_inodes += fs == "tmpfs"
-        ino = machine.made_inodes if fs == "tmpfs" else 0
+        ino = self.next_ino() if fs == "tmpfs" else 0
         pages = parse_pages(size)
         machine.files[path] = File(path, fs, journal, options.get("method", method), ino, pages)
         return {"_back": {"method": machine.files[path].method, "size": pages}}
+
+    def next_ino(self) -> int:
+        """An inode number above all that objects have."""
+        return 1 + max((file.ino for file in self.hw.files.values()), default=0)
+
+    def segment(self, pages: int, name: str | None) -> File:
+        """The segment of that name, which grows; without a name a new object of shared anonymous memory."""
+        files = self.hw.files
+        ino, method = self.next_ino(), "page" if self.hw.modern else "none"
+        path = "/dev/zero (deleted)" if name is None else f"/dev/shm/{name}"
+        key = path if name is not None else f"{path} {ino}"
+        if key not in files:
+            files[key] = File(path, "tmpfs", None, method, ino, pages, nameless=name is None)
+        files[key].size = max(files[key].size, pages)
+        return files[key]
+
+    def release_objects(self) -> None:
+        """Nameless objects that no area maps any more are gone with their pages; a referenced page has no file."""
+        mms = {task.mm.number: task.mm for task in self.hw.tasks.values() if task.mm}
+        mapped = {slot.area.file for mm in mms.values() for slot in mm.slots.values()}
+        for key, file in [(k, f) for k, f in self.hw.files.items() if f.nameless and f not in mapped]:
+            del self.hw.files[key]
+            for page in list(file.pages.values()):
+                self.orphan(file, page)
+
+    def orphan(self, file: File, page: Page) -> None:
+        """A page leaves its file; its frame is free once nobody has a reference."""
+        del file.pages[page.index]
+        page.file, page.ring, page.dirty = None, None, False
+        self.hw.drop_page(page)
 
     def file(self, path: str) -> File:
         """The file of that name."""
@@ -176,17 +205,15 @@ class Filemap(Base):
                     machine.drop_pte(mm, vpn)
         orphaned = 0
         for page in gone:
-            del file.pages[page.index]
-            page.file, page.ring, page.dirty = None, None, False
+            self.orphan(file, page)
             orphaned += bool(page.pins or page.park)
-            machine.drop_page(page)
         cached = sum(1 for page in file.pages.values() if page.node != NOWHERE)
         return {"_back": {"size": pages, "cached": cached, "orphaned": orphaned}}
 
     def do_file_list(self) -> Document:
         """What of each file is in memory."""
         rows = []
-        for path, file in sorted(self.hw.files.items()):
+        for path, file in sorted((file.path, file) for file in self.hw.files.values() if not file.nameless):
             there = [page for page in file.pages.values() if page.node != NOWHERE]
             nodes: dict[str, int] = {}
             for page in sorted(there, key=lambda page: page.node):

@@ -63,7 +63,6 @@ class Machine:
         self.tasks: dict[int, Task] = {}
         self.held: list[Page] = []  # pages without ptes that somebody still has a reference to
         self.files: dict[str, File] = {}
-        self.made_inodes = 0
         self.next_mm = 1
         for node in nodes:
             node.free = node.capacity

@@ -90,6 +90,7 @@ class Memory(Filemap):
         if task.mm is not None and not any(other.mm is task.mm for other in machine.tasks.values()):
             for vpn in sorted(task.mm.slots):
                 machine.drop_pte(task.mm, vpn)
+            self.release_objects()
         return {}
 
     # ---- address space ---------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ class Memory(Filemap):
         few = sum(n.free for n in self.hw.nodes) < pages or (task.policy is not None and task.policy.mode == "bind")
         if locked and (prot != "rw" or few):
             raise Unmodelled("MAP_LOCKED without memory")
-        area = self.new_area(first, prot, locked, options)
+        area = self.new_area(range(first, first + pages), prot, locked, options)
         for vpn in range(first, first + pages):
             mm.slots[vpn] = Slot(area, label)
         mm.merge(first)
@@ -128,16 +129,16 @@ class Memory(Filemap):
         return {"pid": int(pid), "addr": hex(first * PAGE), "end": hex((first + pages) * PAGE), "pages": pages,
                 "label": label}  # fmt: skip
 
-    def new_area(self, first: int, prot: str, locked: bool, options: Words) -> Area:
-        """An area at a page, private and anonymous or of a file."""
-        area = Area(prot, locked)
+    def new_area(self, span: range, prot: str, locked: bool, options: Words) -> Area:
+        """An area of some pages: private and anonymous, of a file, or of an object of shared memory."""
+        area, first = Area(prot, locked), span.start
         if "file" in options:
             area.file, area.shared = self.file(options["file"]), "shared" in options
             area.delta = (parse_pages(options["offset"]) if "offset" in options else 0) - first
-            if locked:
-                raise Unmodelled("MAP_LOCKED of a file")
-        elif "shared" in options:
-            raise Unmodelled("shared anonymous memory")
+        elif "shared" in options or "shm" in options:
+            area.file, area.shared, area.delta = self.segment(len(span), options.get("shm")), True, -first
+        if locked and area.file is not None:
+            raise Unmodelled("MAP_LOCKED of a file")
         return area
 
     def do_munmap(self, pid: str, text: str) -> Document:
@@ -150,6 +151,7 @@ class Memory(Filemap):
             if vpn in mm.slots:
                 self.hw.drop_pte(mm, vpn)
                 del mm.slots[vpn]
+        self.release_objects()
         return {}
 
     def do_mprotect(self, pid: str, text: str, prot: str) -> Document:

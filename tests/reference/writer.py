@@ -194,7 +194,7 @@ class Writer(Draws):
 
     def objects(self) -> list[Draw]:
         """Tmpfs by the policy of the object, and by that of the task, which the targets of mbind do not know."""
-        pid, path = self.pid(), f"/f{len(self.machine.files)}"
+        pid, path = self.pid(), f"/f{len(self.script.lines)}"
         start = NEAR + 3000 + 64 * len(self.script.lines)
         span = f"{start * PAGE:#x}+8p"
         nodes = self.nodes(60)
@@ -215,7 +215,7 @@ class Writer(Draws):
 
     def rings(self) -> list[Draw]:
         """A disk file beside other pages: buffers locked or busy, pages written on the way, one pinned and cut off."""
-        pid, path = self.pid(), f"/f{len(self.machine.files)}"
+        pid, path = self.pid(), f"/f{len(self.script.lines)}"
         start = NEAR + 3000 + 64 * len(self.script.lines)
         span, some = f"{start * PAGE:#x}+6p", f"{(start + self.number(0, 4)) * PAGE:#x}+2p"
         method = self.one([], [], [], ["--method", "none"], ["--method", "none"], ["--method", "fail"])
