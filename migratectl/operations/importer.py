@@ -91,7 +91,7 @@ class Importer:
         self.room = Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = Slots(conn)
         self.batch = Batch(conn)
-        self.first_space = tasks.last_mm(conn) + 1
+        self.mms: list[int] = []
         self.cpusets = Cpusets(conn, notes, tree)
         self.known_cpus = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
         self.old_mappings = self.batch.last_mapping
@@ -150,6 +150,7 @@ class Importer:
             plan: What to build.
             source: Name of the text, for messages.
         """
+        self.mms.append(own[0])
         space = Space(pid, *own, cpuset.mems & self.machine.online, source, len(plan.areas))
         for area in plan.areas:
             self._area(space, area)
@@ -164,7 +165,7 @@ class Importer:
         self.cpusets.settle()
         self.batch.flush()
         imports.write_caches(self.conn, self.caches.values())
-        for vma in vmas.with_policy_of_object(self.conn, self.first_space):
+        for vma in vmas.with_policy_of_object(self.conn, self.mms):
             files.set_object_policy(self.conn, vma, vma.policy)
         nodes.add_used(self.conn, self.room.taken())
         imports.use_slots(self.conn, self.slots.used)

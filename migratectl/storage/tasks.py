@@ -151,11 +151,6 @@ def new_mm(conn: Connection, pid: int) -> int:
     return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
 
 
-def last_mm(conn: Connection) -> int:
-    """The highest row id that an address space has; 0 where there is none."""
-    return int(conn.exec_driver_sql("SELECT coalesce(max(id), 0) FROM mms").scalar_one())
-
-
 def fork_mm(conn: Connection, mm: int) -> int:
     """A new, empty address space of the anonymous family of *mm*."""
     write(conn, "INSERT INTO mms(anon) SELECT anon FROM mms WHERE id = ?", (mm,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -113,10 +114,11 @@ def set_policy(conn: Connection, mm: int, start: int, end: int, policy: int | No
     write(conn, f"UPDATE vmas SET policy = ? {scope}", (policy, mm, start, end, policy))
 
 
-def with_policy_of_object(conn: Connection, first: int) -> list[Vma]:
-    """The areas of shared memory that have a policy, of the address spaces from row id *first* on."""
-    query = f"{_SELECT} WHERE v.mm >= ? AND m.kind = 'shm' AND v.policy IS NOT NULL ORDER BY v.mm, v.start"
-    return [_vma(row) for row in conn.exec_driver_sql(query, (first,))]
+def with_policy_of_object(conn: Connection, mms: Sequence[int]) -> list[Vma]:
+    """The areas of shared memory in some address spaces that have a policy."""
+    listed = "v.mm IN (SELECT value FROM json_each(?))"
+    query = f"{_SELECT} WHERE {listed} AND m.kind = 'shm' AND v.policy IS NOT NULL ORDER BY v.mm, v.start"
+    return [_vma(row) for row in conn.exec_driver_sql(query, (json.dumps(mms),))]
 
 
 def policies_of(conn: Connection, mm: int) -> list[int]:

@@ -323,3 +323,16 @@ def test_cpuset_outside_of_the_namespace(tool: Runner, tmp_path: Path) -> None:
     """The kernel shows the path of a task above the root of whoever looks with dots."""
     tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/../b\n"}})
     assert loaded(tool, tree)["tasks"][0]["cpuset"] == "/../b"
+
+
+def test_a_policy_of_shared_memory_comes_to_its_object(machine: Runner, tmp_path: Path) -> None:
+    """Also with one task's numa_maps: another task that maps the segment faults by it (semantics.md 6.1)."""
+    text = tmp_path / "numa_maps"
+    text.write_text("20000000 bind=1 file=/dev/shm/seg dirty=2 N1=2\n")
+    assert machine("import-numa-maps", "--pid", 9, text).code == 0
+    assert machine("mmap", 100, "4p", "--shm", "seg", "--label", "seg").code == 0
+    assert machine("fault", 100, "seg+1p", "--write").code == 0
+    area = machine("show", "pages", 100, "seg+1p", "--json").document["vmas"][0]
+    assert [row["node"] for row in area["pages"]] == [1]
+    found = machine("get-mempolicy", 100, area["addr"], "--json").document
+    assert (found["mode"], found["nodes"]) == ("bind", "1")
