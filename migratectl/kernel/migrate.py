@@ -280,7 +280,7 @@ class Course:
         end: The pass in which it moves, goes or fails for good; None for a page that is retried to the end.
         last: What that pass, or the last one, does.
         attempts: What each pass does, from pass 0 on; what is left behind adds up.
-        slot_at: The pass that asks for a swap slot; None where none is needed.
+        slot_at: The pass that gets a swap slot; None where none is needed or found.
     """
 
     act: int | None
@@ -309,14 +309,14 @@ class Course:
         return self.attempts[min(nr_pass, len(self.attempts) - 1)]
 
 
-def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = False, posted: bool = False) -> Course:
+def course(state: PageState, *, modern: bool, slot_from: int = 0, evict: bool = False, posted: bool = False) -> Course:
     """
     Run a page through the passes.
 
     Args:
         state: The isolated page.
         modern: Ten passes of a 6.x kernel instead of V9's eleven.
-        slot: Whether a swap slot is free when it is asked for.
+        slot_from: The first pass in which a swap slot is free when it is asked for; NEVER: there is none.
         evict: See attempt().
         posted: See attempt().
 
@@ -333,10 +333,10 @@ def course(state: PageState, *, modern: bool, slot: bool = True, evict: bool = F
         if modern:
             result = attempt_modern(state, nr_pass)
         else:
-            result = attempt(state, nr_pass, slot=slot, evict=evict, posted=posted)
+            result = attempt(state, nr_pass, slot=nr_pass >= slot_from, evict=evict, posted=posted)
         got = result.done or result.step > LAST_STEP_BEFORE_SLOT
         act = nr_pass if act is None and got else act
-        if slot_at is None and got and _asks_for_slot(state, result, modern=modern):
+        if slot_at is None and got and nr_pass >= slot_from and _asks_for_slot(state, result, modern=modern):
             slot_at = nr_pass
         left = Left(*(before or now for before, now in zip(left, result.left, strict=True)))
         result = replace(result, left=left)

@@ -14,7 +14,10 @@ from typing import Literal
 from migratectl.runs import Run
 
 What = Literal["keep", "give", "return"]
-"""A page takes a slot and keeps it; one gives back the slot of its swap entry; one gives back what it took before."""
+"""
+A page takes a slot and keeps it, if it has none yet; one gives back the slot of its swap entry; one gives back what it
+took before.
+"""
 
 Event = tuple[int, int, What, int]
 """(pass, address, what, swap area of a page that gives its slot back or 0)."""
@@ -64,13 +67,13 @@ def plan_slots(events: Sequence[Event], free: Sequence[tuple[int, int]]) -> Slot
     dry: list[tuple[tuple[int, int], tuple[int, int] | None]] = []
     dry_from = None if any(left.values()) else (0, 0)
     for nr_pass, address, what, area in events:
-        if what == "keep":
+        if what == "keep" and address not in kept:
             taken = next((name for name, nr in left.items() if nr > 0), None)
             if taken is not None:
                 left[taken] -= 1
                 kept[address] = nr_pass, address, taken
                 dry_from = None if any(left.values()) else (nr_pass, address + 1)
-        elif what == "give" or address in kept:
+        elif what == "give" or (what == "return" and address in kept):
             left[area if what == "give" else kept[address][2]] += 1
             if dry_from is not None:
                 dry.append((dry_from, (nr_pass, address)))

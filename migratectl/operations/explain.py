@@ -209,7 +209,7 @@ def _judge(migration: Migration, row: StateRow, source: Nodemask) -> Verdict:
     reason = skip_reason(state, migration.flags, modern=migration.modern, posted=posted)
     if reason is not None:
         return Verdict(node, shown, row.area if reason == UNSEEN else reason)
-    way = course(state, modern=migration.modern, slot=migration.slot_free(), posted=posted)
+    way = course(state, modern=migration.modern, slot_from=migration.slot_from(), posted=posted)
     nr_pass = way.end if way.end is not None else LAST_PASS[migration.modern]
     if way.moves:
         return Verdict(node, shown, "movable", None, nr_pass, way.last.step)

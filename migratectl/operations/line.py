@@ -34,7 +34,7 @@ class Group:
     """
     The pages of a list that have one state and lie on one node: the rules' view, their course, how many.
 
-    ``evict``: they are to leave memory; ``posted``: see the profile; ``slotless``: they found no swap slot.
+    ``evict``: they are to leave memory; ``posted``: see the profile.
     """
 
     number: int
@@ -44,17 +44,21 @@ class Group:
     source: int
     evict: bool = False
     posted: bool = False
-    slotless: bool = False
 
     @property
     def needs_slot(self) -> bool:
-        """Whether its pages ask for a swap slot when their turn comes."""
+        """Whether its pages get a swap slot when their turn comes."""
         return self.course.slot_at is not None
 
     @property
     def keeps_slot(self) -> bool:
         """Whether its pages keep the slot beyond their turn: all but those that move at once and give it back."""
         return self.needs_slot and not (self.gives_back and self.course.slot_at == self.course.end)
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether a page that found no slot asks again in the next pass; an anonymous one has failed for good."""
+        return self.state.kind != "anon"
 
     @property
     def gives_back(self) -> bool:
@@ -65,7 +69,7 @@ class Group:
         """Its runs at the places [low, high), of one class or of all."""
         if self.posted:
             low, high = (None if place is None else TOP - place + 1 for place in (high, low))
-        return Selection((self.number,), low, high, self.slotless, residue)
+        return Selection((self.number,), low, high, residue)
 
     def places(self, runs: Iterable[Run]) -> Iterable[Run]:
         """The places of runs of page numbers."""
@@ -167,7 +171,7 @@ class Line:
 def chosen_of(
     groups: Sequence[Group], low: int | None = None, high: int | None = None, residue: int | None = None
 ) -> Selection:
-    """The runs of groups at the places [low, high); none of them is of those without a swap slot."""
+    """The runs of groups at the places [low, high)."""
     return replace(groups[0].chosen(low, high, residue), states=tuple(group.number for group in groups))
 
 

@@ -35,7 +35,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
-from migratectl.uapi import MF
+from migratectl.uapi import MF, NEVER
 
 if TYPE_CHECKING:
     from migratectl.operations.race import Races
@@ -134,11 +134,11 @@ class Migration:
         state = page_state(row)
         if skip_reason(state, self.flags, modern=self.modern, posted=self.machine.posted) is not None:
             return None
-        return course(state, modern=self.modern, slot=self.slot_free(), posted=self.machine.posted)
+        return course(state, modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
 
-    def slot_free(self) -> bool:
-        """Whether a page that asks for a swap slot finds one now; ``modern`` asks for none."""
-        return self.modern or holds.area_with_room(self.conn) is not None
+    def slot_from(self) -> int:
+        """The first pass in which a page finds a swap slot, as far as is known now; ``modern`` asks for none."""
+        return 0 if self.modern or holds.area_with_room(self.conn) is not None else NEVER
 
     def settle(self) -> None:
         """Write down what was taken and freed so far, so that another command sees it."""
@@ -492,9 +492,7 @@ def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> i
             return reached.last_pass + 1
         return max((group.course.end or 0) for group in groups) + 1
     nr_pass, place = reached.cursor
-    waiting = [
-        group for group in groups if not group.slotless and (group.course.end is None or group.course.end > nr_pass)
-    ]
+    waiting = [group for group in groups if group.course.end is None or group.course.end > nr_pass]
     again = bool(waiting) and nr_pass < reached.last_pass
     return nr_pass + 1 + (again and pagelist.anything(migration.conn, chosen_of(waiting, None, place)))
 

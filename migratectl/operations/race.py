@@ -18,6 +18,7 @@ from migratectl.spans import parse_size, parse_span
 from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
 from migratectl.storage.observers import Listed
 from migratectl.storage.pagelist import StateRow
+from migratectl.uapi import NEVER
 
 Document = dict[str, Any]
 Bounds = tuple[int, int]
@@ -183,8 +184,8 @@ class Races:
         way = mover.way(row)
         if way is None or not self.evict:
             return way
-        slot = holds.area_with_room(mover.conn) is not None
-        return course(page_state(row), modern=False, slot=slot, evict=True)
+        slot_from = 0 if holds.area_with_room(mover.conn) is not None else NEVER
+        return course(page_state(row), modern=False, slot_from=slot_from, evict=True)
 
     def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow], fill: Callable[[], object]) -> _Met | None:
         """The page beside which a command ran now; one that has to wait is noted."""

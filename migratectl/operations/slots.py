@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from migratectl.kernel.migrate import course
+from migratectl.kernel.migrate import LAST_PASS, course
 from migratectl.kernel.swap import SlotPlan, What, plan_slots, slot_events
 from migratectl.operations.line import Bounds, Group, Reached
 from migratectl.runs import Run
 from migratectl.storage import holds, pagelist
+from migratectl.uapi import NEVER
 
 
 def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], SlotPlan]:
@@ -19,14 +20,16 @@ def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], Slot
     Give out swap slots before anything moves.
 
     A page that moves in the pass in which it asks gives its slot back at once, so one free slot is enough for any
-    number of those. Where slots cannot run out nothing is read.
+    number of those. A page of tmpfs that found none asks again in each later pass. Where slots cannot run out nothing
+    is read.
 
     Args:
         conn: The connection of the transaction; the list is cut where slots run out.
         groups: The candidates.
 
     Returns:
-        The groups, those that find no slot split off, and who gets slots of which area.
+        The groups, with groups of their own for pages that find no slot or one in a later pass only, and who gets
+        slots of which area.
 
     Source:
         add_to_swap() and get_swap_page(); semantics.md 1.7, 2.2 e and f, B9.
@@ -46,9 +49,14 @@ def give_slots(conn: Connection, groups: list[Group]) -> tuple[list[Group], Slot
 def _slot_runs(
     conn: Connection, groups: Sequence[Group], keeping: Sequence[Group]
 ) -> Iterable[tuple[int, Run, What, int]]:
+    freed = {group.course.end or 0 for group in groups if group.gives_back}
     for group in keeping:
+        asked = group.course.slot_at or 0
+        again = range(asked + 1, LAST_PASS[False] + 1) if group.asks_again else ()
+        passes = [asked, *(k for k in again if k in freed or k - 1 in freed)]
         for run in group.places(pagelist.runs(conn, group.chosen())):
-            yield group.course.slot_at or 0, run, "keep", 0
+            for nr_pass in passes:
+                yield nr_pass, run, "keep", 0
             if group.gives_back:
                 yield group.course.end or 0, run, "return", 0
     for group in groups:
@@ -59,22 +67,45 @@ def _slot_runs(
 
 
 def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) -> list[Group]:
-    """Cut the groups at the stretches where no slot was free; what lies in them fails there."""
+    """Cut the groups at the stretches where no slot was free; what lies in them found one later, or never."""
     found = []
     for group in groups:
-        nr = 0
-        if group.needs_slot:
-            for low, high in _stretches(plan, group.course.slot_at or 0):
-                chosen = group.chosen(low, high)
-                pagelist.cut_out(conn, chosen)
-                nr += pagelist.total(conn, chosen)
-                pagelist.mark_slotless(conn, chosen)
-        if nr:
-            failing = course(group.state, modern=False, slot=False, evict=group.evict, posted=group.posted)
-            found.append(replace(group, course=failing, pages=nr, slotless=True))
-        if group.pages > nr:
-            found.append(replace(group, pages=group.pages - nr))
-    return found
+        if not group.needs_slot:
+            found.append(group)
+            continue
+        asked = group.course.slot_at or 0
+        without, at_once = _set_apart(conn, group, NEVER, _stretches(plan, asked))
+        for nr_pass in range(asked + 1, LAST_PASS[False] + 1) if without.pages and group.asks_again else ():
+            late, without = _set_apart(conn, without, nr_pass, _kept_in(plan, nr_pass))
+            found.append(late)
+        found += [without, at_once]
+    return [group for group in found if group.pages]
+
+
+def _set_apart(conn: Connection, group: Group, slot_from: int, stretches: Iterable[Bounds]) -> tuple[Group, Group]:
+    """The pages of a group in some stretches, which find a slot from that pass on, and the others."""
+    nr = 0
+    number = group.number
+    for low, high in stretches:
+        chosen = group.chosen(low, high)
+        pagelist.cut_out(conn, chosen)
+        nr += pagelist.total(conn, chosen)
+        number = pagelist.set_apart(conn, chosen, min(slot_from, LAST_PASS[False] + 1))
+    way = course(group.state, modern=False, slot_from=slot_from, evict=group.evict, posted=group.posted)
+    return replace(group, number=number, course=way, pages=nr), replace(group, pages=group.pages - nr)
+
+
+def _kept_in(plan: SlotPlan, nr_pass: int) -> Iterable[Bounds]:
+    """The places [low, high) of pages that follow each other and got a slot in a pass."""
+    low = high = None
+    for place in [place for kept_in, place, _ in plan.kept if kept_in == nr_pass]:
+        if place != high:
+            if low is not None:
+                yield low, high
+            low = place
+        high = place + 1
+    if low is not None:
+        yield low, high
 
 
 def _stretches(plan: SlotPlan, nr_pass: int) -> Iterable[Bounds]:
@@ -107,7 +138,7 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
     nr = 0
     for group in groups:
         moved = group.gives_back and reached.cursor is None and not reached.nothing
-        if not group.needs_slot or group.slotless or moved:
+        if not group.needs_slot or moved:
             continue
         for low, high, area in _kept_stretches(group, plan):
             for part_low, part_high, done in _acted(group, reached, low, high):

@@ -2,8 +2,8 @@
 The page list of one migration from one node: gathered into ``iso``, cut, applied.
 
 ``iso`` has a row a page run: its lowest address in the task, and everything that the rules read, packed into one
-integer so that rows of equal state can be counted together. ``course`` is NULL, or 1 for runs that found no swap
-slot. ``class`` is 0, or the position in an interleave set that the index of its pages means (deal()).
+integer so that rows of equal state can be counted together. ``class`` is 0, or the position in an interleave set that
+the index of its pages means (deal()).
 """
 
 from __future__ import annotations
@@ -45,15 +45,18 @@ _SWAPCACHE, _MLOCKED_ELSEWHERE, _PARKED = _Field(12, 1), _Field(13, 1), _Field(1
 _AREA, _KIND, _METHOD = _Field(15, 3), _Field(18, 2), _Field(20, 2)
 """Positions in AREA_REASONS, KINDS and METHODS."""
 
-_DIRTY, _TRUNCATED, _MAPCOUNT = _Field(22, 1), _Field(23, 1), _Field(24, 8)
-"""Mapcounts of 255 and more are one: the rules ask for 0, 1 and many."""
+_DIRTY, _TRUNCATED, _MAPCOUNT = _Field(22, 1), _Field(23, 1), _Field(24, 7)
+"""Mapcounts of 127 and more are one: the rules ask for 0, 1 and many."""
 
-_RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(32, 1), _Field(33, 1), _Field(34, 4), _Field(38, 4)
-_WRITEPAGE, _NODE = _Field(42, 2), _Field(44, 10)
+_RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(31, 1), _Field(32, 1), _Field(33, 4), _Field(37, 4)
+_WRITEPAGE, _NODE = _Field(41, 2), _Field(43, 10)
 """Position in WRITEPAGE; the node's number."""
 
-_OWNED, _YOUNG = _Field(54, 1), _Field(55, 5)
+_OWNED, _YOUNG = _Field(53, 1), _Field(54, 5)
 """What ``v9-posted`` asks besides; at most 31 young ptes are counted."""
+
+_LATE: Final = _Field(59, 4)
+"""Which of the pages that found no swap slot at first these are; see set_apart()."""
 
 _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
  WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
@@ -335,22 +338,18 @@ def states(conn: Connection) -> list[StateRow]:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    Runs of the list: of some states, in [low, high) of addresses.
-
-    ``slotless``: those that found no slot; ``residue``: those of one class (None: of all).
+    Runs of the list: of some states, in [low, high) of addresses; ``residue``: those of one class (None: of all).
     """
 
     states: tuple[int, ...]
     low: int | None = None
     high: int | None = None
-    slotless: bool = False
     residue: int | None = None
 
     def where(self) -> tuple[str, tuple[str | int, ...]]:
         """The WHERE clause on ``iso`` and its values, for positional parameters."""
         clauses = ["state IN (SELECT value FROM json_each(?))"]
         values: list[str | int] = [json.dumps(self.states)]
-        clauses.append("course IS NOT NULL" if self.slotless else "course IS NULL")
         bounds = (("addr >= ?", self.low), ("addr < ?", self.high), ("class = ?", self.residue))
         for clause, bound in bounds:
             if bound is not None:
@@ -406,9 +405,9 @@ def _cut_listed(conn: Connection) -> None:
     """Cut the pieces in ``part`` off their runs, in the state and in the list."""
     offset = pages.cut_parts(conn)
     conn.exec_driver_sql(
-        """INSERT INTO iso(page, addr, step, count, state, course, class)
+        """INSERT INTO iso(page, addr, step, count, state, class)
 SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step * c.stride END, c.count, i.state,
- i.course, i.class FROM part c CROSS JOIN iso i ON i.page = c.page""",
+ i.class FROM part c CROSS JOIN iso i ON i.page = c.page""",
         (offset,),
     )
     conn.exec_driver_sql(
@@ -486,10 +485,23 @@ def cut_out(conn: Connection, chosen: Selection) -> None:
             cut(conn, unbounded, at)
 
 
-def mark_slotless(conn: Connection, chosen: Selection) -> None:
-    """Mark the chosen runs as having found no swap slot."""
+def set_apart(conn: Connection, chosen: Selection, number: int) -> int:
+    """
+    Give the chosen runs, which are of one state, a state of their own.
+
+    Args:
+        conn: The connection of the transaction.
+        chosen: The runs, which have been cut out.
+        number: 1 to 15, for each kind of runs set apart from a state another one.
+
+    Returns:
+        The new state; all that the rules read of it is as it was.
+    """
+    (state,) = chosen.states
+    apart = state & ~(15 << _LATE.at) | number << _LATE.at
     where, values = chosen.where()
-    conn.exec_driver_sql(f"UPDATE iso SET course = 1 WHERE {where}", values)
+    conn.exec_driver_sql(f"UPDATE iso SET state = ? WHERE {where}", (apart, *values))
+    return apart
 
 
 def total(conn: Connection, chosen: Selection) -> int:

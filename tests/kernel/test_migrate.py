@@ -236,7 +236,7 @@ def test_an_mlocked_mapping_is_no_obstacle_today() -> None:
 
 def test_without_a_swap_slot_an_anonymous_page_fails_for_good() -> None:
     """B9: ENOMEM at step 3, at once, nothing left behind; not retried."""
-    found = course(PageState(), modern=False, slot=False)
+    found = course(PageState(), modern=False, slot_from=NEVER)
     assert found == Course(0, 0, Attempt("failed", "no-swap", "ENOMEM", step=3, swap_entry=False))
 
 
@@ -249,23 +249,23 @@ NO_SLOT_NEEDED = {
 
 @pytest.mark.parametrize("state", NO_SLOT_NEEDED.values(), ids=NO_SLOT_NEEDED)
 def test_who_needs_no_slot(state: PageState) -> None:
-    assert course(state, modern=False, slot=False) == Course(0, 0, Attempt("moved"))
+    assert course(state, modern=False, slot_from=NEVER) == Course(0, 0, Attempt("moved"))
 
 
 def test_today_nobody_needs_a_slot() -> None:
-    assert course(PageState(), modern=True, slot=False) == Course(0, 0, Attempt("moved"))
+    assert course(PageState(), modern=True, slot_from=NEVER) == Course(0, 0, Attempt("moved"))
 
 
 @pytest.mark.parametrize("release", [0, 1, 2, 3, 7])
 def test_the_slot_is_asked_for_in_the_pass_that_gets_the_lock(release: int) -> None:
     """Step 3 comes after steps 1 and 2: a page that waits for its lock has asked for nothing yet."""
-    found = course(PageState(lock=release), modern=False, slot=False)
+    found = course(PageState(lock=release), modern=False, slot_from=NEVER)
     assert found.act == found.end == min(release, 3)
     assert found.last.reason == "no-swap"
 
 
 def test_a_page_that_is_never_unlocked_never_asks_for_a_slot() -> None:
-    found = course(PageState(lock=NEVER), modern=False, slot=False)
+    found = course(PageState(lock=NEVER), modern=False, slot_from=NEVER)
     assert found == Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1))
 
 
@@ -310,7 +310,7 @@ STATES = st.builds(
 @given(STATES, st.booleans(), st.booleans())
 def test_a_course_is_its_attempts_one_after_the_other(state: PageState, modern: bool, slot: bool) -> None:
     """Every pass before the end is a retry; the pass of the end decides; success leaves no reason."""
-    found = course(state, modern=modern, slot=slot)
+    found = course(state, modern=modern, slot_from=0 if slot else NEVER)
     last = LAST_PASS[modern] if found.end is None else found.end
     for nr_pass in range(last + 1):
         step = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot)
@@ -398,8 +398,8 @@ def test_written_in_the_very_last_pass() -> None:
 
 
 def test_tmpfs_without_a_slot_asks_in_vain() -> None:
-    found = course(replace(TMPFS, dirty=True), modern=False, slot=False)
-    assert (found.end, found.last.reason, found.slot_at) == (None, "pageout-activate", 0)
+    found = course(replace(TMPFS, dirty=True), modern=False, slot_from=NEVER)
+    assert (found.end, found.last.reason, found.slot_at) == (None, "pageout-activate", None)
     assert course(replace(TMPFS, dirty=True), modern=False).slot_at == 0
     assert course(TMPFS, modern=False).slot_at is None, "a clean page is not written"
 
@@ -459,7 +459,7 @@ def test_the_swap_only_caller(state: PageState, end: int | None, outcome: str, r
 
 
 def test_eviction_needs_a_slot() -> None:
-    found = course(PageState(), modern=False, slot=False, evict=True)
+    found = course(PageState(), modern=False, slot_from=NEVER, evict=True)
     assert (found.end, found.last.outcome, found.last.reason) == (0, "failed", "no-swap")
 
 

@@ -80,5 +80,5 @@ def test_in_which_pass_a_step_is_reached(state: PageState, evict: bool, wanted: 
 
 
 def test_without_a_slot_step_3_is_not_reached() -> None:
-    way = course(PageState(), modern=False, slot=False)
+    way = course(PageState(), modern=False, slot_from=NEVER)
     assert [reaches(way, step) for step in (2, 3, 5)] == [0, None, None]

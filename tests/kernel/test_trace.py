@@ -28,7 +28,7 @@ def told(
     posted: bool = False,
 ) -> tuple[TracePass, ...]:
     """The trace of a page that is looked at for as long as it takes."""
-    way = course(state, modern=modern, slot=slot, evict=evict, posted=posted)
+    way = course(state, modern=modern, slot_from=0 if slot else NEVER, evict=evict, posted=posted)
     last = LAST_PASS[modern] if way.end is None else way.end
     return trace(state, way, last, modern=modern, pins=pins, swap_ptes=swap_ptes, evict=evict)
 

@@ -613,3 +613,26 @@ def test_a_fault_that_runs_out_of_memory_never_comes_to_the_locked_page(tool: Ru
     found = run(tool, "fault 100 heap --write", code=1)
     assert found["errno"] == errno
     assert where(tool, 100, "heap")[3][0] == "swapped"
+
+
+def test_tmpfs_asks_again_for_a_slot(tool: Runner) -> None:
+    """
+    The pinned page has the only slot until it moves in pass 7; the first page of tmpfs behind it is stored in that
+    pass and moves in the next. It keeps the slot, so the others find none to the end (2.4, B9).
+    """
+    for line in (
+        "init --nodes 2 --memory 100p --swap 1p",
+        "task create --pid 100",
+        "mmap 100 1p --label heap",
+        "fault 100 heap --write",
+        "page pin 100 heap --passes 7",
+        "file create shm 3p --fs tmpfs",
+        "mmap 100 3p --shared --file shm --label shm",
+        "fault 100 shm --write",
+    ):
+        run(tool, line)
+    found = run(tool, "migrate-pages 100 0 1", code=3)
+    assert (found["moved"], found["passes"], slots(tool)) == (2, 11, {"swap0": 1})
+    assert where(tool, 100, "heap") == {0: ("present", 1)}
+    assert [(each["reason"], each["pages"]) for each in found["failures"]] == [("pageout-activate", 2)]
+    assert cached(tool, "shm") == {"0": 2, "1": 1}
