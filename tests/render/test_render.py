@@ -212,6 +212,18 @@ def test_a_terminal_gets_boxes_that_fold(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "\033[31m" in to_table([Line("bad", bad=True)], colored=True, width=30)
 
 
+def test_addresses_are_not_folded() -> None:
+    """Words give way first; where that is not enough each row is a list."""
+    headings, row = ("addr", "flags", "pages"), ("0x7f0000000000", "read,write,shared,locked", "16384")
+    table = Table(headings, (row, row), frozenset(["addr", "flags"]))
+    narrow, narrowest = (to_table([table], colored=False, width=width) for width in (44, 34))
+    assert narrow.count("0x7f0000000000") == narrowest.count("0x7f0000000000") == 2
+    assert "read,write,shared,locked" not in narrow
+    assert narrow.count("addr") == 1
+    assert narrowest.count("addr") == 2
+    assert all(max(map(len, text.splitlines())) <= width for text, width in ((narrow, 44), (narrowest, 34)))
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
