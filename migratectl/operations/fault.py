@@ -166,7 +166,7 @@ def _touch_area(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool
         reached = resident(start, end)
     pages.touch(toucher.conn, toucher.mm, start, reached, write_access=write)
     worked = sum(faults.counts().values()) - sum(before.values()) - (faults.twice - twice)
-    faults.present += max(reached - start - worked, 0)  # less: a page was read in, and memory for its copy ran out
+    faults.present += reached - start - worked
 
 
 def _touch_resident(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool) -> int:

@@ -72,7 +72,10 @@ def _page_by_page(
         if page > at and (reached := rest(at, page)) < page:
             return reached
         _swap_in(toucher, vma, page, page + 1, write=write)
-        if toucher.faults.errno or rest(page, page + 1) <= page:
+        if toucher.faults.errno:
+            return page
+        if rest(page, page + 1) <= page:  # it was read in, and there is no memory for its copy
+            toucher.faults.twice += 1
             return page
         at = page + 1
     return rest(at, end) if at < end else end

@@ -25,7 +25,8 @@ class Faults:
     What the faults of a range did, in pages, and the first page that could not be had.
 
     ``at`` is its page number, ``errno`` EFAULT or ENOMEM, ``signal`` SIGSEGV or SIGBUS where the task would be killed.
-    ``major`` faults read from a disk; ``twice``: pages that came back from swap and were copied at once.
+    ``major`` faults read from a disk; ``twice``: what of the counts is no page of its own: one
+    that came back from swap and was copied at once, or for whose copy there was no memory.
     """
 
     anonymous: int = 0

@@ -636,3 +636,23 @@ def test_tmpfs_asks_again_for_a_slot(tool: Runner) -> None:
     assert where(tool, 100, "heap") == {0: ("present", 1)}
     assert [(each["reason"], each["pages"]) for each in found["failures"]] == [("pageout-activate", 2)]
     assert cached(tool, "shm") == {"0": 2, "1": 1}
+
+
+def test_a_page_that_is_read_in_and_cannot_be_copied_is_no_present_one(tool: Runner) -> None:
+    """Two pages of the child's own, two shared ones in swap; there is memory to read the first, none to copy it."""
+    for line in (
+        "init --nodes 1 --memory 7p --swap 4p",
+        "task create --pid 100",
+        "mmap 100 4p --label heap",
+        "fault 100 heap --write",
+        "fork 100 --pid 200",
+        "fault 200 heap+2p --write",
+        "swap out 100 heap+2p@2p",
+        "task create --pid 300",
+        "mmap 300 2p --label a",
+        "fault 300 a --write",
+    ):
+        run(tool, line)
+    found = run(tool, "fault 200 heap --write", code=1)
+    kinds = {kind: nr for kind, nr in found["faults"].items() if nr}
+    assert (found["errno"], kinds) == ("ENOMEM", {"present": 2, "swapin": 1})
