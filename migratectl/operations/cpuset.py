@@ -176,8 +176,10 @@ def cpuset_remove(conn: Connection, name: str) -> dict[str, Any]:
     cpuset = _find(conn, name)
     below = [each.name for each in tasks.cpusets(conn) if each.name != "/" and each.parent == cpuset.name]
     inside = [task.pid for task in tasks.members(conn, cpuset)]
-    if cpuset.name == "/" or below or inside:
-        why = f"pid {inside[0]} is in it" if inside else f"{below[0]} is below it" if below else "it is the root"
+    if cpuset.name == "/":
+        raise Busy("cpuset /", "the root cpuset stays; name one below it")
+    if below or inside:
+        why = f"pid {inside[0]} is in it" if inside else f"{below[0]} is below it"
         raise Busy(f"cpuset {cpuset.name}", f"{why}; empty it first")
     tasks.delete_cpuset(conn, cpuset)
     return {"cpuset": cpuset.name, "return": 0, "errno": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -15,6 +15,8 @@ from migratectl.spans import Span
 from migratectl.storage import buffers, cache, coalesce, files, holds, pages, vmas
 from migratectl.storage.pages import MappedRun
 from migratectl.uapi import NEVER, PG, VM
+
+NOTE_PARKED: Final = "pages are taken off the LRU before pass 0: a parked one is skipped until 'page unpark'"
 
 
 def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int) -> dict[str, Any]:
@@ -56,7 +58,8 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
     release = NEVER if passes is None or passes > LAST_PASS[False] else passes
     holds.add(conn, held, pid, kind, release, count)
     coalesce.coalesce(conn, held)
-    return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.nr_pages for row in rows), "hold": kind}
+    notes = {"notes": [NOTE_PARKED]} if kind == "park" and passes is not None else {}
+    return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.nr_pages for row in rows), "hold": kind} | notes
 
 
 def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> None:

@@ -607,7 +607,7 @@ def unmap(conn: Connection, chosen: Selection, *, before_locked: bool = False) -
 
 
 def _unmap_before_locked(conn: Connection, listed: str, values: Sequence[str | int]) -> None:
-    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}
+    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}, t.dirty
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
 WHERE t.page IN ({listed}) AND t.present
@@ -615,11 +615,14 @@ ORDER BY t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr"""
     stopped: set[int] = set()
     swapped: list[tuple[int, int]] = []
     dropped: list[tuple[int, int]] = []
-    for page, mm, addr, kind, locked in conn.exec_driver_sql(query, tuple(values)).all():
+    dirty: list[int] = []
+    for page, mm, addr, kind, locked, pte_dirty in conn.exec_driver_sql(query, tuple(values)).all():
         if locked:
             stopped.add(page)
         elif page not in stopped:
             (swapped if kind == "anon" else dropped).append((mm, addr))
+            dirty += [page] if pte_dirty else []
+    _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (json.dumps(dirty),))
     gone = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
     write_many(conn, gone, swapped)
     write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", dropped)

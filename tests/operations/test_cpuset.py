@@ -428,3 +428,10 @@ def test_policies_are_cut_to_the_cpuset(make: Make, mems: str, call: str, addr: 
     tool = make("modern")
     play(tool, f"cpuset create /p --mems {mems}\ntask create --pid 1\ncpuset move 1 /p\nmmap 1 4p --label a\n{call}")
     assert policy(tool, 1, addr) == wanted
+
+
+def test_the_root_cpuset_cannot_be_removed(make: Make) -> None:
+    """rmdir of the mount point is EBUSY, whoever is in it."""
+    tool = make("v9")
+    found = tool("cpuset", "remove", "/", "--json").document
+    assert (found["errno"], "root" in found["message"]) == ("EBUSY", True)

@@ -343,6 +343,32 @@ def test_move_pages_tells_where_a_page_of_a_file_landed(tool: Runner) -> None:
     assert (status["node"], status["errno"]) == (int(landed), None)
 
 
+def test_a_pte_that_the_posted_patches_drop_dirties_its_page(tool: Runner) -> None:
+    """B8 as posted: the dirty pte of task 100 goes before the locked one of 101 is met, and nothing else knows (1.8)."""
+    build(
+        tool,
+        "init --nodes 2 --memory 100p --profile v9-posted",
+        "task create --pid 100",
+        "task create --pid 101",
+        "file create /f 2p --fs ext2",
+        "mmap 100 2p --file /f --shared --label map",
+        "mmap 101 2p --file /f --shared --label map",
+        "fault 100 map --write",
+        "mlock 101 map",
+    )
+    assert files(tool)["/f"]["dirty"] == 0
+    build(tool, "migrate-pages 100 0 1", code=3)
+    assert files(tool)["/f"]["dirty"] == 2
+    assert tool("check").code == 0
+
+
+def test_parking_says_that_passes_mean_nothing(machine: Runner) -> None:
+    """isolate_lru_page() comes before the passes (2.1)."""
+    assert "page unpark" in machine("page", "park", 100, "heap+1p", "--passes", 3).err
+    found = machine("migrate-pages", 100, 0, 1, "--json").document
+    assert (found["moved"], found["skips"][0]["reason"]) == (15, "off-lru")
+
+
 def test_fault_around_leaves_a_locked_page_out(tool: Runner) -> None:
     """Today's kernel tries each page's lock there and goes on without it; the touched one is another page."""
     build(
