@@ -344,7 +344,7 @@ def test_move_pages_tells_where_a_page_of_a_file_landed(tool: Runner) -> None:
 
 
 def test_a_pte_that_the_posted_patches_drop_dirties_its_page(tool: Runner) -> None:
-    """B8 as posted: the dirty pte of task 100 goes before the locked one of 101 is met, and nothing else knows (1.8)."""
+    """B8 as posted: the dirty pte of task 100 goes before the locked one of 101 is met; nothing else knows (1.8)."""
     build(
         tool,
         "init --nodes 2 --memory 100p --profile v9-posted",
