@@ -179,9 +179,10 @@ def clean_ptes(conn: Connection, ids: Iterable[int]) -> None:
 
 
 def bring_in(conn: Connection, mapping: int, placed: Iterable[tuple[int, int]]) -> None:
-    """Give rows that lie in swap alone, named by (first index, node), a node."""
-    rows = [(nid, mapping, first) for first, nid in placed]
-    write_many(conn, "UPDATE pages SET node = ? WHERE mapping = ? AND first = ? AND node IS NULL", rows)
+    """Give rows that lie in swap alone, named by (first index, node), a node; pages read from swap are active."""
+    rows = [(nid, int(PG.ACTIVE), mapping, first) for first, nid in placed]
+    update = "UPDATE pages SET node = ?, flags = flags | ? WHERE mapping = ? AND first = ? AND node IS NULL"
+    write_many(conn, update, rows)
 
 
 def return_from_swap(conn: Connection, ids: Iterable[int]) -> None:

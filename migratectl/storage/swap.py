@@ -119,8 +119,7 @@ def swapped(conn: Connection, mm: int, start: int, end: int) -> list[SwappedRun]
 def fill(conn: Connection, rows: Iterable[int], node: int) -> None:
     """Page rows that were in swap only are read to a node; they are in the swap cache then."""
     pick(conn, rows)
-    flags = int(PG.UPTODATE | PG.ACTIVE)
-    write(conn, "UPDATE pages SET node = ?, flags = flags | ? WHERE id IN (SELECT page FROM picked)", (node, flags))
+    write(conn, "UPDATE pages SET node = ?, flags = flags | ? WHERE id IN (SELECT page FROM picked)", (node, _READ))
 
 
 def map_again(conn: Connection, mm: int, rows: Iterable[int], *, writable: bool) -> None:

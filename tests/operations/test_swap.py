@@ -506,6 +506,14 @@ def test_pages_of_tmpfs_go_to_swap_and_come_back_by_whoever_touches_them(mapped:
     assert cached(mapped, "shm") == {"2": 4}
 
 
+def test_a_page_of_tmpfs_is_active_once_it_was_read_from_swap(mapped: Runner) -> None:
+    """Page cache pages are inactive at first (6.3); what is read from swap joins the active list (6.5)."""
+    assert "active" not in flags_of(mapped, 101, 0, "shm")
+    run(mapped, "swap out 100 shm")
+    run(mapped, "fault 101 shm")
+    assert "active" in flags_of(mapped, 101, 0, "shm")
+
+
 def test_swapoff_brings_pages_of_tmpfs_back_to_their_object(mapped: Runner) -> None:
     run(mapped, "swap out 100 shm")
     run(mapped, "task create --pid 7 --node 1")

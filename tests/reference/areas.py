@@ -119,6 +119,10 @@ class Page:
     park: Pin | None = None
     pins: list[Pin] = dataclasses.field(default_factory=list)
 
+    def read_from_swap(self, nid: int) -> None:
+        """A frame holds it again, on the active list (6.5)."""
+        self.node, self.active = nid, True
+
     def set_dirty(self) -> None:
         """Through the mapping: the buffers of a block backed file get dirty too (1.8)."""
         self.dirty = True

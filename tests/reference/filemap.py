@@ -107,7 +107,7 @@ class Filemap(Base):
             nid = self.place(task, file, index)
             if nid is None:
                 return None
-            page.node = nid
+            page.read_from_swap(nid)
         self.hw.give_slot(page)
         page.dirty = True
         return page, missed

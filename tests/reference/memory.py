@@ -314,7 +314,8 @@ class Memory(Filemap):
             nid = machine.take_for_fault(task, mm, vpn)
             if nid is None:
                 return None
-            page.node, page.swapcache = nid, True
+            page.read_from_swap(nid)
+            page.swapcache = True
         slot.swapped, slot.page = None, page
         page.swaps.discard((mm.number, vpn))
         alone = not page.ptes and not page.swaps

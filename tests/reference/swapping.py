@@ -94,7 +94,7 @@ class Swapping(Moves):
             raise Unmodelled("which pages come back first")
         for page in pages:
             if page.node == NOWHERE:
-                page.node = self.taken(caller.node)
+                page.read_from_swap(self.taken(caller.node))
             machine.restore(page)
             machine.give_slot(page)
             page.dirty = True
