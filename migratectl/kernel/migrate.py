@@ -56,10 +56,11 @@ def skip_reason(state: PageState, flags: MF, *, modern: bool, posted: bool = Fal
         check_range(), migrate_page_add() and isolate_lru_page() (semantics.md 2.1, B5, B6, B20, B30).
     """
     closed = area_closed(state, modern=modern)
+    opened = bool(flags & MF.STRICT) and state.area != "vma-hugetlb"
     if state.kind == "zero":
-        return UNSEEN if closed else "reserved-page"
+        return UNSEEN if closed and not opened else "reserved-page"
     if closed:
-        return None if flags & MF.STRICT and state.area != "vma-hugetlb" else state.area
+        return None if opened else state.area
     if shared_posted(state, flags) if posted else not flags & MF.MOVE_ALL and state.mapcount != 1:
         return "shared"
     return "off-lru" if state.parked else None

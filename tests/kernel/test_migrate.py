@@ -77,6 +77,18 @@ SKIPS = {
     "zero page of many, MOVE_ALL": (PageState(kind="zero", mapcount=3), MF.MOVE_ALL, "reserved-page", "reserved-page"),
     "zero page of a locked area": (PageState(kind="zero", area="vma-locked"), MF.MOVE_ALL, UNSEEN, "reserved-page"),
     "zero page of an IO area": (PageState(kind="zero", area="vma-io"), MF.MOVE_ALL, UNSEEN, UNSEEN),
+    "zero page of a locked area that STRICT opens": (
+        PageState(kind="zero", area="vma-locked"),
+        MF.MOVE | MF.STRICT,
+        "reserved-page",
+        "reserved-page",
+    ),
+    "zero page of a huge area, which stays closed": (
+        PageState(kind="zero", area="vma-hugetlb"),
+        MF.MOVE | MF.STRICT,
+        UNSEEN,
+        UNSEEN,
+    ),
     "locked page": (PageState(lock=NEVER), MF.MOVE, None, None),
     "pinned page": (PageState(pin=NEVER), MF.MOVE, None, None),
     "mlocked by another task": (PageState(mapcount=2, mlocked=True), MF.MOVE_ALL, None, None),
