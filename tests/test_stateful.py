@@ -99,3 +99,9 @@ def test_tool_and_model_agree_under_v9(seed: int) -> None:
 @given(seed=SEEDS)
 def test_tool_and_model_agree_under_modern(seed: int) -> None:
     agree(script_of(seed, "modern"))
+
+
+@sized
+@given(seed=SEEDS)
+def test_tool_and_model_agree_under_v9_posted(seed: int) -> None:
+    agree(script_of(seed, "v9-posted"))

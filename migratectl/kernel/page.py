@@ -51,7 +51,9 @@ class PageState:
         writepage: Where the mapping writes dirty pages to: ``disk``, ``swap`` (tmpfs) or ``none`` (ramfs).
         truncated: Its file was cut while it was held: it has no mapping any more.
         owned: Nobody else has areas of its file, or somebody has a writable shared one; asked by ``v9-posted`` only.
-        young: Ptes with the young bit; asked by ``v9-posted`` only.
+        dropped_dirty: A pte that goes when the page is unmapped, before the first of a locked area, is dirty; asked by
+            ``v9-posted`` only.
+        young: Ptes with the young bit, whole tens of them; asked by ``v9-posted`` only.
     """
 
     kind: str = "anon"
@@ -69,6 +71,7 @@ class PageState:
     writepage: str = "disk"
     truncated: bool = False
     owned: bool = True
+    dropped_dirty: bool = False
     young: int = 0
 
     def pinned(self, nr_pass: int) -> bool:
@@ -144,15 +147,17 @@ def carried(state: PageState, attempt: Attempt) -> PageState:
     """The state in which the next pass finds the page."""
     left = attempt.left
     entered = attempt.swap_entry and not state.swapcache  # add_to_swap() makes the page dirty
+    inherited = (left.unmapped or left.partly) and state.dropped_dirty
     ring = state.ring
     if ring is not None and left.cleaned:
         ring = replace(ring, dirty=False)
     return replace(
         state,
         swapcache=state.swapcache or attempt.swap_entry or left.stored,
-        dirty=(state.dirty or entered) and not left.cleaned,
+        dirty=(state.dirty or entered or inherited) and not left.cleaned,
         mapcount=0 if left.unmapped else state.mapcount,
         mlocked=state.mlocked and not left.unmapped,
+        dropped_dirty=state.dropped_dirty and not inherited,
         young=state.young - 10 if left.aged else 0 if left.unmapped else state.young,
         ring=None if left.released else ring,
     )

@@ -68,7 +68,8 @@ def without_method_posted(state: PageState, nr_pass: int, *, slot: bool) -> Atte
     if state.ring is not None:
         if not ring_droppable(state.ring, nr_pass):
             gone = state.mapcount > 0 and nr_pass >= FIRST_EVICTING_PASS and over(state.pin, nr_pass)
-            return Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=Left(unmapped=gone))
+            left = Left(unmapped=gone and not state.mlocked, partly=gone and state.mlocked)
+            return Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=left)
         left = Left(released=True)
     found = remove_references_posted(state, nr_pass, 2 + (state.ring is not None))
     merged = Left(*(a or b for a, b in zip(left, found.left, strict=True)))

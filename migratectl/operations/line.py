@@ -46,6 +46,11 @@ class Group:
     posted: bool = False
 
     @property
+    def refused(self) -> bool:
+        """Whether its pages have failed before the passes: when the list was made (B6)."""
+        return not self.course.last.step and not self.course.goes
+
+    @property
     def needs_slot(self) -> bool:
         """Whether its pages get a swap slot when their turn comes."""
         return self.course.slot_at is not None
@@ -200,5 +205,6 @@ def page_state(row: StateRow) -> PageState:
         writepage=row.writepage,
         truncated=row.truncated,
         owned=row.owned,
+        dropped_dirty=row.dropped_dirty,
         young=row.young,
     )

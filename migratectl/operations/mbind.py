@@ -130,9 +130,10 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
         asks_object = covered[0].kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
         deciding = target.policy if target.policy is not None or asks_object else task_policy
         choice = policy_zonelists(deciding, who.local, machine.fallback, who.mems, modern=machine.modern)
-        if machine.posted:  # all targets are allocated for the start of the range (B2)
-            number = (target.start + covered[0].delta) % INDEX_LIMIT % len(choice.zonelists)
-            migrate_along(migration, rows, choice.zonelists[number], choice.firsts[number])
+        if machine.posted:  # all targets are allocated for the start of its first area (B2)
+            number = (covered[0].start + covered[0].delta) % INDEX_LIMIT % len(choice.zonelists)
+            first = choice.firsts[number]
+            migrate_along(migration, rows, choice.zonelists[number], first, interleave=choice.interleave)
         else:
             migrate_by_policy(migration, rows, choice)
     if machine.modern:

@@ -163,7 +163,7 @@ class Migration:
         """Note the pages of the gathered list that are no candidates, unless *listed*; the reason of the first."""
         found = None
         for row in rows:
-            reason = skip_reason(page_state(row), self.flags, modern=self.modern)
+            reason = skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
             if reason is not None:
                 if not listed:
                     self.skip(row, reason)
@@ -237,7 +237,9 @@ def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> N
     migrate_along(migration, rows, allowed, dest)
 
 
-def migrate_along(migration: Migration, rows: Iterable[StateRow], zonelist: Zonelist, first: int) -> None:
+def migrate_along(
+    migration: Migration, rows: Iterable[StateRow], zonelist: Zonelist, first: int, *, interleave: bool = False
+) -> None:
     """
     V9's way: targets in rounds, from the nodes of a list.
 
@@ -246,10 +248,11 @@ def migrate_along(migration: Migration, rows: Iterable[StateRow], zonelist: Zone
         rows: The states of the gathered list.
         zonelist: The nodes that may give, in order.
         first: The node that hits and misses are counted against.
+        interleave: Hits count as interleaved ones.
     """
     groups = decide(migration, rows)
     if groups:
-        _run_rounds(migration, groups, zonelist, first)
+        _run_rounds(migration, groups, zonelist, first, interleave=interleave)
         note_touched(migration)
 
 
@@ -293,7 +296,7 @@ def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = Fals
     return groups
 
 
-def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, first: int) -> None:
+def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, first: int, *, interleave: bool) -> None:
     """migrate_pages_to() with node targets: semantics.md 3.1."""
     groups, plan = give_slots(migration.conn, groups)
     line = Line(migration.conn, groups)
@@ -304,12 +307,12 @@ def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, f
         first=first,
         free=migration.free,
         movers=line.movers,
-        listed=sum(group.pages for group in groups),
+        listed=sum(group.pages for group in groups if not group.refused),
         failed_before=line.failed_before,
         chunk=1 if migration.machine.posted else uapi.MIGRATE_CHUNK_SIZE,  # B1
     )
     for (head, nid), nr in placed.allocations.pages.items():
-        migration.allocations.add(head, nid, nr)
+        migration.allocations.add(head, nid, nr, interleave=interleave)
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
     reached = Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
     _move(migration, line, placed)
@@ -426,8 +429,7 @@ def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | 
     if plan is not None:
         migration.result.swapcache += keep_slots(migration.conn, groups, plan, reached)
     for group in groups:
-        refused = not group.course.last.step and not group.course.goes  # when the list was made (B6)
-        for low, high, looked in [(None, None, 0)] if refused else reached.parts():
+        for low, high, looked in [(None, None, 0)] if group.refused else reached.parts():
             _stay_part(migration, group, (low, high, looked))
 
 
@@ -448,30 +450,33 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     nr_pass = looked if end is None else min(looked, end)
     last = group.course.at(nr_pass)
     migration.note_trace(group, chosen, nr_pass)
-    leave_behind(migration, chosen, last.left)
+    torn = leave_behind(migration, chosen, last.left)
     migration.result.written += sum(run.nr_pages for run in runs) if last.left.cleaned else 0
     if group.course.goes and finished:
         _go(migration, group, chosen, runs)
         return
-    if (last.left.unmapped or last.left.partly) and group.state.mapcount:
-        migration.result.unmapped += sum(run.nr_pages for run in runs)
+    if last.left.unmapped and group.state.mapcount:
+        torn = sum(run.nr_pages for run in runs)
+    migration.result.unmapped += torn
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
     if _held(group.state) and last.step:  # a page of a locked area has not been looked at
         _expire(migration, group, chosen, nr_pass)
 
 
-def leave_behind(migration: Migration, chosen: Selection, left: Left) -> None:
-    """Apply what the passes leave behind on pages."""
+def leave_behind(migration: Migration, chosen: Selection, left: Left) -> int:
+    """Apply what the passes leave behind on pages; how many of them have lost some of their ptes."""
+    torn = 0
     if left.unmapped:
         pagelist.unmap(migration.conn, chosen)
     if left.partly:
-        pagelist.unmap(migration.conn, chosen, before_locked=True)
+        torn = pagelist.unmap_before_locked(migration.conn, chosen)
     if left.aged:
         pagelist.age(migration.conn, chosen)
     if left.cleaned:
         pagelist.clean(migration.conn, chosen)
     if left.released:
         pagelist.drop_rings(migration.conn, chosen)
+    return torn
 
 
 def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Run]) -> None:
@@ -486,7 +491,7 @@ def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Ru
 def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> int:
     """How many scans the round that had most made."""
     if reached.nothing:
-        return 0
+        return int(any(group.refused for group in groups))
     if reached.cursor is None:
         if any(group.course.stuck for group in groups):
             return reached.last_pass + 1

@@ -18,6 +18,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run
 from migratectl.spans import Span
 from migratectl.storage import pagelist, pages, vmas
+from migratectl.storage.pagelist import StateRow
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
@@ -92,8 +93,7 @@ class _Call:
         node = self.moves[self.queue[0]][1]
         addresses = sorted(self._page(at) for at in self.queue)
         before = self.migration.result.failed
-        mapcounts = self.migration.counts_mappers
-        rows = self.migration.gather(lambda: pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=mapcounts))
+        rows = self.migration.gather(lambda: self._listed(addresses))
         migrate_list(self.migration, rows, node)
         if self.migration.result.err:
             self.err = self.migration.result.err
@@ -108,6 +108,11 @@ class _Call:
         self.queue = []
         self.queued = set()
         return True
+
+    def _listed(self, addresses: Sequence[int]) -> list[StateRow]:
+        """The page list of some addresses."""
+        mapcounts, posted = self.migration.counts_mappers, self.machine.posted
+        return pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=mapcounts, posted=posted)
 
     def _page(self, at: int) -> int:
         return self.moves[at][0] // self.machine.facts.page_size
@@ -128,7 +133,7 @@ class _Call:
             return "EBUSY"  # off the LRU since it was queued
         for edge in (page, page + 1):
             pages.cut_address(self.conn, self.mm, edge)
-        rows = pagelist.gather_pages(self.conn, self.mm, [page], mapcounts=self.migration.counts_mappers)
+        rows = self._listed([page])
         reason = self.migration.skip_listed(rows, listed=page in self.listed)
         if reason is None:
             return None

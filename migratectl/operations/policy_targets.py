@@ -82,7 +82,8 @@ def _scans(migration: Migration, groups: Sequence[Group], stop: tuple[int, int] 
     if stop is not None:
         nr_pass, address = stop
         looked_at = Selection(tuple(group.number for group in groups), None, address)
-        return nr_pass + 1 if nr_pass or pagelist.anything(migration.conn, looked_at) else 0
+        begun = nr_pass or any(g.refused for g in groups) or pagelist.anything(migration.conn, looked_at)
+        return nr_pass + 1 if begun else 0
     if any(group.course.stuck for group in groups):
         return LAST_PASS[migration.modern] + 1
     return max(group.course.end or 0 for group in groups) + 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -52,8 +52,8 @@ _RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(31, 1), _Field(32, 1), _Fi
 _WRITEPAGE, _NODE = _Field(41, 2), _Field(43, 10)
 """Position in WRITEPAGE; the node's number."""
 
-_OWNED, _YOUNG = _Field(53, 1), _Field(54, 5)
-"""What ``v9-posted`` asks besides; at most 31 young ptes are counted."""
+_OWNED, _DROPPED_DIRTY, _YOUNG = _Field(53, 1), _Field(54, 1), _Field(55, 4)
+"""What ``v9-posted`` asks besides; young ptes are counted in tens, as a pass makes ten of them old."""
 
 _LATE: Final = _Field(59, 4)
 """Which of the pages that found no swap slot at first these are; see set_apart()."""
@@ -64,11 +64,21 @@ _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(
 _KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'zero' THEN 3 WHEN 'shm' THEN 2 ELSE 1 END"
 _METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
 _WRITEPAGE_OF = "CASE WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
-_DIRTY_OF = f"""(p.flags & {int(PG.DIRTY)} <> 0 OR EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty))"""
 _OWNED_OF = f"""(EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping
  AND w.flags & {int(VM.SHARED | VM.WRITE)} = {int(VM.SHARED | VM.WRITE)})
  OR NOT EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping AND w.mm <> v.mm))"""
-_YOUNG_OF = f"min((SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.young), {(1 << 5) - 1})"
+_YOUNG_OF = f"min((SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.young) / 10, {(1 << _YOUNG.bits) - 1})"
+_PTE_DIRTY_OF = "EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty)"
+_FLAG_DIRTY = f"(p.flags & {int(PG.DIRTY)} <> 0)"
+_DIRTY_OF = f"({_FLAG_DIRTY} OR {_PTE_DIRTY_OF})"
+_FIRST_PID = "(SELECT min(k.pid) FROM tasks k WHERE k.mm = {}.mm)"
+_DROPPED_DIRTY_OF = f"""EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty AND NOT EXISTS (
+ SELECT 1 FROM ptes y CROSS JOIN vmas w ON w.mm = y.mm
+ AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = y.mm AND u.start <= y.addr)
+ WHERE y.page = p.id AND y.present AND w.flags & {int(VM.LOCKED)}
+ AND ({_FIRST_PID.format("y")}, y.addr) <= ({_FIRST_PID.format("x")}, x.addr)))"""
+_ASKED_BY_POSTED = f""" | ({_OWNED_OF} << {_OWNED.at}) | ({_DROPPED_DIRTY_OF} << {_DROPPED_DIRTY.at})
+ | ({_YOUNG_OF} << {_YOUNG.at})"""
 _MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
 _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
@@ -105,6 +115,7 @@ class StateRow(NamedTuple):
     writepage: str
     truncated: bool
     owned: bool
+    dropped_dirty: bool
     young: int
     pages: int
 
@@ -167,7 +178,8 @@ def _unpack(state: int, nr: int) -> StateRow:
         writepage=WRITEPAGE[_WRITEPAGE.of(state)],
         truncated=bool(_TRUNCATED.of(state)),
         owned=bool(_OWNED.of(state)),
-        young=_YOUNG.of(state),
+        dropped_dirty=bool(_DROPPED_DIRTY.of(state)),
+        young=_YOUNG.of(state) * 10,
         pages=nr,
     )
 
@@ -183,8 +195,8 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, post
         evict: Whether they will ask if an anonymous page is dirty.
         posted: Whether they are those of ``v9-posted``.
     """
-    more = f" | ({_OWNED_OF} << {_OWNED.at}) | ({_YOUNG_OF} << {_YOUNG.at})" if posted else ""
-    cached_dirty = f"(p.flags & {int(PG.DIRTY)} <> 0)" if posted else _DIRTY_OF
+    more = _ASKED_BY_POSTED if posted else ""
+    cached_dirty = _FLAG_DIRTY if posted and not evict else _DIRTY_OF
     counted = _MAPCOUNT_OF if mapcounts else "1"
     anon = _packed(
         kind="CASE WHEN p.node IS NULL THEN 3 ELSE 0 END",
@@ -297,11 +309,15 @@ def note_met(conn: Connection, node: int) -> None:
     conn.exec_driver_sql(f"INSERT OR IGNORE INTO met {stayed}", (node,))
 
 
-def gather_pages(conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool) -> list[StateRow]:
+def gather_pages(
+    conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool, posted: bool = False
+) -> list[StateRow]:
     """Fill ``iso`` with single pages, which must have been cut out; as gather()."""
     conn.exec_driver_sql("DELETE FROM iso")
     counted = _MAPCOUNT_OF if mapcounts else "1"
-    state = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=_DIRTY_OF)
+    dirty = _FLAG_DIRTY if posted else _DIRTY_OF
+    state = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=dirty)
+    state += _ASKED_BY_POSTED if posted else ""
     statement = f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
 FROM ptes t CROSS JOIN pages p ON p.id = t.page {_CACHE_JOIN}
@@ -583,21 +599,10 @@ FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
     return found
 
 
-def unmap(conn: Connection, chosen: Selection, *, before_locked: bool = False) -> None:
-    """
-    Take the ptes of the chosen pages away: anonymous ones become swap ptes, their dirty bit goes to the page.
-
-    Args:
-        conn: The connection of the transaction.
-        chosen: Runs of the list.
-        before_locked: Only those that are visited before the first one of a locked area, in the order of pid and
-            address (B8).
-    """
+def unmap(conn: Connection, chosen: Selection) -> None:
+    """Take the ptes of the chosen pages away: anonymous ones become swap ptes, their dirty bit goes to the page."""
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"
-    if before_locked:
-        _unmap_before_locked(conn, listed, values)
-        return
     _dirty_as_ptes(conn, listed, values)
     swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0"
     anon = "(SELECT m.kind FROM pages p CROSS JOIN mappings m ON m.id = p.mapping WHERE p.id = ptes.page) = 'anon'"
@@ -606,26 +611,44 @@ def unmap(conn: Connection, chosen: Selection, *, before_locked: bool = False) -
     write(conn, f"UPDATE pages SET outside = 0 WHERE outside > 0 AND id IN ({listed})", values)
 
 
-def _unmap_before_locked(conn: Connection, listed: str, values: Sequence[str | int]) -> None:
+def unmap_before_locked(conn: Connection, chosen: Selection) -> int:
+    """
+    Take away those ptes of the chosen pages that are visited before the first one of a locked area (B8).
+
+    The order is that of pid and address.
+
+    Returns:
+        How many pages lost a pte.
+    """
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
     query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}, t.dirty
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
 WHERE t.page IN ({listed}) AND t.present
-ORDER BY t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr"""
+ORDER BY t.page, {_FIRST_PID.format("t")}, t.addr"""
     stopped: set[int] = set()
     swapped: list[tuple[int, int]] = []
     dropped: list[tuple[int, int]] = []
     dirty: list[int] = []
+    lost: set[int] = set()
     for page, mm, addr, kind, locked, pte_dirty in conn.exec_driver_sql(query, tuple(values)).all():
         if locked:
             stopped.add(page)
         elif page not in stopped:
             (swapped if kind == "anon" else dropped).append((mm, addr))
             dirty += [page] if pte_dirty else []
+            lost.add(page)
     _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (json.dumps(dirty),))
     gone = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
     write_many(conn, gone, swapped)
     write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", dropped)
+    return _pages_in(conn, lost)
+
+
+def _pages_in(conn: Connection, rows: Collection[int]) -> int:
+    query = "SELECT coalesce(sum(count), 0) FROM pages WHERE id IN (SELECT value FROM json_each(?))"
+    return int(conn.exec_driver_sql(query, (json.dumps(sorted(rows)),)).scalar_one())
 
 
 def age(conn: Connection, chosen: Selection) -> None:

@@ -17,7 +17,7 @@ from .base import Document
 from .machine import PAGE, Machine
 from .model import Model
 
-PROFILES = ("v9", "v9", "modern")
+PROFILES = ("v9", "v9", "modern", "v9-posted")
 MODES = ("interleave", "bind", "preferred", "default")
 CHUNKS = (1, 2, 3, 4, 5, 8, 256)
 NEAR, FAR = 0x40000, 1 << 33  # page numbers of areas with a given address; FAR is beyond 32 bits

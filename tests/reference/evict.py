@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .areas import Page
-from .migrate import PERMANENT, V9_LAST_PASS, V9_WRITEBACK_PASS, Command, Scan
+from .migrate import Command
+from .scan import PERMANENT, V9_LAST_PASS, V9_WRITEBACK_PASS, Scan
 
 
 class SwapScan(Scan):

@@ -11,7 +11,7 @@ from .nodes import Node, fallback_lists
 PAGE = 4096
 LABEL_BASE = 0x10000000 // PAGE
 LABEL_STEP = 0x200000 // PAGE
-ALL_CAPS = frozenset({"sys_nice", "sys_ptrace", "ipc_lock", "everything-else"})
+ALL_CAPS = frozenset({"sys_nice", "sys_ptrace", "sys_admin", "sys_resource", "ipc_lock", "everything-else"})
 NEVER = 255
 
 
@@ -78,6 +78,11 @@ class Machine:
     def modern(self) -> bool:
         """Whether the profile is `modern`."""
         return self.profile == "modern"
+
+    @property
+    def posted(self) -> bool:
+        """Whether the profile is the patches as mailed."""
+        return self.profile == "v9-posted"
 
     def remake_lists(self) -> None:
         """The fallback lists of the nodes that are online now."""
@@ -255,17 +260,16 @@ class Machine:
             page.ptes[number, vpn] = Pte(False, False, False)
         page.swaps.clear()
 
-    def unmap(self, page: Page) -> None:
+    def unmap(self, page: Page, some: Sequence[tuple[int, int]] | None = None) -> None:
         """try_to_unmap(): swap ptes for an anonymous page; a dirty pte makes the page dirty (1.8, B23)."""
         mms = {task.mm.number: task.mm for task in self.tasks.values() if task.mm}
-        for (number, vpn), pte in page.ptes.items():
-            if pte.dirty:
+        for number, vpn in list(page.ptes) if some is None else some:
+            if page.ptes.pop((number, vpn)).dirty:
                 page.set_dirty()
             mms[number].slots[vpn].page = None
             if page.file is None:
                 mms[number].slots[vpn].swapped = page
                 page.swaps.add((number, vpn))
-        page.ptes.clear()
 
     def evict(self, page: Page) -> None:
         """What is in the slot is all there is: the frame is free."""

@@ -11,21 +11,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from .areas import Mm, Page, Pin
-from .machine import NEVER, Machine, Unmodelled
+from .areas import Mm, Page
+from .machine import Machine, Unmodelled
+from .posted import PostedScan
+from .scan import PERMANENT, Scan
 
-V9_LAST_PASS = 10
-MODERN_LAST_PASS = 9
-BLOCKING_PASS = 3
-V9_WRITEBACK_PASS = 1
-ERRNO_OF = {
-    "busy-locked": "EAGAIN", "busy-writeback": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "mlocked": "EPERM",
-    "not-tried": "ENOMEM", "writeback-started": "EAGAIN", "fs-refuses": "EIO", "pageout-keep": "EAGAIN",
-    "pageout-activate": "EAGAIN", "buffers-busy": "EAGAIN",
-}  # fmt: skip
-PERMANENT = ("no-swap", "mlocked", "fs-refuses")
-UNTOUCHED = ("busy-locked", "busy-writeback", "mlocked", "no-swap")
-LEAVES_ENTRY = ("pinned", "mlocked")
 Place = tuple[int, int]  # pid, virtual page number
 
 
@@ -135,13 +125,23 @@ class Command:
                 elif slot.zero:
                     self.skips[where] = ("reserved-page", None)
                 elif page is not None and misplaced:
-                    if len(page.ptes) > 1 and not move_all:
+                    if not move_all and self.shared(page, mm):
                         self.skips[where] = ("shared", page)
                     elif page.park is not None:
                         self.skips[where] = ("off-lru", page)
                     else:
                         found.append(page)
-        return found
+        return found[::-1] if self.machine.posted else found  # B3: each page is pushed to the head
+
+    def shared(self, page: Page, mm: Mm) -> bool:
+        """Whether MOVE leaves the page alone; as posted that of a file that others map and nobody writes (B5)."""
+        if not self.machine.posted:
+            return len(page.ptes) > 1
+        mms = {task.mm.number: task.mm for task in self.machine.tasks.values() if task.mm}
+        areas = [(each, slot.area) for each in mms.values() for slot in each.slots.values()]
+        mapping = [(each, area) for each, area in areas if page.file is not None and area.file is page.file]
+        written = any(area.shared and area.prot == "rw" for _, area in mapping)
+        return not written and any(each is not mm for each, _ in mapping)
 
     def move(self, page: Page, target: int) -> int:
         """A frame on `target` takes over everything of the page; returns the node it left (2.3)."""
@@ -154,9 +154,10 @@ class Command:
         elif not self.machine.modern:
             page.dirty = page.uptodate = True  # add_to_swap()
             self.machine.unmap(page)
-            self.machine.restore(page)  # in every task, also where it had been swapped out before
-            if page.swapcache:  # remove_from_swap()
-                self.machine.give_slot(page)
+            if not self.machine.posted:  # B4: nothing brings the ptes back
+                self.machine.restore(page)  # in every task, also where it had been swapped out before
+                if page.swapcache:  # remove_from_swap()
+                    self.machine.give_slot(page)
         self.hops.append((page, left, target))
         self.failures.pop(page, None)
         self.seen_reason.pop(page, None)
@@ -168,149 +169,9 @@ class Command:
         return any(numbers[number].slots[vpn].area.locked for number, vpn in page.ptes)
 
 
-class Scan:
-    """One migrate_pages() call: how it looks at a page, and the holds as it meets them (2.2, 2.7)."""
-
-    def __init__(self, command: Command) -> None:
-        self.command, self.machine = command, command.machine
-        self.last_pass = MODERN_LAST_PASS if self.machine.modern else V9_LAST_PASS
-        self.writeback_pass = BLOCKING_PASS if self.machine.modern else V9_WRITEBACK_PASS
-        self.looked: dict[Page, int] = {}  # latest pass that looked at the page
-        self.waited: list[Pin] = []  # locks and writeback that were waited for, and over
-
-    @staticmethod
-    def over(hold: Pin | None, at: int, blocking: int) -> bool:
-        """Whether a lock or writeback is over; from pass `blocking` on the call waits for any but one without end."""
-        return hold is None or hold.release <= at or (at >= blocking and hold.release != NEVER)
-
-    @staticmethod
-    def pinned(page: Page, at: int) -> bool:
-        """Whether extra references break `mapcount + nr_refs == count` in this pass."""
-        references = sum(1 for pin in page.pins if pin.release > at)
-        nr_refs = 2  # swap cache (or the file tree) and isolation
-        count = len(page.ptes) + nr_refs + references
-        return len(page.ptes) + nr_refs != count
-
-    def waits_for(self, page: Page, at: int) -> str | None:
-        """Steps 1 and 2: the page lock and writeback."""
-        if not self.over(page.lock, at, BLOCKING_PASS):
-            return "busy-locked"
-        flying = at < self.writeback_pass and page in self.command.in_flight
-        if flying or not self.over(page.writeback, at, self.writeback_pass):
-            return "busy-writeback"
-        return None
-
-    def refusal(self, page: Page, at: int) -> str | None:
-        """Why the page does not move in this pass, None if it does. Changes nothing."""
-        v9 = not self.machine.modern
-        waits = self.waits_for(page, at)
-        if waits is not None:
-            return waits
-        if page.file is not None:
-            return self.file_refusal(page, at)
-        if v9 and not page.swapcache and self.machine.free_slots == 0:
-            return "no-swap"
-        if self.pinned(page, at):
-            return "pinned"
-        if v9 and self.command.in_locked_area(page):
-            return "mlocked"  # B8: before any pte goes
-        return None
-
-    def file_refusal(self, page: Page, at: int) -> str | None:
-        """
-        The same for a page of a file, by its method (1.3, 2.2 h to n, 2.3).
-
-        Readings: a buffer lock that ends at a pass is waited for in every pass; a page that is dirty and pinned is
-        `pinned` as 9a has it.
-        """
-        file, v9 = page.file, not self.machine.modern
-        assert file is not None
-        method = "page" if page.slot is not None else file.method
-        locked = v9 and self.command.in_locked_area(page)
-        if method == "fail":
-            return "fs-refuses"
-        if method == "none":
-            if locked:
-                return "mlocked"
-            return self.without_method(page, at)
-        if method == "buffer" and page.ring and page.ring.locked and page.ring.locked.release == NEVER:
-            return "busy-locked"
-        if self.pinned(page, at) or (v9 and method == "page" and page.ring is not None):
-            return "pinned"  # today the ring is one of the references that are expected
-        return "mlocked" if locked else None
-
-    def without_method(self, page: Page, at: int) -> str | None:
-        """B10: unmapped first, then written if dirty, then rid of its ring, then moved (2.2 j to m, 2.4)."""
-        assert page.file is not None
-        if page.dirty or any(pte.dirty for pte in page.ptes.values()):
-            if self.machine.modern:
-                raise Unmodelled("how today's fallback ends")
-            if self.pinned(page, at):
-                return "pinned"
-            slotless = page.slot is None and self.machine.free_slots == 0
-            if page.file.fs == "ramfs" or (page.file.fs == "tmpfs" and slotless):
-                return "pageout-activate"
-            return "writeback-started"
-        if page.ring is not None and page.ring.in_use(at):
-            return "buffers-busy"
-        return "pinned" if self.pinned(page, at) else None
-
-    def leave(self, page: Page, reason: str | None, at: int) -> None:
-        """What the path without a method leaves behind: no ptes, a written page, no ring."""
-        assert page.file is not None
-        if not self.machine.modern:
-            self.machine.unmap(page)
-        if reason == "writeback-started" and page.file.fs == "tmpfs" and page.slot is None:
-            self.machine.take_slot(page)
-            self.command.stored.add(page)
-        elif reason == "writeback-started":
-            self.command.written += 1
-            self.command.in_flight.add(page)
-            page.dirty = False
-            if page.ring:
-                page.ring.dirty = False
-        elif page.ring is not None and not page.dirty and not page.ring.in_use(at):
-            page.ring = None
-
-    def met(self, page: Page, reason: str | None, at: int) -> None:
-        """What a look leaves behind: the swap entry of a page that backs out (B24), and what it saw."""
-        self.note(page, reason, at)
-        if page.file is not None:
-            if page.file.method == "none" and page.slot is None and reason not in UNTOUCHED:
-                self.leave(page, reason, at)
-            elif reason is None and page.ring is not None:
-                page.ring.locked = None  # waited for when the ring was handed over
-            return
-        if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
-            self.machine.take_slot(page)
-
-    def note(self, page: Page, reason: str | None, at: int) -> None:
-        """The reason and the waiting."""
-        self.looked[page] = at
-        self.command.passes = max(self.command.passes, at + 1)
-        if reason != "busy-locked" and page.lock is not None:
-            self.waited.append(page.lock)
-        if reason not in ("busy-locked", "busy-writeback") and page.writeback is not None:
-            self.waited.append(page.writeback)
-        if reason is not None:
-            self.command.look(page, reason, at)
-
-    def end_holds(self) -> None:
-        """
-        Holds that the call outlasted are gone.
-
-        Reading: a lock that was waited for is gone although no pass with its number looked at the page.
-        """
-        for page, latest in self.looked.items():
-            page.pins = [pin for pin in page.pins if pin.release > latest]
-            for kind in ("busy", "locked") if page.ring else ():
-                hold = getattr(page.ring, kind)
-                if hold is not None and hold.release <= latest:
-                    setattr(page.ring, kind, None)
-            for kind in ("lock", "writeback"):
-                hold = getattr(page, kind)
-                if hold is not None and (hold.release <= latest or hold in self.waited):
-                    setattr(page, kind, None)
+def scan_of(command: Command) -> Scan:
+    """The scan of the machine's profile."""
+    return PostedScan(command) if command.machine.posted else Scan(command)
 
 
 def migrate_pages(command: Command, from_: list[Page], targets: list[int], left: list[int]) -> list[Page]:
@@ -323,7 +184,7 @@ def migrate_pages(command: Command, from_: list[Page], targets: list[int], left:
     Returns:
         The `failed` list.
     """
-    failed, scan = [], Scan(command)
+    failed, scan = [], scan_of(command)
     for pass_ in range(scan.last_pass + 1):
         command.passes = max(command.passes, pass_ + 1)
         retry = 0
@@ -347,9 +208,9 @@ def migrate_pages(command: Command, from_: list[Page], targets: list[int], left:
     return failed
 
 
-def migrate_pages_to(command: Command, pagelist: list[Page], zonelist: Sequence[int]) -> str | None:
+def migrate_pages_to(command: Command, pagelist: list[Page], take: Callable[[], int | None]) -> str | None:
     """
-    Rounds of at most `chunk` targets with fallback, old pages freed after each round (3.1).
+    Rounds of at most `chunk` targets, as posted of one (B1), old pages freed after each round (3.1).
 
     The tool gives memory out in (pass, address) order over all rounds together (docs/design.md); that is not so where
     a page of tmpfs is stored in one round and moves at the head of the next. It shows where memory or slots run out.
@@ -361,8 +222,8 @@ def migrate_pages_to(command: Command, pagelist: list[Page], zonelist: Sequence[
     targets: list[int] = []
     givers: set[int] = set()
     while pagelist:
-        for _ in range(min(command.chunk, len(pagelist))):
-            nid = machine.take(zonelist, command.cpu_node)
+        for _ in range(min(1 if machine.posted else command.chunk, len(pagelist))):
+            nid = take()
             if nid is None:
                 err = "ENOMEM"
                 break
@@ -466,4 +327,6 @@ def migrate_list(command: Command, pagelist: list[Page], dest: int) -> str | Non
         return None
     if command.machine.modern:
         return migrate_modern(command, pagelist, [dest])
-    return migrate_pages_to(command, pagelist, command.machine.lists[dest])
+    return migrate_pages_to(
+        command, pagelist, lambda: command.machine.take(command.machine.lists[dest], command.cpu_node)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from .areas import Mm, Page, Slot
@@ -20,13 +21,17 @@ class Moves(Policies):
     def allowed(self, caller: Caller, task: Task) -> bool:
         """Whether the caller may migrate the task's pages (3.4 row 4; modern-kernel.md 33)."""
         if not self.hw.modern:
-            return caller.uid == task.uid or "sys_nice" in caller.caps
+            return caller.uid == task.uid or self.migrating_cap() in caller.caps
         if caller.pid == task.pid:
             return True  # also one that is not dumpable, as a kernel showed (errors.permission, task nd)
         same = caller.uid == task.uid and task.dumpable and task.caps <= caller.caps
         if not same and caller.mm is task.mm and "sys_ptrace" not in caller.caps:
             raise Unmodelled("one thread and another that it could not trace were they processes")
         return same or "sys_ptrace" in caller.caps
+
+    def migrating_cap(self) -> str:
+        """What migrate_pages(2) asks of others (B7)."""
+        return "sys_admin" if self.hw.posted else "sys_nice"
 
     def via_swap(self, command: Command, task: Task, mm: Mm, froms: set[int], move_all: bool) -> Document:
         """See Swapping."""
@@ -39,12 +44,14 @@ class Moves(Policies):
         if any(n >= MAX_NUMNODES for n in froms | asked):
             raise Refused("EINVAL")
         task = self.task(pid)
-        privileged = "sys_nice" in caller.caps
+        move_all = "sys_nice" in caller.caps and not machine.posted  # B7
         if task.mm is None and not machine.modern:
             raise Refused("EINVAL")
         if not self.allowed(caller, task):
             raise Refused("EPERM")
-        if not privileged and not asked <= machine.usable():  # the root cpuset has all usable nodes
+        if (
+            self.migrating_cap() not in caller.caps and not asked <= machine.usable()
+        ):  # the root cpuset has all usable nodes
             raise Refused("EPERM")
         tos = asked & machine.usable()
         if not tos or task.mm is None:  # today's kernel looks for the address space last
@@ -52,10 +59,10 @@ class Moves(Policies):
         command = Command(machine, [(task.pid, task.mm)], caller.node, self.chunk)
         if "via_swap" in options:
             sources = {s for s, _ in node_pairs(froms, tos, machine.modern)}
-            return self.via_swap(command, task, task.mm, sources, privileged)
+            return self.via_swap(command, task, task.mm, sources, move_all)
         err = None
         for s, d in node_pairs(froms, tos, machine.modern):
-            err = migrate_list(command, command.collect(s.__eq__, privileged), d)
+            err = migrate_list(command, command.collect(s.__eq__, move_all), d)
             if err:
                 break
         return result(machine, command, err, len(command.failures))
@@ -71,7 +78,7 @@ class Moves(Policies):
         own way of moving, ENOENT for absent pages and memory-less nodes as targets. A queue moves in address order.
         """
         machine, caller = self.hw, self.caller(options)
-        if "move_all" in options and "sys_nice" not in caller.caps:
+        if "move_all" in options and self.move_all_cap() not in caller.caps:
             raise Refused("EPERM")
         task = self.task(pid)
         if not self.allowed(caller, task):
@@ -148,7 +155,7 @@ class Moves(Policies):
             if pagelist and machine.modern:
                 migrate_by_policy(command, pagelist, lambda _: machine.take(zonelist, command.cpu_node))
             elif pagelist:
-                migrate_pages_to(command, pagelist, zonelist)
+                migrate_pages_to(command, pagelist, partial(machine.take, zonelist, command.cpu_node))
         if any(page.node == nid for page in machine.all_pages()):
             return result(machine, command, "EBUSY", 0)
         machine.nodes[nid].online = False
@@ -195,7 +202,7 @@ class MovePages:
             return True
         node = self.entries[self.queue[0]][1]
         queued = {i: self.page(i) for i in sorted(self.queue, key=self.entries.__getitem__)}
-        pages = list(queued.values())
+        pages = list(queued.values())[:: -1 if self.command.machine.posted else 1]  # B3
         err = migrate_list(self.command, list(pages), node)
         failed = sum(1 for page in pages if page in self.command.failures)
         if err:
@@ -242,7 +249,7 @@ class MovePages:
             return absent
         if slot.page.node == node:
             return node
-        if len(slot.page.ptes) > 1 and not self.move_all:
+        if not self.move_all and self.command.shared(slot.page, self.mm):
             self.skip(vpn, "shared", slot.page)
             return "EACCES"
         if slot.page.park is not None:

@@ -9,7 +9,7 @@ from .base import MAX_NUMNODES, Document
 from .holds import Holds
 from .machine import PAGE, Refused, Task, Unmodelled
 from .memory import no_memory
-from .migrate import Command, migrate_by_policy
+from .migrate import Command, migrate_by_policy, migrate_pages_to
 from .results import result
 from .words import parse_nodes, written
 
@@ -99,7 +99,7 @@ class Policies(Holds):
         task, mm = self.user_task(pid)
         asked = self.asked_nodes(mode, nodes)
         move_all, strict = "move_all" in options, "strict" in options and mode != "default"
-        if move_all and "sys_nice" not in task.caps:
+        if move_all and self.move_all_cap() not in task.caps:
             raise Refused("EPERM")
         span = self.call_span(mm, text)
         command = Command(machine, [(task.pid, mm)], machine.node_of_cpu(task.cpu), self.chunk)
@@ -117,10 +117,19 @@ class Policies(Holds):
             raise Refused("EIO")
         set_policy(mm, span, policy, merge=machine.modern)
         if moving:
-            self.mbind_move(command, task, mm, command.collect(misplaced, move_all, span, strict))
+            pagelist = command.collect(misplaced, move_all, span, strict)
+            if machine.posted:  # B2: all targets are allocated for the start of the first area
+                start = mm.areas(span)[0][0].start
+                migrate_pages_to(command, pagelist, lambda: machine.take_for_move(task, mm, start))
+            else:
+                self.mbind_move(command, task, mm, pagelist)
         off_lru = machine.modern and any(reason == "off-lru" for reason, _ in command.skips.values())
         stayed = bool(command.failures) or off_lru
         return result(machine, command, "EIO" if strict and stayed else None, 0)
+
+    def move_all_cap(self) -> str:
+        """What MOVE_ALL asks of the caller (B7)."""
+        return "sys_resource" if self.hw.posted else "sys_nice"
 
     def mbind_move(self, command: Command, task: Task, mm: Mm, pagelist: list[Page]) -> None:
         """Move each page to where a fault at its own address would put it now."""

@@ -32,7 +32,10 @@ class PostedScan(Scan):
         if reason in ("writeback-started", "pageout-activate"):
             super().leave(page, reason, at)
         elif reason == "buffers-busy" and at >= EVICTING_PASS and all(pin.release <= at for pin in page.pins):
-            self.machine.unmap(page)
+            if self.command.in_locked_area(page):
+                self.stopped(page)
+            else:
+                self.machine.unmap(page)
         elif reason in (None, "pinned", "unmap-incomplete"):
             page.ring = None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .areas import Page
 from .base import ERRNO, Document
 from .machine import Machine
-from .migrate import ERRNO_OF, Command
+from .migrate import Command
+from .scan import ERRNO_OF
 
 
 def result(machine: Machine, command: Command, err: str | None, left: int) -> Document:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.reference import areas, filemap, machine, memory, migrate, policies
+from tests.reference import areas, filemap, machine, memory, migrate, policies, scan
 from tests.reference.areas import File, Mm, Page, Policy, Pte, Ring
 from tests.reference.machine import Machine, Task
 from tests.reference.words import parse_pages
@@ -78,33 +78,33 @@ def refusing_is_for_now(patch: pytest.MonkeyPatch) -> None:
 
 def written_before_it_is_unmapped(patch: pytest.MonkeyPatch) -> None:
     """B10: a mapped dirty page without a method stays as it is."""
-    right = migrate.Scan.without_method
+    right = scan.Scan.without_method
 
-    def wrong(self: migrate.Scan, page: Page, at: int) -> str | None:
+    def wrong(self: scan.Scan, page: Page, at: int) -> str | None:
         reason = right(self, page, at)
         return "pageout-keep" if reason == "writeback-started" and page.ptes else reason
 
-    patch.setattr(migrate.Scan, "without_method", wrong)
+    patch.setattr(scan.Scan, "without_method", wrong)
 
 
 def dirty_in_the_pte_alone_moves(patch: pytest.MonkeyPatch) -> None:
     """B10: what is dirty only in a pte is not written."""
-    right = migrate.Scan.without_method
+    right = scan.Scan.without_method
 
-    def wrong(self: migrate.Scan, page: Page, at: int) -> str | None:
+    def wrong(self: scan.Scan, page: Page, at: int) -> str | None:
         if not page.dirty:
             for pte in page.ptes.values():
                 pte.dirty = False
         return right(self, page, at)
 
-    patch.setattr(migrate.Scan, "without_method", wrong)
+    patch.setattr(scan.Scan, "without_method", wrong)
 
 
 def locked_buffers_move(patch: pytest.MonkeyPatch) -> None:
     """A buffer that is locked for ever is no obstacle."""
-    right = migrate.Scan.file_refusal
+    right = scan.Scan.file_refusal
 
-    def wrong(self: migrate.Scan, page: Page, at: int) -> str | None:
+    def wrong(self: scan.Scan, page: Page, at: int) -> str | None:
         kept = page.ring.locked if page.ring else None
         if page.ring:
             page.ring.locked = None
@@ -113,7 +113,7 @@ def locked_buffers_move(patch: pytest.MonkeyPatch) -> None:
             page.ring.locked = kept
         return reason
 
-    patch.setattr(migrate.Scan, "file_refusal", wrong)
+    patch.setattr(scan.Scan, "file_refusal", wrong)
 
 
 def policies_of_tmpfs_stay_in_the_area(patch: pytest.MonkeyPatch) -> None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.reference import machine, migrate, moves, nodes, policies
+from tests.reference import machine, migrate, moves, nodes, policies, scan
 from tests.reference.areas import Page, Policy
+
+Take = Callable[[], int | None]
 
 Target = Callable[[Page], int | None]
 
 
 def pages_freed_after_the_last_round(patch: pytest.MonkeyPatch) -> None:
     """Old pages of a round are not there for the next one."""
-    scan, rounds = migrate.migrate_pages, migrate.migrate_pages_to
+    one_scan, rounds = migrate.migrate_pages, migrate.migrate_pages_to
     kept: list[int] = []
 
     def wrong_scan(command: migrate.Command, from_: list[Page], targets: list[int], _left: Any) -> list[Page]:
-        return scan(command, from_, targets, kept)
+        return one_scan(command, from_, targets, kept)
 
-    def wrong_rounds(command: migrate.Command, pagelist: list[Page], zonelist: Sequence[int]) -> str | None:
-        err = rounds(command, pagelist, zonelist)
+    def wrong_rounds(command: migrate.Command, pagelist: list[Page], take: Take) -> str | None:
+        err = rounds(command, pagelist, take)
         for nid in kept:
             command.machine.nodes[nid].free += 1
         kept.clear()
@@ -36,9 +39,9 @@ def no_targets_for_pages_that_stay(patch: pytest.MonkeyPatch) -> None:
     """A page that can never move gets no frame and no count."""
     right = migrate.migrate_pages_to
 
-    def wrong(command: migrate.Command, pagelist: list[Page], zonelist: Sequence[int]) -> str | None:
+    def wrong(command: migrate.Command, pagelist: list[Page], take: Take) -> str | None:
         stuck = [page for page in pagelist if any(pin.release > 10 for pin in page.pins)]
-        err = right(command, [page for page in pagelist if page not in stuck], zonelist)
+        err = right(command, [page for page in pagelist if page not in stuck], take)
         command.stays(stuck)
         return err
 
@@ -59,27 +62,27 @@ def cache_slot_not_given_back(patch: pytest.MonkeyPatch) -> None:
 
 def ten_passes(patch: pytest.MonkeyPatch) -> None:
     """V9 scans ten times only."""
-    patch.setattr(migrate, "V9_LAST_PASS", 9)
+    patch.setattr(scan, "V9_LAST_PASS", 9)
 
 
 def eleven_passes_under_modern(patch: pytest.MonkeyPatch) -> None:
     """`modern` scans eleven times."""
-    patch.setattr(migrate, "MODERN_LAST_PASS", 10)
+    patch.setattr(scan, "MODERN_LAST_PASS", 10)
 
 
 def waits_from_pass_two(patch: pytest.MonkeyPatch) -> None:
     """The page lock blocks a pass too early."""
-    patch.setattr(migrate, "BLOCKING_PASS", 2)
+    patch.setattr(scan, "BLOCKING_PASS", 2)
 
 
 def writeback_waited_from_pass_zero(patch: pytest.MonkeyPatch) -> None:
     """Writeback is waited for at first sight."""
-    patch.setattr(migrate, "V9_WRITEBACK_PASS", 0)
+    patch.setattr(scan, "V9_WRITEBACK_PASS", 0)
 
 
 def holds_never_end(patch: pytest.MonkeyPatch) -> None:
     """A hold that was outlasted stays recorded."""
-    patch.setattr(migrate.Scan, "end_holds", lambda self: None)
+    patch.setattr(scan.Scan, "end_holds", lambda self: None)
 
 
 def descending(patch: pytest.MonkeyPatch) -> None:
@@ -163,7 +166,7 @@ def mlocked_elsewhere_moves(patch: pytest.MonkeyPatch) -> None:
 
 def mlocked_elsewhere_leaves_no_entry(patch: pytest.MonkeyPatch) -> None:
     """The swap entry of step 3 is given back."""
-    patch.setattr(migrate, "LEAVES_ENTRY", ("pinned",))
+    patch.setattr(scan, "LEAVES_ENTRY", ("pinned",))
 
 
 def parked_pages_move(patch: pytest.MonkeyPatch) -> None:
@@ -271,8 +274,8 @@ def mbind_goes_on_without_a_target(patch: pytest.MonkeyPatch) -> None:
 def drain_without_fallback(patch: pytest.MonkeyPatch) -> None:
     """A node's pages go to its nearest neighbour only."""
     right = migrate.migrate_pages_to
-    patch.setattr(moves, "migrate_pages_to", lambda command, pagelist, zonelist: right(
-        command, pagelist, zonelist[:1]))  # fmt: skip
+    patch.setattr(moves, "migrate_pages_to", lambda command, pagelist, take: right(
+        command, pagelist, partial(take.func, take.args[0][:1], *take.args[1:])))  # fmt: skip
 
 
 BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.reference.areas import Pin
-from tests.reference.migrate import Scan
+from tests.reference.scan import Scan
 from tests.reference.session import TWO, Session
 
 

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.reference.areas import NOWHERE
 from tests.reference.machine import PAGE, Machine, Unmodelled
-from tests.reference.migrate import Scan
 from tests.reference.model import Model
 from tests.reference.nodes import fallback_lists, node_pairs
+from tests.reference.scan import Scan
 from tests.reference.scripts import SEEDS, script_of
 from tests.reference.session import TWO, Session
 from tests.reference.words import parse_nodes

@@ -219,10 +219,10 @@ class Writer(Draws):
         start = NEAR + 3000 + 64 * len(self.script.lines)
         span, some = f"{start * PAGE:#x}+6p", f"{(start + self.number(0, 4)) * PAGE:#x}+2p"
         method = self.one([], [], [], ["--method", "none"], ["--method", "none"], ["--method", "fail"])
-        kind = "ext2" if method else self.one("ext2", "ext2", "ext2", "xfs-buf")
+        kind = self.one("ext2", "ext3") if method else self.one("ext2", "ext2", "ext2", "xfs-buf")
         fault = ["fault", str(pid), span, *self.one([], ["--write"])]
         state = self.one("locked", "locked", "busy", "dirty")
-        passes = self.one([], ["--passes", str(self.number(0, 10))]) if state != "dirty" else []
+        passes = self.one([], [], ["--passes", str(self.number(0, 10))]) if state != "dirty" else []
         draws = [
             lambda: ["file", "create", path, "6p", "--fs", kind, *method],
             lambda: ["mmap", str(pid), "6p", "--file", path, "--shared", "--addr", hex(start * PAGE)],
@@ -233,6 +233,8 @@ class Writer(Draws):
             draws += [lambda: ["page", "pin", str(pid), some], lambda: ["file", "truncate", path, "2p"]]
         elif self.one(False, True):
             draws += [lambda: ["page", "buffers", str(pid), some, "--state", state, *passes]]
+        elif kind == "ext3":
+            draws += [lambda: ["file", "write", path, "3p"]]  # the journal has its buffers
         return [*draws, lambda: ["migrate-pages", str(pid), "all", self.nodes(60)], lambda: ["file", "list"],
                 lambda: ["show", "buffers"], lambda: ["page", "unpin", str(pid)], lambda: fault]  # fmt: skip
 
@@ -426,7 +428,7 @@ class Writer(Draws):
         kinds += [self.dry, self.holes, self.joined, self.held_by_the_parent, self.scattered, self.scattered]
         kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
-        kinds += [self.drain, self.objects, self.rings]
+        kinds += [self.drain, self.objects, self.rings, self.rings]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 
