@@ -132,7 +132,12 @@ class Page:
 
 @dataclasses.dataclass(eq=False)
 class Area:
-    """What the pages of an area share; `anon_vma`: it had an anonymous fault, or was forked from one that had."""
+    """
+    What the pages of an area share.
+
+    `anon_vma`: it had an anonymous fault, or was forked from one that had. `special`: `io`, `pfnmap` or `hugetlb`; a
+    fault there succeeds with nothing present (9a).
+    """
 
     prot: str
     locked: bool
@@ -142,11 +147,12 @@ class Area:
     delta: int = 0  # page index in the file less virtual page number
     shared: bool = False
     random: bool = False
+    special: str | None = None
 
     def same(self, other: Area) -> bool:
         """Whether the two may be one; who has an anon_vma does not matter."""
-        flags = (self.prot, self.locked, self.shared, self.random) == (
-            other.prot, other.locked, other.shared, other.random)  # fmt: skip
+        flags = (self.prot, self.locked, self.shared, self.random, self.special) == (
+            other.prot, other.locked, other.shared, other.random, other.special)  # fmt: skip
         return flags and self.policy == other.policy and (self.file, self.delta) == (other.file, other.delta)
 
 

@@ -214,7 +214,7 @@ class Draws:
         if self.chance(15):
             words += ["--locked"]
         elif self.chance(6):
-            words += self.one(["--shared"], ["--shm", self.one("a", "b")])
+            words += self.one(["--shared"], ["--shm", self.one("a", "b")], ["--io"], ["--pfnmap"], ["--hugetlb"])
         return words
 
     def files_named(self) -> list[str]:

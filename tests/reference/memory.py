@@ -11,6 +11,7 @@ from .filemap import Filemap
 from .machine import ALL_CAPS, LABEL_BASE, LABEL_STEP, PAGE, Machine, Refused, Task, Unmodelled
 from .words import Words, parse_pages
 
+SPECIAL = ("io", "pfnmap", "hugetlb")
 FAULT_KINDS = ("anonymous", "zero", "cow", "reuse", "file", "swapin", "present")
 HOLDS = ("lock", "pin", "writeback", "park")
 
@@ -135,6 +136,8 @@ class Memory(Filemap):
         if "file" in options:
             area.file, area.shared = self.file(options["file"]), "shared" in options
             area.delta = (parse_pages(options["offset"]) if "offset" in options else 0) - first
+        elif special := [word for word in SPECIAL if word in options]:
+            (area.special,) = special
         elif "shared" in options or "shm" in options:
             area.file, area.shared, area.delta = self.segment(len(span), options.get("shm")), True, -first
         if locked and area.file is not None:
@@ -180,7 +183,7 @@ class Memory(Filemap):
         swapped = 0
         document: Document = {"errno": "ENOMEM"} if mm.hole(span) else {}
         for part, area in mm.areas(span):
-            if area.locked:
+            if area.locked or area.special in ("pfnmap", "hugetlb"):
                 document["errno"] = "EINVAL"
                 break
             for vpn in part:
@@ -259,10 +262,13 @@ class Memory(Filemap):
         One access (6.3, 6.4).
 
         Returns:
-            The kind of fault as the tool counts it, joined by `+` where there are two, None when there is no memory;
+            The kind of fault as the tool counts it, joined by `+` where there are two, none of them in a special
+            area, None when there is no memory;
             `swapin+enomem` when there is none for the copy of what was read in.
         """
         slot = mm.slots[vpn]
+        if slot.area.special:
+            return ""
         if slot.swapped is not None:
             return self.swap_in(task, mm, vpn, write)
         page = slot.page

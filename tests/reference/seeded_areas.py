@@ -375,6 +375,17 @@ def areas_merge_whatever_their_policy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Area, "same", lambda self, other: (self.prot, self.locked) == (other.prot, other.locked))
 
 
+def raw_areas_have_pages(patch: pytest.MonkeyPatch) -> None:
+    """A fault in an IO, PFNMAP or huge area finds memory."""
+    right = memory.Memory.touch
+
+    def wrong(self: memory.Memory, task: Task, mm: Mm, vpn: int, write: bool) -> str | None:
+        mm.slots[vpn].area.special = None
+        return right(self, task, mm, vpn, write)
+
+    patch.setattr(memory.Memory, "touch", wrong)
+
+
 BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     pins_go_with_the_pte, exit_frees_shared_pages, dropping_keeps_the_slot, holds_of_a_family_stay,
     fork_copies_areas_without_anon_vma, fork_leaves_the_parent_writable, child_keeps_locked, child_is_young,
@@ -383,5 +394,5 @@ BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     merge_forgets_the_anon_vma, dontneed_takes_the_anon_vma, dontneed_stops_at_a_hole, mbind_merges_under_v9,
     mbind_never_merges, faults_ignore_the_area, eio_of_strict_applies_the_policy,
     eio_after_a_move_takes_the_policy_back, default_does_not_reallocate, preferred_looks_at_its_first_node_only,
-    an_address_tells_the_policy_of_the_task, areas_merge_whatever_their_policy,
+    an_address_tells_the_policy_of_the_task, areas_merge_whatever_their_policy, raw_areas_have_pages,
 ]  # fmt: skip

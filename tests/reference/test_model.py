@@ -302,6 +302,16 @@ def test_the_books_of_the_model_balance(seed: int) -> None:
         recount(model.machine)
 
 
+@pytest.mark.parametrize("kind", ["--io", "--pfnmap", "--hugetlb"])
+def test_raw_areas_have_nothing_present(kind: str) -> None:
+    """9a: a fault succeeds with nothing there; MADV_DONTNEED refuses huge and raw ones."""
+    s = Session(*TWO)
+    s("mmap", "7", "4p", "--addr", hex(0x80 * PAGE), kind)
+    span = f"{0x80 * PAGE:#x}+4p"
+    assert s("fault", "7", span, "--write")["_present"] == {}
+    assert s("madvise", "7", span, "dontneed").get("errno") == (None if kind == "--io" else "EINVAL")
+
+
 def test_what_the_documents_leave_open_is_refused_by_the_model() -> None:
     s = Session(*TWO)
     with pytest.raises(Unmodelled):
