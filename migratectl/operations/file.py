@@ -190,7 +190,7 @@ def file_write(conn: Connection, caller: Caller, path: str, part: FileRange) -> 
     cache.clear_flags(conn, ids, PG.READAHEAD)
     cache.set_flags(conn, ids, _WRITTEN)
     if file.ring:
-        buffers.write_to(conn, ids, NEVER if journal_holds(file.journal) else None)
+        buffers.write_to(conn, ids, _held(file))
     if file.size is not None and had > max(file.size, start):
         files.set_size(conn, file.id, had)
     return _done(memory, file, ids, (start, had), missed, stop)
@@ -304,6 +304,9 @@ def file_sync(conn: Connection, path: str) -> dict[str, Any]:
     """
     Write the dirty pages of a file to its disk: pages and buffers are clean, and no journal uses them any more.
 
+    Buffers that somebody else uses (``page buffers --state busy``) stay in use; where there is a journal, use without
+    an end is the journal's.
+
     What is dirty in a pte alone is not seen by V9; ``modern`` writes it, and write-protects the pte. Files without a
     disk below, of tmpfs and ramfs, stay as they are.
 
@@ -331,10 +334,15 @@ def file_sync(conn: Connection, path: str) -> dict[str, Any]:
             cache.clean_ptes(conn, ids)
         written = cache.total(conn, ids, PG.DIRTY)
         cache.clear_flags(conn, ids, PG.DIRTY)
-        buffers.clean(conn, ids)
+        buffers.clean(conn, ids, _held(file))
         coalesce.coalesce(conn, cache.neighbours(conn, file.id, 0, _TO_THE_END, coalesce.LIMIT + 1))
         _free_orphans(conn, file)
     return {"return": 0, "errno": None, **_row(conn, file), "written": written}
+
+
+def _held(file: File) -> int | None:
+    """The pass from which a journal of the file would no longer use its buffers; None where it uses none."""
+    return NEVER if journal_holds(file.journal) else None
 
 
 def _free_orphans(conn: Connection, file: File) -> None:

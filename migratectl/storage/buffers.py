@@ -29,10 +29,12 @@ def write_to(conn: Connection, ids: Iterable[int], held: int | None) -> None:
         write(conn, f"UPDATE buffers SET busy = ? {_PICKED} AND busy IS NULL", (held,))
 
 
-def clean(conn: Connection, ids: Iterable[int]) -> None:
-    """The buffers of page rows are on disk, and no journal uses them any more."""
+def clean(conn: Connection, ids: Iterable[int], held: int | None) -> None:
+    """The buffers of page rows are on disk; *held*: as write_to(), a journal uses them no more."""
     pick(conn, ids)
-    write(conn, f"UPDATE buffers SET dirty = 0, busy = NULL {_PICKED} AND (dirty OR busy IS NOT NULL)")
+    write(conn, f"UPDATE buffers SET dirty = 0 {_PICKED} AND dirty")
+    if held is not None:
+        write(conn, f"UPDATE buffers SET busy = NULL {_PICKED} AND busy = ?", (held,))
 
 
 def set_state(conn: Connection, ids: Iterable[int], state: str, release: int) -> None:

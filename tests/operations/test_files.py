@@ -146,6 +146,24 @@ def test_a_journal_uses_the_buffers_until_the_sync(machine: Runner, journal: str
     assert mappings(machine, "none") == []
 
 
+@pytest.mark.parametrize(
+    ("fs", "words", "flags"), [("ext2", "", ["busy"]), ("ext3", "", []), ("ext3", "--passes 9", ["busy"])]
+)
+def test_a_sync_ends_what_a_journal_uses_and_nothing_else(
+    machine: Runner, fs: str, words: str, flags: list[str]
+) -> None:
+    """Ext2 has no journal: somebody else has the buffers. The journal of ext3 gives no pass at which it lets go."""
+    build(
+        machine,
+        f"file create /f 4p --fs {fs}",
+        "mmap 100 4p --file /f --shared --label map",
+        "fault 100 map",
+        f"page buffers 100 map --state busy {words}",
+        "file sync /f",
+    )
+    assert [row["flags"] for row in machine("show", "buffers", "--json").document["buffers"]] == [flags]
+
+
 def test_a_dirty_pte_dirties_the_buffers_when_it_goes(machine: Runner) -> None:
     build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --file /f --shared --label map", "fault 100 map --write")
     build(machine, "page buffers 100 map+2p --state idle", "munmap 100 map")

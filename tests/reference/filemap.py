@@ -6,10 +6,11 @@ from typing import Any
 
 from .areas import NOWHERE, File, Page, Pte, Ring
 from .base import Base, Document
-from .machine import Refused, Task, Unmodelled
+from .machine import NEVER, Refused, Task, Unmodelled
 from .words import parse_pages
 
 DISKS = ("ext2", "ext3", "xfs")
+JOURNALS = ("ordered", "journalled")  # that know the data (9a)
 V9_METHODS = {"ext2": "buffer", "ext3": "buffer", "xfs": "buffer", "xfs-buf": "fail"}
 
 
@@ -164,13 +165,17 @@ class Filemap(Base):
                 if file.disk and page.ring is None:
                     page.ring = Ring()
                 page.set_dirty()
-                if page.ring and file.journal in ("ordered", "journalled"):  # reading: `writeback` leaves data alone
+                if page.ring and file.journal in JOURNALS:  # reading: `writeback` leaves data alone
                     page.ring.journal = True
         document["_back"] = {"cached": hit, "read": read}
         return document
 
     def do_file_sync(self, path: str) -> Document:
-        """fsync(2): dirty pages are written, the journal lets go. Reading: ptes are left alone."""
+        """
+        fsync(2): dirty pages are written, the journal lets go.
+
+        Readings: ptes are left alone; where a journal knows the data, buffers in use without end are its.
+        """
         file = self.file(path)
         if not file.disk:
             raise Unmodelled("sync without a disk")
@@ -187,6 +192,8 @@ class Filemap(Base):
             page.dirty = False
             if page.ring:
                 page.ring.dirty = page.ring.journal = False
+                if page.ring.busy and page.ring.busy.release == NEVER and file.journal in JOURNALS:
+                    page.ring.busy = None
         return {"_back": {"written": written}}
 
     def do_file_truncate(self, path: str, size: str) -> Document:
