@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +35,10 @@ class Runner(Protocol):
     """Runs a command line; words may be numbers."""
 
     def __call__(self, *words: object, stdin: str = "") -> Outcome: ...
+
+
+Make = Callable[[str], Runner]
+"""Builds a machine under a profile."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,6 +85,18 @@ def machine(tool: Runner) -> Runner:
         outcome = tool(*words.split())
         assert outcome.code == 0, outcome.err
     return tool
+
+
+@pytest.fixture
+def make(tool: Runner) -> Make:
+    """A machine of four nodes with two CPUs each, under a profile."""
+
+    def build(profile: str) -> Runner:
+        words = "--nodes 4 --memory 64p --cpus 2 --distance 10,20 --swap 64p --profile"
+        assert tool("init", *words.split(), profile).code == 0
+        return tool
+
+    return build
 
 
 @pytest.fixture(scope="session")

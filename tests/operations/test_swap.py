@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Runner
+from tests.telling import contents
 
 Where = dict[int, tuple[str, int | None]]
 """By ordinal of the page in an area: its state and its node."""
-
-
-def contents(state: Path) -> dict[tuple[int, int], tuple[int, int]]:
-    """By (pid, page number): the content behind every pte, swap ptes included, as (origin, index there)."""
-    query = """SELECT k.pid, t.addr, p.step, p.count, p.origin, p.origin_first FROM ptes t
-JOIN pages p ON p.id = t.page JOIN tasks k ON k.mm = t.mm"""
-    found = {}
-    with closing(sqlite3.connect(state)) as conn:
-        for pid, addr, step, count, origin, first in conn.execute(query):
-            for k in range(0, count * step, step):
-                found[pid, addr + k] = origin, first + k
-    return found
 
 
 def where(tool: Runner, pid: int, label: str = "a") -> Where:
