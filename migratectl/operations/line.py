@@ -113,7 +113,8 @@ class Line:
     def __init__(self, conn: Connection, groups: Sequence[Group]) -> None:
         self.conn = conn
         self.moving = _by_pass(group for group in groups if group.course.moves)
-        self.failing = _by_pass(group for group in groups if not group.course.moves and not group.course.stuck)
+        listed = [group for group in groups if not group.refused]
+        self.failing = _by_pass(group for group in listed if not group.course.moves and not group.course.stuck)
         self.movers = sum(group.pages for members in self.moving.values() for group in members)
         self.sources = {group.source for group in groups}
         self._indexes: dict[tuple[str, int, int | None], RunIndex] = {}

@@ -129,3 +129,25 @@ def test_length_zero_comes_after_the_capability(tool: Runner) -> None:
     tool("task", "create", "--pid", 100, "--uid", 1000)
     assert tool("mbind", 100, "0x10000000+0p", "bind", "none", "--json").document["return"] == 0
     assert tool("mbind", 100, "0x10000000+0p", "bind", "none", "--move-all", "--json").document["errno"] == "EPERM"
+
+
+def test_pages_of_locked_areas_count_in_no_round_of_targets(tool: Runner) -> None:
+    """
+    B1 and B6 as posted: four rounds of one target each, as STRICT's two locked pages are not on the list.
+
+    Three pages move and keep their slots (B4); the fourth round's target is allocated, then no slot is left.
+    """
+    for line in (
+        "init --nodes 2 --memory 100p --profile v9-posted --swap 3p",
+        "task create --pid 100",
+        "mmap 100 6p --label a",
+        "fault 100 a --write",
+        "mlock 100 a+2p@4p",
+    ):
+        assert tool(*line.split()).code == 0
+    found = tool("mbind", 100, "a", "bind", 1, "--move", "--strict", "--json").document
+    assert (found["moved"], sorted((f["reason"], f["pages"]) for f in found["failures"])) == (
+        3,
+        [("mlocked", 2), ("no-swap", 1)],
+    )
+    assert tool("numastat", "--json").document["nodes"][1]["numa_hit"] == 4

@@ -81,9 +81,9 @@ class Policies(Holds):
         return {"_policy": {"node": self.node_at(task, mm, vpn)}}
 
     def node_at(self, task: Task, mm: Mm, vpn: int) -> int:
-        """Where the page at an address is, read in if need be. Reading: what may not be read is EFAULT."""
+        """Where the page at an address is, read in if need be; nothing is in a raw area (9a)."""
         slot = mm.slots[vpn]
-        if slot.area.prot == "none":
+        if slot.area.prot == "none" or slot.area.special:  # reading: what may not be read is EFAULT too
             raise Refused("EFAULT")
         if no_memory(self.touch(task, mm, vpn, write=False)):
             raise Unmodelled("no memory to look")
