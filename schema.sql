@@ -119,6 +119,7 @@ CREATE TABLE nodes (
     interleave_hit INTEGER DEFAULT '0' NOT NULL,
     local_node INTEGER DEFAULT '0' NOT NULL,
     other_node INTEGER DEFAULT '0' NOT NULL,
+    weight INTEGER DEFAULT '1' NOT NULL CHECK (weight BETWEEN 1 AND 255),
     PRIMARY KEY (id),
     CHECK (other >= 0 AND used >= 0 AND other + used <= capacity)
 )
@@ -218,6 +219,7 @@ CREATE TABLE tasks (
     dumpable INTEGER DEFAULT '1' NOT NULL,
     policy INTEGER,
     il_next INTEGER,
+    il_weight INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (pid),
     FOREIGN KEY(cpuset) REFERENCES cpusets (id),
     FOREIGN KEY(mm) REFERENCES mms (id),

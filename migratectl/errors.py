@@ -97,12 +97,6 @@ class InputOutputError(KernelError):
     errno_name = "EIO"
 
 
-class NotModelled(KernelError):
-    """ENOSYS: the call exists, this part of it is not modelled."""
-
-    errno_name = "ENOSYS"
-
-
 class StateFileError(MigratectlError):
     """The state file is missing, not ours, damaged, of a newer version, read-only or without room."""
 

@@ -75,6 +75,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "list": Entry("Commands", "List the nodes and their memory.", "machine"),
             "offline": Entry("Commands", "Move everything off a node, then take it offline.", "machine"),
             "online": Entry("Commands", "Bring a node back online.", "machine"),
+            "weight": Entry("Commands", "Say how much weighted interleaving gives a node.", "machine"),
         },
     ),
     "task": Entry(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         tracing,
         via_swap,
         watch,
+        weights,
     )
     from migratectl.storage import engine, facts, journal, work
 
@@ -85,6 +86,7 @@ __all__ = [
     "tracing",
     "via_swap",
     "watch",
+    "weights",
     "work",
 ]
 

@@ -9,7 +9,7 @@ import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import Command, command
-from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID
+from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID, WEIGHT
 from migratectl.cli.session import Session
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.spans import Size, Span
@@ -69,6 +69,18 @@ def node_offline_command(session: Session, node: int, trace: Traced | None, race
 def node_online_command(session: Session, node: int) -> int:
     """Bring a node back online."""
     return session.perform(operations.hotplug.node_online, node)
+
+
+@command("node weight 1 3", "node weight 1 0")
+@click.argument("node", type=NODE)
+@click.argument("weight", type=WEIGHT)
+def node_weight_command(session: Session, node: int, weight: int) -> int:
+    """
+    Say how much weighted interleaving gives a node.
+
+    WEIGHT is how many pages in a row: 1 to 255, or 0 for the default, which is 1.
+    """
+    return session.perform(operations.weights.node_weight, node, weight)
 
 
 @command("task create --pid 100 --name db --node 0", "task create --pid 101 --thread-of 100 --cpu 4")

@@ -6,13 +6,16 @@ Models mm/mempolicy.c and bitmap_remap() of lib/bitmap.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from migratectl.kernel.page_alloc import Zonelist
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
 from migratectl.uapi import Mode
+
+INTERLEAVING: Final = (Mode.INTERLEAVE, Mode.WEIGHTED_INTERLEAVE)
 
 
 def node_remap(nid: int, old: Nodemask, new: Nodemask) -> int:
@@ -91,7 +94,13 @@ class Choice:
 
 
 def policy_zonelists(
-    policy: Policy | None, local: int, fallback: Mapping[int, Zonelist], allowed: Nodemask, *, modern: bool
+    policy: Policy | None,
+    local: int,
+    fallback: Mapping[int, Zonelist],
+    allowed: Nodemask,
+    *,
+    modern: bool,
+    weights: Mapping[int, int] | None = None,
 ) -> Choice:
     """
     What a policy lets the faults of a task use.
@@ -103,12 +112,14 @@ def policy_zonelists(
         allowed: The task's allowed nodes; a list is cut to them.
         modern: Bind prefers the nearest node of its set instead of the lowest id; preferred-many (only here) too, and
             goes on outside of it.
+        weights: How many lists in a row weighted interleaving has for a node; 1 where it is not named.
 
     Returns:
         The lists in order.
 
     Source:
-        alloc_page_vma(), zonelist_policy() and bind_zonelist() of mm/mempolicy.c; semantics.md 6.1, 6.2, 7.2.
+        alloc_page_vma(), zonelist_policy() and bind_zonelist() of mm/mempolicy.c; semantics.md 6.1, 6.2, 7.2;
+        weighted_interleave_nid() of a 6.9 kernel.
     """
 
     def cut(order: Zonelist) -> tuple[Zonelist, int]:
@@ -124,9 +135,22 @@ def policy_zonelists(
         near = fallback[local]
         zonelist, first = cut((*(nid for nid in near if nid in nodes), *(nid for nid in near if nid not in nodes)))
         return Choice((zonelist,), (first,))
-    lists = [cut(fallback[nid]) for nid in nodes if nid in fallback]
-    if policy and policy.mode is Mode.INTERLEAVE and lists:
+    lists = [cut(fallback[nid]) for nid in turns(policy, fallback, weights or {})]
+    if lists:
         return Choice(tuple(z for z, _ in lists), tuple(f for _, f in lists), interleave=True)
     start = next(iter(nodes)) if policy and policy.mode is Mode.PREFERRED and nodes else local
     zonelist, first = cut(fallback.get(start, fallback[local]))
     return Choice((zonelist,), (first,))
+
+
+def turns(policy: Policy | None, usable: Container[int], weights: Mapping[int, int]) -> list[int]:
+    """
+    The nodes that interleaving serves one after another, each as often as it weighs; none for other policies.
+
+    Source:
+        interleave_nodes() and weighted_interleave_nodes() of mm/mempolicy.c; semantics.md 6.1.
+    """
+    if policy is None or policy.mode not in INTERLEAVING:
+        return []
+    weighted = policy.mode is Mode.WEIGHTED_INTERLEAVE
+    return [nid for nid in policy.nodes if nid in usable for _ in range(weights.get(nid, 1) if weighted else 1)]

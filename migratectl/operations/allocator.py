@@ -10,7 +10,7 @@ from itertools import repeat
 from sqlalchemy import Connection
 
 from migratectl.kernel.memory import Demand, demand_by_index, demand_in_turn
-from migratectl.kernel.mempolicy import Choice, policy_zonelists
+from migratectl.kernel.mempolicy import INTERLEAVING, Choice, policy_zonelists, turns
 from migratectl.kernel.page_alloc import Allocations, Stage, place_faults
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, allowed_nodes, count_allocations, find_task, give_back
@@ -20,7 +20,6 @@ from migratectl.runs import Run, RunIndex, pages_in_order
 from migratectl.storage import nodes, tasks
 from migratectl.storage.files import File, policies
 from migratectl.storage.pages import Freed
-from migratectl.uapi import Mode
 
 Leaving = Sequence[tuple[Run, int]]
 """Pages that become free right after their place has been served, with their node."""
@@ -39,6 +38,7 @@ class Allocator:
         allowed: The nodes that it may use.
         local: The node of its CPU.
         il_next: The node that serves its next page of the page cache, while it interleaves.
+        il_weight: How many pages in a row it still serves where it weighs more than 1; 0: it has not begun.
     """
 
     conn: Connection
@@ -48,6 +48,7 @@ class Allocator:
     allowed: Nodemask
     local: int
     il_next: int | None = None
+    il_weight: int = 0
     free: dict[int, int] = field(default_factory=dict)
     used: dict[int, int] = field(default_factory=dict)
     freed: list[Freed] = field(default_factory=list)
@@ -60,12 +61,15 @@ class Allocator:
             return cls(conn, machine, None, None, machine.online, machine.home(0), free=machine.free)
         task = up_to_date(conn, machine, find_task(conn, pid))
         allowed, local = allowed_nodes(machine, task), machine.home(task.cpu)
-        return cls(conn, machine, pid, task.policy, allowed, local, task.il_next, free=machine.free)
+        return cls(conn, machine, pid, task.policy, allowed, local, task.il_next, task.il_weight, free=machine.free)
 
     def choice(self, own: Policy | None = None) -> Choice:
         """The nodes that a policy, or else the task's, lets it use."""
         policy = self.policy if own is None else own
-        return policy_zonelists(policy, self.local, self.machine.fallback, self.allowed, modern=self.machine.modern)
+        machine = self.machine
+        return policy_zonelists(
+            policy, self.local, machine.fallback, self.allowed, modern=machine.modern, weights=machine.weights
+        )
 
     def for_file(self, file: File, runs: Sequence[Run]) -> list[Demand]:
         """
@@ -94,21 +98,25 @@ class Allocator:
         choice = self.choice()
         if not choice.interleave:
             return demand_by_index(runs, 0, choice)
-        members = self._members()
-        return demand_in_turn(runs, self._position(members), choice)
+        return demand_in_turn(runs, self._position(self._turns()), choice)
 
-    def _members(self) -> list[int]:
-        """The nodes between which the task's policy takes turns."""
-        return [nid for nid in self.policy.nodes if nid in self.machine.fallback] if self.policy else []
+    def _turns(self) -> list[int]:
+        """The nodes that serve the task's page cache one after another."""
+        return turns(self.policy, self.machine.fallback, self.machine.weights)
 
     def _position(self, members: Sequence[int]) -> int:
-        return sum(nid < (self.il_next or 0) for nid in members) % len(members)
+        """Where the task is among them."""
+        begun = members.count(self.il_next or 0) - self.il_weight if self.il_weight else 0
+        return (sum(nid < (self.il_next or 0) for nid in members) + max(begun, 0)) % len(members)
 
     def took_turns(self, nr: int) -> None:
         """Let the interleaving of page cache go on behind *nr* pages that were asked for."""
-        members = self._members()
-        if nr and members and self.choice().interleave:
-            self.il_next = members[(self._position(members) + nr) % len(members)]
+        members = self._turns()
+        if nr and members:
+            at = (self._position(members) + nr) % len(members)
+            self.il_next = members[at]
+            last = len(members) - members[::-1].index(self.il_next)
+            self.il_weight = last - at if at and members[at - 1] == self.il_next else 0
 
     def place(self, demands: Sequence[Demand], leaving: Leaving = ()) -> tuple[list[Stage], int | None]:
         """
@@ -164,8 +172,8 @@ class Allocator:
         give_back(self.conn, (freed.nodes for freed in self.freed))
         nodes.add_used(self.conn, self.used)
         count_allocations(self.conn, self.allocations, self.local)
-        if self.pid is not None and self.policy is not None and self.policy.mode is Mode.INTERLEAVE:
-            tasks.set_policy(self.conn, self.pid, self.policy, self.il_next)
+        if self.pid is not None and self.policy is not None and self.policy.mode in INTERLEAVING:
+            tasks.set_policy(self.conn, self.pid, self.policy, self.il_next, self.il_weight)
 
 
 def _within(runs: Iterable[Run], low: int, high: int) -> list[Run]:

@@ -73,6 +73,11 @@ class Machine:
         """Fallback list of every online node."""
         return {nid: node.zonelist for nid, node in self.nodes.items() if node.online}
 
+    @property
+    def weights(self) -> dict[int, int]:
+        """Weight of every node for weighted interleaving."""
+        return {nid: node.weight for nid, node in self.nodes.items()}
+
     def node_of_cpu(self, cpu: int) -> int:
         """The node of a CPU. Raises InvalidArgument for a CPU that no node has."""
         for nid, node in self.nodes.items():
@@ -222,6 +227,7 @@ def node_rows(conn: Connection, machine: Machine) -> dict[str, Any]:
                 "other": node.other,
                 "distance": [distance[nid, other] for other in ids],
                 "numastat": dict(zip(nodes.COUNTERS, node.counters, strict=True)),
+                **({"weight": node.weight} if machine.modern else {}),
             }
             for nid, node in machine.nodes.items()
         ]

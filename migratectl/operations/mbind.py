@@ -129,7 +129,9 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
     if rows:
         asks_object = covered[0].kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
         deciding = target.policy if target.policy is not None or asks_object else task_policy
-        choice = policy_zonelists(deciding, who.local, machine.fallback, who.mems, modern=machine.modern)
+        choice = policy_zonelists(
+            deciding, who.local, machine.fallback, who.mems, modern=machine.modern, weights=machine.weights
+        )
         if machine.posted:  # all targets are allocated for the start of its first area (B2)
             number = (covered[0].start + covered[0].delta) % INDEX_LIMIT % len(choice.zonelists)
             first = choice.firsts[number]

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from migratectl.errors import InvalidArgument, NotModelled
-from migratectl.kernel.mempolicy import relative_nodes
+from migratectl.errors import InvalidArgument
+from migratectl.kernel.mempolicy import INTERLEAVING, relative_nodes
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_nodes
 from migratectl.policy import Policy
@@ -47,7 +47,7 @@ def set_mempolicy(
     allowed = allowed_nodes(machine, task)
     asked = resolve_nodes(machine, listed, allowed, subject)
     policy = new_policy(machine, mode, asked, allowed, allowed, subject, flags)
-    il_next = next(iter(policy.nodes)) if policy is not None and policy.mode is Mode.INTERLEAVE else None
+    il_next = next(iter(policy.nodes)) if policy is not None and policy.mode in INTERLEAVING else None
     tasks.set_policy(conn, pid, policy, il_next)
     return {
         "pid": pid,
@@ -60,8 +60,7 @@ def set_mempolicy(
 
 def check_mode(machine: Machine, mode: Mode, flags: tuple[ModeFlag, ...], subject: str) -> None:
     """
-    Refuse what the profile does not have and flags that exclude one another (InvalidArgument), and what the model does
-    not have (NotModelled).
+    Refuse what the profile does not have and flags that exclude one another: InvalidArgument.
 
     Source:
         sanitize_mpol_flags() of a 6.x kernel; set_mempolicy(2).
@@ -75,8 +74,6 @@ def check_mode(machine: Machine, mode: Mode, flags: tuple[ModeFlag, ...], subjec
         raise InvalidArgument(subject, "--static-nodes and --relative-nodes exclude each other; give one of them")
     if ModeFlag.BALANCING in flags and mode is not Mode.BIND:
         raise InvalidArgument(subject, "--numa-balancing goes with bind; leave it out")
-    if mode is Mode.WEIGHTED_INTERLEAVE:
-        raise NotModelled(subject, f"'{mode}' is not modelled: nodes have no weights here; take interleave")
 
 
 def new_policy(
@@ -111,7 +108,7 @@ def new_policy(
     """
     if mode in (Mode.DEFAULT, Mode.LOCAL) and asked:
         raise InvalidArgument(subject, f"the mode {mode} takes no nodes")
-    if mode in (Mode.BIND, Mode.INTERLEAVE, Mode.PREFERRED_MANY) and not asked:
+    if mode in (Mode.BIND, *INTERLEAVING, Mode.PREFERRED_MANY) and not asked:
         raise InvalidArgument(subject, f"the mode {mode} needs nodes, such as 0-1")
     if mode is Mode.DEFAULT:
         return None

@@ -26,8 +26,9 @@ def rebind_task(conn: Connection, task: Task, mems: Nodemask, *, modern: bool) -
     if policy == task.policy:
         return task
     il_next = rebind_next(task.il_next, task.policy, policy)
-    tasks.set_policy(conn, task.pid, policy, il_next)
-    return replace(task, policy=policy, il_next=il_next)
+    il_weight = task.il_weight if il_next == task.il_next else 0
+    tasks.set_policy(conn, task.pid, policy, il_next, il_weight)
+    return replace(task, policy=policy, il_next=il_next, il_weight=il_weight)
 
 
 def up_to_date(conn: Connection, machine: Machine, task: Task) -> Task:

@@ -124,7 +124,8 @@ def _nodes(document: Document) -> list[Part]:
         {**node, "online": "yes" if node["online"] else "no", "distance": " ".join(map(str, node["distance"]))}
         for node in document["nodes"]
     ]
-    return [table(rows, ("node", "online", "cpus", "pages", "free", "distance"), left={"distance"})]
+    telling = ["weight"] if any(row.get("weight", 1) > 1 for row in rows) else []
+    return [table(rows, ("node", "online", "cpus", "pages", "free", *telling, "distance"), left={"distance"})]
 
 
 def _tasks(document: Document) -> list[Part]:

@@ -224,7 +224,7 @@ def _meeting(a: Run, b: Run) -> int | None:
 def interleave_positions(conn: Connection) -> list[tuple[int, int | None, str]]:
     """(pid, next node, policy's nodes) of the tasks whose policy interleaves."""
     query = """SELECT t.pid, t.il_next, p.nodes FROM tasks t JOIN policies p ON p.id = t.policy
-WHERE p.mode = 'interleave' ORDER BY t.pid"""
+WHERE p.mode IN ('interleave', 'weighted-interleave') ORDER BY t.pid"""
     return [(pid, nid, text) for pid, nid, text in conn.exec_driver_sql(query)]
 
 

@@ -31,12 +31,12 @@ _BUFFERS: Final = "SELECT page, ring, dirty, locked, busy FROM buffers ORDER BY 
 _SMALL: Final = {
     "facts": "SELECT format, page_size, profile FROM facts",
     "nodes": "SELECT id, online, cpus, capacity, other, numa_hit, numa_miss, numa_foreign, interleave_hit, local_node,"
-    " other_node FROM nodes",
+    " other_node, weight FROM nodes",
     "distances": "SELECT source, dest, distance FROM distances",
     "cpusets": "SELECT name, cpus, mems, cpu_exclusive, mem_exclusive, memory_migrate FROM cpusets",
     "tasks": "SELECT t.pid, t.name, t.uid, t.cpu, c.name, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.caps,"
-    " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
-    " LEFT JOIN policies p ON p.id = t.policy",
+    " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight"
+    " FROM tasks t JOIN cpusets c ON c.id = t.cpuset LEFT JOIN policies p ON p.id = t.policy",
     "vmas": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = v.mm), v.start, v."end", m.kind, m.name, v.delta,'
     ' v.flags, v."order", v.anon_vma, p.mode, p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping'
     " LEFT JOIN policies p ON p.id = v.policy",

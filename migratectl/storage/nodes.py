@@ -17,7 +17,11 @@ COUNTERS: Final = ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "l
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node; capacity, other and used in pages. ``zonelist`` is its fallback list."""
+    """
+    A node; capacity, other and used in pages.
+
+    ``zonelist`` is its fallback list, ``weight`` how many pages in a row weighted interleaving gives it.
+    """
 
     nid: int
     online: bool
@@ -27,6 +31,7 @@ class Node:
     other: int
     used: int
     counters: tuple[int, ...]
+    weight: int = 1
 
     @property
     def free(self) -> int:
@@ -35,16 +40,19 @@ class Node:
 
 
 _NAMES = ", ".join(COUNTERS)
-_SELECT = f"SELECT id, online, cpus, zonelist, capacity, other, used, {_NAMES} FROM nodes ORDER BY id"
+_SELECT = f"SELECT id, online, cpus, zonelist, capacity, other, used, weight, {_NAMES} FROM nodes ORDER BY id"
 _COUNT = "UPDATE nodes SET {} WHERE id = ?".format(", ".join(f"{name} = {name} + ?" for name in COUNTERS))
 
 
 def load(conn: Connection) -> dict[int, Node]:
     """All nodes by id, ascending."""
-    return {
-        row[0]: Node(row[0], bool(row[1]), Nodemask.parse(row[2]), _ids(row[3]), row[4], row[5], row[6], tuple(row[7:]))
-        for row in conn.exec_driver_sql(_SELECT)
-    }
+    return {row[0]: _node(*row) for row in conn.exec_driver_sql(_SELECT)}
+
+
+def _node(
+    nid: int, online: int, cpus: str, zonelist: str, capacity: int, other: int, used: int, weight: int, *counters: int
+) -> Node:
+    return Node(nid, bool(online), Nodemask.parse(cpus), _ids(zonelist), capacity, other, used, counters, weight)
 
 
 def _ids(text: str) -> tuple[int, ...]:
@@ -71,6 +79,11 @@ def insert(conn: Connection, nodes: Iterable[Node], distances: Mapping[tuple[int
 def set_online(conn: Connection, nid: int, *, online: bool) -> None:
     """Bring a node online or take it offline; its pages must be gone by then."""
     write(conn, "UPDATE nodes SET online = ? WHERE id = ?", (int(online), nid))
+
+
+def set_weight(conn: Connection, nid: int, weight: int) -> None:
+    """Give a node another weight."""
+    write(conn, "UPDATE nodes SET weight = ? WHERE id = ?", (weight, nid))
 
 
 def set_zonelists(conn: Connection, lists: Mapping[int, tuple[int, ...]]) -> None:

@@ -72,6 +72,7 @@ node = Table(
     _integer("interleave_hit", default=0),
     _integer("local_node", default=0),
     _integer("other_node", default=0),
+    _integer("weight", CheckConstraint("weight BETWEEN 1 AND 255"), default=1),
     CheckConstraint("other >= 0 AND used >= 0 AND other + used <= capacity"),
     **STRICT,
 )
@@ -165,6 +166,7 @@ task = Table(
     _integer("dumpable", default=1),
     _integer("policy", ForeignKey("policies.id"), null=True),
     _integer("il_next", null=True),
+    _integer("il_weight", default=0),
     Index("tasks_mm", "mm"),
     **STRICT,
 )

@@ -45,12 +45,13 @@ class Task:
     dumpable: bool
     policy: Policy | None
     il_next: int | None
+    il_weight: int = 0
 
 
 _CPUSETS: Final = "SELECT id, name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive FROM cpusets"
 _SELECT: Final = (
     "SELECT t.pid, t.name, t.uid, t.cpu, c.id, c.name, c.cpus, c.mems, c.memory_migrate, t.mm, t.caps, t.dumpable,"
-    " t.policy, p.mode, p.nodes, p.flags, p.mems, t.il_next FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
+    " t.policy, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
     " LEFT JOIN policies p ON p.id = t.policy"
 )
 
@@ -58,7 +59,7 @@ _SELECT: Final = (
 def _task(row: Any) -> Task:
     cpuset = Cpuset(row[4], row[5], Nodemask.parse(row[6]), Nodemask.parse(row[7]), bool(row[8]))
     policy = None if row[12] is None else make_policy(*row[13:17])
-    return Task(row[0], row[1], row[2], row[3], cpuset, row[9], row[10], bool(row[11]), policy, row[17])
+    return Task(row[0], row[1], row[2], row[3], cpuset, row[9], row[10], bool(row[11]), policy, row[17], row[18])
 
 
 def make_policy(mode: str, nodes: str, flags: str, mems: str) -> Policy:
@@ -104,13 +105,14 @@ def update(conn: Connection, pid: int, column: str, value: int | str) -> None:
     write(conn, f"UPDATE tasks SET {column} = ? WHERE pid = ? AND {column} <> ?", (value, pid, value))
 
 
-def set_policy(conn: Connection, pid: int, policy: Policy | None, il_next: int | None) -> None:
-    """Set or clear the policy of a task."""
-    policy_id = None if policy is None else intern_policy(conn, policy)
+def set_policy(conn: Connection, pid: int, policy: Policy | None, il_next: int | None, il_weight: int = 0) -> None:
+    """Set or clear the policy of a task, and where its interleaving goes on."""
+    turn = (None if policy is None else intern_policy(conn, policy), il_next, il_weight)
     write(
         conn,
-        "UPDATE tasks SET policy = ?, il_next = ? WHERE pid = ? AND (policy IS NOT ? OR il_next IS NOT ?)",
-        (policy_id, il_next, pid, policy_id, il_next),
+        "UPDATE tasks SET policy = ?, il_next = ?, il_weight = ?"
+        " WHERE pid = ? AND (policy IS NOT ? OR il_next IS NOT ? OR il_weight <> ?)",
+        (*turn, pid, *turn),
     )
 
 
