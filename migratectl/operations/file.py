@@ -274,7 +274,7 @@ def file_truncate(conn: Connection, path: str, size: Size) -> dict[str, Any]:
     cache.cut_index(conn, file.id, pages_left)
     ids = cache.between(conn, file.id, pages_left, _TO_THE_END)
     if ids:
-        dropped = cache.drop(conn, ids, files.orphanage(conn, file), journal=journal_holds(file.journal))
+        dropped = cache.drop(conn, ids, files.orphanage(conn, file), _held(file))
         freed.append(dict(dropped.nodes))
         files.drop_empty_orphanages(conn)
     orphaned = pages.total(conn, ids)

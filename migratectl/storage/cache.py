@@ -214,26 +214,26 @@ def is_mapped(conn: Connection, mapping: int) -> bool:
     return bool(conn.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM vmas WHERE mapping = ?)", (mapping,)).scalar_one())
 
 
-def drop(conn: Connection, ids: Iterable[int], orphanage: int, *, journal: bool = False) -> Freed:
+def drop(conn: Connection, ids: Iterable[int], orphanage: int, held: int | None = None) -> Freed:
     """
     Take cache pages that nobody maps out of their mapping.
 
     Those that somebody holds, by a pin, in a per-CPU batch or in a buffer that is in use, lose their mapping and stay:
     their row goes to the mapping *orphanage*, of kind ``none``. All others are freed with their holds, buffers and
-    slots. A *journal* lets go of what was written and not yet synced.
+    slots. A journal lets go of buffers that are busy as long as *held* says.
     """
     pick(conn, ids)
-    if journal:
-        write(conn, "UPDATE buffers SET busy = NULL WHERE page IN (SELECT page FROM picked) AND dirty")
+    if held is not None:
+        write(conn, "UPDATE buffers SET busy = NULL WHERE page IN (SELECT page FROM picked) AND busy = ?", (held,))
     write(conn, "UPDATE buffers SET dirty = 0 WHERE page IN (SELECT page FROM picked) AND dirty")
     idle = "busy IS NULL AND locked IS NULL"
     write(conn, f"DELETE FROM buffers WHERE page IN (SELECT page FROM picked) AND {idle}")
-    held = """SELECT p.id FROM picked c CROSS JOIN pages p ON p.id = c.page WHERE p.node IS NOT NULL
+    staying = """SELECT p.id FROM picked c CROSS JOIN pages p ON p.id = c.page WHERE p.node IS NOT NULL
  AND (p.pins > 0 OR p.parked OR EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id))"""
-    _free_slots(conn, held)
-    lose = f"UPDATE pages SET mapping = ?, area = NULL, flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({held})"
+    _free_slots(conn, staying)
+    lose = f"UPDATE pages SET mapping = ?, area = NULL, flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({staying})"
     write(conn, lose, (orphanage,))
-    conn.exec_driver_sql(f"DELETE FROM picked WHERE page IN ({held})")
+    conn.exec_driver_sql(f"DELETE FROM picked WHERE page IN ({staying})")
     return pages.free_picked(conn)
 
 

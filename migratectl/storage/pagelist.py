@@ -563,6 +563,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
         )
     if len(anon) < len(chosen.states):
         others = tuple(state for state in chosen.states if state not in anon)
+        _dirty_rings(conn, replace(chosen, states=others))
         where, values = replace(chosen, states=others).where()
         _move_cache(conn, f"SELECT page FROM iso WHERE {where}", values, node)
 
@@ -579,6 +580,14 @@ def _dirty_as_ptes(conn: Connection, listed: str, values: Sequence[str | int]) -
     dirty = f"SELECT page FROM ptes WHERE dirty AND page IN ({listed})"
     write(conn, f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id IN ({dirty})", tuple(values))
     write(conn, f"UPDATE buffers SET dirty = 1 WHERE NOT dirty AND page IN ({dirty})", tuple(values))
+
+
+def _dirty_rings(conn: Connection, chosen: Selection) -> None:
+    """A dirty page that takes its ring along is set dirty through the mapping: the buffers are dirty now (2.3)."""
+    behind = [s for s in chosen.states if _DIRTY.of(s) and _RING.of(s) and not _RING_DIRTY.of(s)]
+    if behind:
+        where, values = replace(chosen, states=tuple(behind)).where()
+        write(conn, f"UPDATE buffers SET dirty = 1 WHERE page IN (SELECT page FROM iso WHERE {where})", values)
 
 
 def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node: int) -> None:

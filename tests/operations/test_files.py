@@ -172,6 +172,24 @@ def test_a_dirty_pte_dirties_the_buffers_when_it_goes(machine: Runner) -> None:
     assert files(machine)["/f"]["dirty"] == 8
 
 
+@pytest.mark.parametrize(("profile", "flags"), [("v9", ["dirty"]), ("modern", [])])
+def test_a_dirty_page_that_moves_dirties_its_clean_buffers(tool: Runner, profile: str, flags: list[str]) -> None:
+    """V9's page_copy() dirties the new page through the mapping, after the ring (2.3); today the flag alone is set."""
+    build(
+        tool,
+        f"init --nodes 2 --memory 100p --profile {profile}",
+        "task create --pid 100",
+        "file create /f 2p --fs ext2",
+        "file write /f",
+        "mmap 100 2p --file /f --shared --label map",
+        "fault 100 map",
+        "page buffers 100 map --state idle",
+        "migrate-pages 100 0 1",
+    )
+    rows = tool("show", "buffers", "--json").document["buffers"]
+    assert [(row["node"], row["flags"]) for row in rows] == [(1, flags)]
+
+
 # ---- orphans -------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +220,21 @@ def test_buffers_in_use_keep_a_page_that_was_cut_off(machine: Runner) -> None:
     build(machine, "file sync /f")
     assert mappings(machine, "none") == []
     assert used(machine) == [16 + 4, 0]
+
+
+def test_a_journal_lets_go_of_what_is_cut_off(machine: Runner) -> None:
+    """Also where the page is on disk already: a migration wrote it, the transaction still has its buffers (1.4)."""
+    build(
+        machine,
+        "file create /f 4p --fs ext3 --method none",
+        "mmap 100 4p --file /f --shared --label map",
+        "fault 100 map",
+        "file write /f 1p@3p",
+    )
+    build(machine, "migrate-pages 100 0 1", code=3)
+    assert files(machine)["/f"]["dirty"] == 0
+    assert machine("file", "truncate", "/f", "2p", "--json").document["orphaned"] == 0
+    assert machine("check").code == 0
 
 
 def test_a_page_of_tmpfs_that_was_cut_off_gives_up_its_slot(machine: Runner) -> None:
