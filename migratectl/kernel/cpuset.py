@@ -67,8 +67,7 @@ def rebind(policy: Policy, mems: Nodemask, *, modern: bool) -> Policy:
     """
     if policy.mode in (Mode.DEFAULT, Mode.LOCAL):
         return policy
-    fixed = ModeFlag.STATIC in policy.flags or ModeFlag.RELATIVE in policy.flags
-    if not fixed and policy.mems == mems:
+    if not policy.fixed and policy.mems == mems:
         return policy
     if modern and policy.mode in _KEEP_THEIR_NODE:
         return replace(policy, mems=mems)

@@ -10,7 +10,7 @@ from itertools import repeat
 from sqlalchemy import Connection
 
 from migratectl.kernel.memory import Demand, demand_by_index, demand_in_turn
-from migratectl.kernel.mempolicy import INTERLEAVING, Choice, policy_zonelists, turns
+from migratectl.kernel.mempolicy import Choice, policy_zonelists, turns
 from migratectl.kernel.page_alloc import Allocations, Stage, place_faults
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, allowed_nodes, count_allocations, find_task, give_back
@@ -37,6 +37,7 @@ class Allocator:
         policy: The task's policy.
         allowed: The nodes that it may use.
         local: The node of its CPU.
+        asked: Whether it has asked for memory: only then is the task's policy rebound under V9.
         il_next: The node that serves its next page of the page cache, while it interleaves.
         il_weight: How many pages in a row it still serves where it weighs more than 1; 0: it has not begun.
     """
@@ -47,6 +48,7 @@ class Allocator:
     policy: Policy | None
     allowed: Nodemask
     local: int
+    asked: bool = False
     il_next: int | None = None
     il_weight: int = 0
     free: dict[int, int] = field(default_factory=dict)
@@ -59,9 +61,11 @@ class Allocator:
         """The allocator of a task; None: of CPU 0's node, without policy, in the root cpuset."""
         if pid is None:
             return cls(conn, machine, None, None, machine.online, machine.home(0), free=machine.free)
-        task = up_to_date(conn, machine, find_task(conn, pid))
-        allowed, local = allowed_nodes(machine, task), machine.home(task.cpu)
-        return cls(conn, machine, pid, task.policy, allowed, local, task.il_next, task.il_weight, free=machine.free)
+        task = up_to_date(machine, find_task(conn, pid))
+        allowed = allowed_nodes(machine, task)
+        found = cls(conn, machine, pid, task.policy, allowed, machine.home(task.cpu), free=machine.free)
+        found.il_next, found.il_weight = task.il_next, task.il_weight
+        return found
 
     def choice(self, own: Policy | None = None) -> Choice:
         """The nodes that a policy, or else the task's, lets it use."""
@@ -130,6 +134,7 @@ class Allocator:
         Returns:
             The stages, and the first place without memory, or None.
         """
+        self.asked = self.asked or any(demand.runs for demand in demands)
         indexes = [RunIndex(demand.runs) for demand in demands]
         stages, stop = place_faults(indexes, [demand.zonelist for demand in demands], self.free)
         firsts = [demand.zonelist[0] if demand.zonelist else None for demand in demands]
@@ -172,7 +177,7 @@ class Allocator:
         give_back(self.conn, (freed.nodes for freed in self.freed))
         nodes.add_used(self.conn, self.used)
         count_allocations(self.conn, self.allocations, self.local)
-        if self.pid is not None and self.policy is not None and self.policy.mode in INTERLEAVING:
+        if self.pid is not None and self.policy is not None and self.asked:
             tasks.set_policy(self.conn, self.pid, self.policy, self.il_next, self.il_weight)
 
 

@@ -23,7 +23,7 @@ from migratectl.operations.caller import Caller, Identity, identify
 from migratectl.operations.inventory import show_cpusets
 from migratectl.operations.machine import Machine, find_task, load_machine, resolve_nodes
 from migratectl.operations.migrate import Migration, migrate_to_node
-from migratectl.operations.rebinding import rebind_task
+from migratectl.operations.rebinding import keep_policy, rebound
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
 from migratectl.storage import files, pagelist, tasks, vmas
@@ -262,7 +262,7 @@ def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpus
     spaces: dict[int, int] = {}
     for task in moved:
         if modern:
-            rebind_task(conn, task, mems, modern=True)
+            keep_policy(conn, rebound(task, mems, modern=True))
         if task.mm is not None:
             spaces.setdefault(task.mm, task.pid)
     migration.concern(spaces)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from migratectl.errors import BadAddress, InvalidArgument
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine
-from migratectl.operations.rebinding import up_to_date
+from migratectl.operations.rebinding import keep_policy, up_to_date
 from migratectl.policy import Policy
 from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.files import object_policy
@@ -41,7 +41,8 @@ def get_mempolicy(conn: Connection, pid: int, addr: int | None, *, node: bool, m
         sys_get_mempolicy(), do_get_mempolicy() and lookup_node(); get_mempolicy(2); semantics.md 3.5.
     """
     machine = load_machine(conn)
-    task = up_to_date(conn, machine, find_task(conn, pid))
+    task = up_to_date(machine, find_task(conn, pid))
+    keep_policy(conn, task)
     subject = f"pid {pid}"
     done: dict[str, Any] = {"pid": pid, "return": 0, "errno": None}
     if mems_allowed:
@@ -70,7 +71,7 @@ def _told(machine: Machine, policy: Policy | None, scope: str) -> dict[str, Any]
     if policy is None:
         return {"mode": "default", "nodes": "", "flags": [], "scope": scope}
     local = policy.mode is Mode.PREFERRED and not policy.nodes
-    named = policy.mems if policy.flags else policy.nodes
+    named = policy.mems if policy.fixed else policy.nodes
     nodes = machine.online if local else named
     return {"mode": str(policy.mode), "nodes": str(nodes), "flags": [str(f) for f in policy.flags], "scope": scope}
 

@@ -16,6 +16,7 @@ from migratectl.operations.machine import Machine, find_mm, load_machine, resolv
 from migratectl.operations.mempolicy import check_mode, new_policy
 from migratectl.operations.migrate import Migration, collect, migrate_along
 from migratectl.operations.policy_targets import migrate_by_policy
+from migratectl.operations.rebinding import keep_policy, up_to_date
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
@@ -94,7 +95,10 @@ def mbind(conn: Connection, call: Mbind, watch: Watch = NOT_WATCHED) -> dict[str
         target = _Range(mm, start, end, policy, asked, bool(flags & MF.STRICT))
         _check_holes(conn, machine, call, target)
         migration.result.nids |= {nid for nid in (policy.nodes if policy else ()) if nid in machine.nodes}
-        _bind(migration, call, target, who, task.policy)
+        now = up_to_date(machine, task)
+        _bind(migration, call, target, who, now.policy)
+        if migration.allocations.pages or migration.result.err:
+            keep_policy(conn, now)
     document = {"pid": call.pid, **migration.document()}
     result = migration.result
     failed = bool(flags & MF.STRICT) and (result.failed or result.err or _unqueued(machine, document))

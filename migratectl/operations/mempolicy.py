@@ -124,4 +124,4 @@ def new_policy(
         if not usable and machine.modern:
             return Policy(Mode.LOCAL, Nodemask(), (), mems)
         usable = Nodemask(list(usable)[:1])
-    return Policy(mode, usable, flags, asked if flags else mems)
+    return Policy(mode, usable, flags, asked if fixed else mems)

@@ -13,9 +13,9 @@ from migratectl.storage import tasks
 from migratectl.storage.tasks import Task
 
 
-def rebind_task(conn: Connection, task: Task, mems: Nodemask, *, modern: bool) -> Task:
+def rebound(task: Task, mems: Nodemask, *, modern: bool) -> Task:
     """
-    The task with its policy as it is once its allowed nodes are *mems*.
+    The task with its policy as it is once its allowed nodes are *mems*; nothing is written.
 
     Source:
         mpol_rebind_task() of mm/mempolicy.c; semantics.md 3.6, B15.
@@ -23,19 +23,20 @@ def rebind_task(conn: Connection, task: Task, mems: Nodemask, *, modern: bool) -
     if task.policy is None:
         return task
     policy = rebind(task.policy, mems, modern=modern)
-    if policy == task.policy:
-        return task
     il_next = rebind_next(task.il_next, task.policy, policy)
-    il_weight = task.il_weight if il_next == task.il_next else 0
-    tasks.set_policy(conn, task.pid, policy, il_next, il_weight)
-    return replace(task, policy=policy, il_next=il_next, il_weight=il_weight)
+    return replace(task, policy=policy, il_next=il_next, il_weight=task.il_weight if il_next == task.il_next else 0)
 
 
-def up_to_date(conn: Connection, machine: Machine, task: Task) -> Task:
+def up_to_date(machine: Machine, task: Task) -> Task:
     """
-    The task at an allocation or a policy call of its own: V9 rebinds its policy only now.
+    The task as an allocation or a policy call of its own finds it: V9 rebinds its policy only then.
 
     Source:
         cpuset_update_task_memory_state() of kernel/cpuset.c; semantics.md 3.6.
     """
-    return task if machine.modern else rebind_task(conn, task, allowed_nodes(machine, task), modern=False)
+    return task if machine.modern else rebound(task, allowed_nodes(machine, task), modern=False)
+
+
+def keep_policy(conn: Connection, task: Task) -> None:
+    """Write a task's policy, and where its interleaving goes on."""
+    tasks.set_policy(conn, task.pid, task.policy, task.il_next, task.il_weight)

@@ -85,6 +85,30 @@ def test_areas_are_rebound_at_once_and_tasks_lazily_under_v9(make: Make, profile
     assert policy(tool, 1) == task
 
 
+@pytest.mark.parametrize(
+    ("line", "nodes"),
+    [("fault 1 area --write", "1,3"), ("mbind 1 area bind 0 --move", "1,3"), ("fault 1 more --write", "1")],
+    ids=["a fault on pages that are there", "a move of pages that are where they should be", "a fault that allocates"],
+)
+def test_v9_rebinds_a_task_at_an_allocation_and_not_before(make: Make, line: str, nodes: str) -> None:
+    """3.6: between mems 2 and mems 1,3 the task does something; {0,1} becomes {1,3}, by way of {2} {1}."""
+    tool = make("v9")
+    play(tool, "task create --pid 1 --cpu 0\nmmap 1 8p --label area\nmbind 1 area bind 0\nfault 1 area --write")
+    play(tool, "cpuset create /p --mems 0-1\ncpuset move 1 /p\nset-mempolicy 1 interleave 0-1\nmmap 1 2p --label more")
+    play(tool, f"cpuset set /p --mems 2\n{line}\ncpuset set /p --mems 1,3")
+    assert policy(tool, 1) == f"interleave {nodes}"
+
+
+def test_balancing_alone_keeps_no_nodes_of_the_user(make: Make) -> None:
+    """Only static and relative sets are kept as they were named (modern-kernel.md 38, 39)."""
+    tool = make("modern")
+    play(tool, "task create --pid 1\ncpuset create /p --mems 0-1\ncpuset move 1 /p")
+    play(tool, "set-mempolicy 1 bind 1-2 --numa-balancing")
+    assert policy(tool, 1) == "bind 1"
+    play(tool, "cpuset set /p --mems 2-3")
+    assert policy(tool, 1) == "bind 3"
+
+
 @pytest.mark.parametrize("profile", ["v9", "modern"])
 def test_pages_follow_node_by_node_only_where_the_cpuset_says_so(make: Make, profile: str) -> None:
     tool = make(profile)

@@ -10,10 +10,22 @@ NOWHERE = -1
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A policy of a task or an area; `preferred` without node is local. No policy at all is None, not `default`."""
+    """
+    A policy of a task or an area; `preferred` without node is local. No policy at all is None, not `default`.
+
+    `recorded`: the allowed nodes that a rebind maps from (3.6); with the flags `static` and `relative` the nodes that
+    the user named (modern-kernel.md 38, 39).
+    """
 
     mode: str
     nodes: tuple[int, ...]
+    recorded: frozenset[int] = frozenset()
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the user's own nodes are kept."""
+        return bool(self.flags & {"static", "relative"})
 
 
 @dataclasses.dataclass(eq=False)

@@ -23,7 +23,7 @@ ERRNO = {
 }  # fmt: skip
 MAX_NUMNODES = 1024
 DEFAULT_SWAP = 1 << 18
-GROUPS = ("file", "task", "page", "swap", "show", "node", "state")
+GROUPS = ("file", "task", "page", "swap", "show", "node", "state", "cpuset")
 LOOKING = ("show", "numa-maps", "check", "state")
 
 Document = dict[str, Any]
@@ -110,7 +110,7 @@ class Base:
             task = self.hw.tasks.get(int(options["by"]))
             if task is None or task.mm is None:
                 raise Unmodelled("caller")
-            return Caller(task.uid, task.caps, self.hw.node_of_cpu(task.cpu), task.mm, task.pid)
+            return Caller(task.uid, task.caps, self.hw.node_of_cpu(task.cpu), task.mm, task.pid, task)
         uid = int(options.get("as", 0))
         return Caller(uid, frozenset() if uid else ALL_CAPS, self.hw.lowest_cpu_node())
 

@@ -195,5 +195,9 @@ def parts_differ(want: Document, got: Document) -> Iterable[str]:
         seen = {key: got.get(key) for key in want["_policy"]}
         if seen != want["_policy"]:
             yield f"{seen}, the model {want['_policy']}"
+    if "_cpusets" in want:
+        seen = [{key: row.get(key) for key in ours} for ours, row in zip(want["_cpusets"], got["cpusets"], strict=True)]
+        if seen != want["_cpusets"]:
+            yield f"{seen}, the model {want['_cpusets']}"
     if "_ok" in want and got.get("ok") is not True:
         yield f"check found {got.get('violations')}"

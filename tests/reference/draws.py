@@ -304,9 +304,64 @@ class Draws:
 
     def set_mempolicy(self) -> list[str]:
         """Each mode, good and bad sets."""
-        mode = self.one("interleave", "bind", "preferred", "default")
+        mode = self.mode("interleave", "bind", "preferred", "default")
         words = ["set-mempolicy", str(self.pid()), mode]
-        return words if mode == "default" and not self.chance(6) else [*words, self.nodes(8)]
+        words += [] if mode in ("default", "local") and not self.chance(6) else [self.nodes(8)]
+        return words + self.mode_flags()
+
+    def mode(self, *usual: str) -> str:
+        """One of these, under `modern` often a younger one, else rarely one that does not exist yet."""
+        young = self.one("local", "preferred-many", "weighted-interleave", "preferred-many", "weighted-interleave")
+        return str(young if self.chance(3 if self.machine.modern else 30) else self.one(*usual))
+
+    def mode_flags(self) -> list[str]:
+        """Under `modern` often one, else rarely."""
+        if not self.chance(4 if self.machine.modern else 40):
+            return []
+        static, relative, balancing = "--static-nodes", "--relative-nodes", "--numa-balancing"
+        return list(self.one([static], [relative], [static], [relative], [balancing], [static, balancing]))
+
+    def weigh(self) -> list[str]:
+        """A weight for weighted interleaving."""
+        return ["node", "weight", str(self.number(0, len(self.machine.nodes))), str(self.one(1, 2, 3, 5, 0))]
+
+    # ---- cpusets ---------------------------------------------------------------------------------------------
+
+    def cpuset_name(self) -> str:
+        """Mostly one that is there and is not the root."""
+        names = sorted(set(self.machine.cpusets) - {"/"})
+        return str(self.one(*names)) if names and not self.chance(15) else self.one("/", "/nosuch")
+
+    def cpu_list(self) -> str:
+        """Some of the CPUs of the machine."""
+        cpus = sorted(self.machine.cpusets["/"].cpus)
+        return ",".join(map(str, sorted(self.rng.sample(cpus, self.number(1, len(cpus))))))
+
+    def cpuset_create(self) -> list[str]:
+        """A new one, often below another."""
+        names = sorted(self.machine.cpusets)
+        parent = str(self.one(*names))
+        name = (
+            f"{parent.rstrip('/')}/c{len(self.script.lines)}" if not self.chance(15) else self.one(*names, "/no/such")
+        )
+        words = ["cpuset", "create", name, "--mems", self.nodes(20)]
+        words += ["--cpus", self.cpu_list()] if self.chance(4) else []
+        return words + self.one([], ["--memory-migrate"])
+
+    def cpuset_set(self) -> list[str]:
+        """Mostly other nodes."""
+        words = ["cpuset", "set", self.cpuset_name()]
+        if not self.chance(3):
+            return [*words, "--mems", self.nodes(20)]
+        switches = ("memory-migrate", "no-memory-migrate", "memory-migrate", "cpu-exclusive", "no-cpu-exclusive")
+        if self.chance(3):
+            return [*words, "--cpus", self.cpu_list()]
+        return [*words, f"--{self.one(*switches, 'mem-exclusive', 'no-mem-exclusive')}"]
+
+    def cpuset_move(self) -> list[str]:
+        """A task joins one, rarely by somebody who may not."""
+        words = ["cpuset", "move", str(self.pid()), self.cpuset_name()]
+        return [*words, "--as", self.one("0", "1", "2")] if self.chance(10) else words
 
     def migrate_pages(self) -> list[str]:
         """Sets of any kind; sometimes a dry run."""
@@ -382,10 +437,11 @@ class Draws:
     def mbind(self) -> list[str]:
         """Each mode with every set of flags."""
         pid = self.pid()
-        mode = "local" if self.chance(12) else self.one(*MODES, "interleave", "bind")
+        mode = self.mode(*MODES, "interleave", "bind")
         bare = mode in ("default", "local") or (mode == "preferred" and self.chance(3))
         words = ["mbind", str(pid), self.call_span(pid), mode]
         words += [] if bare and not self.chance(12) else [self.nodes(16)]
+        words += self.mode_flags()
         words += self.one(
             ["--move"], ["--move-all"], ["--move", "--strict"], ["--move-all", "--strict"], [], ["--strict"]
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from .areas import NOWHERE, File, Page, Pte, Ring
 from .base import Base, Document
-from .machine import NEVER, Refused, Task, Unmodelled
+from .machine import INTERLEAVING, NEVER, Refused, Task, Unmodelled
 from .words import parse_pages
 
 DISKS = ("ext2", "ext3", "xfs")
@@ -116,18 +116,14 @@ class Filemap(Base):
     def place(self, task: Task | None, file: File, index: int) -> int | None:
         """A frame: of tmpfs by the object's policy, else the task's; of others by the task's, in turn (6.1)."""
         machine = self.hw
-        cpu = task.cpu if task else 0
+        if task is not None:
+            machine.bring_up_to_date(task)
         own = task.policy if task else None
         if file.fs == "tmpfs":
-            return machine.take_by_policy(file.policies.get(index) or own, cpu, file.turn(index, machine.modern))
-        if own is None or own.mode != "interleave" or task is None:
-            return machine.take_by_policy(own, cpu, 0)
-        nodes = sorted(own.nodes)
-        nid = task.turn if task.turn in nodes else nodes[0]
-        if not set(nodes) <= set(machine.online()):
-            raise Unmodelled("a policy with a node that went offline")
-        task.turn = next((n for n in nodes if n > nid), nodes[0])
-        return machine.take(machine.lists[nid], machine.node_of_cpu(cpu), interleaved=True)
+            return machine.take_by_policy(file.policies.get(index) or own, task, file.turn(index, machine.modern))
+        if own is None or task is None or own.mode not in INTERLEAVING:
+            return machine.take_by_policy(own, task, 0)
+        return machine.take_in_turn(task, own)
 
     def do_file_read(self, path: str, text: str | None = None, **options: Any) -> Document:
         """read(2): up to the end of the file."""

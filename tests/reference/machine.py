@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from .areas import NOWHERE, File, Mm, Page, Policy, Pte, SwapArea
 from .nodes import Node, fallback_lists
+from .rebinding import rebind_next, rebound
 
 PAGE = 4096
 LABEL_BASE = 0x10000000 // PAGE
 LABEL_STEP = 0x200000 // PAGE
 ALL_CAPS = frozenset({"sys_nice", "sys_ptrace", "sys_admin", "sys_resource", "ipc_lock", "everything-else"})
 NEVER = 255
+INTERLEAVING = ("interleave", "weighted-interleave")
 
 
 class Refused(Exception):
@@ -40,6 +42,8 @@ class Task:
     mm: Mm | None
     policy: Policy | None = None
     turn: int = -1  # il_next
+    served: int = 0  # pages that it has served in a row, where weights count
+    cpuset: str = "/"
 
 
 @dataclasses.dataclass
@@ -51,6 +55,24 @@ class Caller:
     node: int
     mm: Mm | None = None
     pid: int | None = None
+    task: Task | None = None
+
+
+@dataclasses.dataclass
+class Cpuset:
+    """What a cpuset lets its tasks use; the root has whatever is online."""
+
+    name: str
+    mems: set[int]
+    cpus: set[int]
+    memory_migrate: bool = False
+    cpu_exclusive: bool = False
+    mem_exclusive: bool = False
+
+    @property
+    def parent(self) -> str:
+        """The name of the cpuset above."""
+        return self.name.rpartition("/")[0] or "/"
 
 
 class Machine:
@@ -64,6 +86,8 @@ class Machine:
         self.held: list[Page] = []  # pages without ptes that somebody still has a reference to
         self.files: dict[str, File] = {}
         self.next_mm = 1
+        cpus = {cpu for node in nodes for cpu in node.cpus}
+        self.cpusets = {"/": Cpuset("/", set(), cpus, cpu_exclusive=True, mem_exclusive=True)}
         for node in nodes:
             node.free = node.capacity
         self.lists: dict[int, list[int]] = {}
@@ -101,6 +125,14 @@ class Machine:
         """Nodes that are online."""
         return [n.nid for n in self.nodes if n.online]
 
+    def mems(self, name: str) -> set[int]:
+        """The nodes of a cpuset; those of the root are the usable ones."""
+        return self.usable() if name == "/" else self.cpusets[name].mems
+
+    def allowed(self, task: Task | None) -> set[int]:
+        """The nodes that a task may use, a caller that is no task those of the root (6.2)."""
+        return self.mems(task.cpuset if task else "/") & set(self.online())
+
     def node_of_cpu(self, cpu: int) -> int:
         """The node a CPU belongs to."""
         return next(n.nid for n in self.nodes if cpu in n.cpus)
@@ -111,44 +143,75 @@ class Machine:
 
     # ---- memory ----------------------------------------------------------------------------------------------
 
-    def take(self, zonelist: Sequence[int], cpu_node: int, interleaved: bool = False) -> int | None:
-        """One free page of the first node in `zonelist` that has one, counted as in 7.2; None: out of memory."""
+    def take(
+        self, order: Sequence[int], cpu_node: int, interleaved: bool = False, allowed: set[int] | None = None
+    ) -> int | None:
+        """
+        One free page of the first node in `order` that has one and is allowed, counted as in 7.2; None: none.
+
+        Reading: V9 counts against the head of the list, allowed or not; `modern` against the first that is allowed.
+        """
+        zonelist = [nid for nid in order if allowed is None or nid in allowed]
+        first = zonelist[0] if self.modern and zonelist else order[0]
         for nid in zonelist:
             node = self.nodes[nid]
             if node.free == 0:
                 continue
             node.free -= 1
-            if nid == zonelist[0]:
+            if nid == first:
                 node.stat["numa_hit"] += 1
                 if interleaved:
                     node.stat["interleave_hit"] += 1
             else:
                 node.stat["numa_miss"] += 1
-                self.nodes[zonelist[0]].stat["numa_foreign"] += 1
+                self.nodes[first].stat["numa_foreign"] += 1
             node.stat["local_node" if nid == cpu_node else "other_node"] += 1
             return nid
         return None
 
-    def take_by_policy(self, policy: Policy | None, cpu: int, vpn: int) -> int | None:
-        """A free page for address `vpn` by a policy, as a fault on that CPU takes it (6.1)."""
-        here = self.node_of_cpu(cpu)
-        if policy is not None and not set(policy.nodes) <= set(self.online()):
+    def take_by_policy(self, policy: Policy | None, task: Task | None, index: int) -> int | None:
+        """A free page for an interleave index by a policy, as a fault of that task takes it (6.1); None: CPU 0's."""
+        here = self.node_of_cpu(task.cpu if task else 0)
+        allowed, near = self.allowed(task), self.lists[here]
+        nodes = sorted(policy.nodes) if policy is not None else []
+        if not set(nodes) <= set(self.online()):
             raise Unmodelled("a policy with a node that went offline")
-        if policy is None or not policy.nodes:
-            return self.take(self.lists[here], here)
+        if policy is None or not nodes or (policy.mode in ("bind", "preferred-many") and not set(nodes) & allowed):
+            return self.take(near, here, allowed=allowed)
         if policy.mode == "preferred":
-            return self.take(self.lists[policy.nodes[0]], here)
+            return self.take(self.lists[nodes[0]], here, allowed=allowed)
+        inside = [n for n in near if n in nodes]
         if policy.mode == "bind":
             # v9: by id, never outside; modern: the order of the CPU's own list, within the set
-            order = [n for n in self.lists[here] if n in policy.nodes] if self.modern else sorted(policy.nodes)
-            return self.take(order, here)
+            return self.take(inside if self.modern else nodes, here, allowed=allowed)
+        if policy.mode == "preferred-many":
+            return self.take([*inside, *(n for n in near if n not in nodes)], here, allowed=allowed)
+        turns = self.turns(policy)
+        return self.take(self.lists[turns[index % 2**32 % len(turns)]], here, True, allowed)
+
+    def take_in_turn(self, task: Task, policy: Policy) -> int | None:
+        """A free page for the page cache of a task that interleaves: the next node's, until its weight is served."""
         nodes = sorted(policy.nodes)
-        return self.take(self.lists[nodes[vpn % 2**32 % len(nodes)]], here, interleaved=True)
+        if not set(nodes) <= set(self.online()):
+            raise Unmodelled("a policy with a node that went offline")
+        if task.turn not in nodes:
+            task.turn, task.served = nodes[0], 0
+        nid = task.turn
+        task.served += 1
+        if task.served >= self.turns(policy).count(nid):
+            task.turn, task.served = next((n for n in nodes if n > nid), nodes[0]), 0
+        return self.take(self.lists[nid], self.node_of_cpu(task.cpu), True, self.allowed(task))
+
+    def turns(self, policy: Policy) -> list[int]:
+        """The nodes of an interleaving policy in turn, as often as they weigh where weights count."""
+        weighted = policy.mode == "weighted-interleave"
+        return [n for n in sorted(policy.nodes) for _ in range(self.nodes[n].weight if weighted else 1)]
 
     def take_for_fault(self, task: Task, mm: Mm, vpn: int) -> int | None:
         """A free page for a fault: the policy of the area, else that of the task."""
         area = mm.slots[vpn].area
-        return self.take_by_policy(area.policy or task.policy, task.cpu, vpn + area.delta)
+        self.bring_up_to_date(task)
+        return self.take_by_policy(area.policy or task.policy, task, vpn + area.delta)
 
     def take_for_move(self, task: Task, mm: Mm, vpn: int) -> int | None:
         """A target of mbind: as a fault, but tmpfs knows the policy of its object only (6.1)."""
@@ -158,8 +221,21 @@ class Machine:
         if not area.shared:
             raise Unmodelled("copies and pages of tmpfs in one area")
         index = vpn + area.delta
+        self.bring_up_to_date(task)
         policy = area.file.policies.get(index) or (task.policy if self.modern else None)  # reading for `modern`
-        return self.take_by_policy(policy, task.cpu, area.file.turn(index, self.modern))
+        return self.take_by_policy(policy, task, area.file.turn(index, self.modern))
+
+    def bring_up_to_date(self, task: Task) -> None:
+        """V9 rebinds a task's policy at its next allocation or policy call, and not before (3.6)."""
+        if not self.modern:
+            self.rebind(task)
+
+    def rebind(self, task: Task) -> None:
+        """The task's policy follows the nodes that it may use now."""
+        if task.policy is None:
+            return
+        old, task.policy = task.policy, rebound(task.policy, self.allowed(task), self.modern)
+        task.turn = rebind_next(task.turn, old, task.policy)
 
     def drop_pte(self, mm: Mm, vpn: int) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 from .areas import NOWHERE, Area, Mm, Page, Pte, Slot
@@ -41,7 +42,7 @@ class Memory(Filemap):
     def row(self, task: Task) -> Document:
         """The document of a new task."""
         node = self.hw.node_of_cpu(task.cpu)
-        return {"pid": task.pid, "uid": task.uid, "cpu": task.cpu, "node": node, "cpuset": "/"}
+        return {"pid": task.pid, "uid": task.uid, "cpu": task.cpu, "node": node, "cpuset": task.cpuset}
 
     def do_task_create(self, pid: str, **options: Any) -> Document:
         """A new task, or a thread of another one. Reading: a thread starts without a policy of its own."""
@@ -71,7 +72,7 @@ class Memory(Filemap):
             raise Refused("EEXIST")
         old = self.task(parent)
         mm = old.mm.forked(self.new_mm()) if old.mm else None
-        child = Task(number, old.name, old.uid, old.cpu, old.caps, old.dumpable, mm, old.policy, old.turn)
+        child = dataclasses.replace(old, pid=number, mm=mm)
         machine.tasks[number] = child
         return self.row(child)
 
@@ -80,6 +81,8 @@ class Memory(Filemap):
         if int(pid) not in self.hw.tasks:
             raise Refused("ESRCH")
         cpu = self.cpu_for(options)
+        if cpu not in self.hw.cpusets[self.task(pid).cpuset].cpus:
+            raise Refused("EINVAL")
         self.task(pid).cpu = cpu
         return {}
 

@@ -36,9 +36,18 @@ class Command:
         tasks: pid and address space of each task concerned, an address space once.
         cpu_node: Node of the CPU that allocates.
         chunk: Targets a round.
+        allowed: The nodes that whoever allocates may use; None: all.
     """
 
-    def __init__(self, machine: Machine, tasks: Sequence[tuple[int, Mm]], cpu_node: int, chunk: int) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        tasks: Sequence[tuple[int, Mm]],
+        cpu_node: int,
+        chunk: int,
+        allowed: set[int] | None = None,
+    ) -> None:
+        self.allowed = allowed
         self.machine, self.tasks, self.cpu_node, self.chunk = machine, list(tasks), cpu_node, chunk
         self.before = self.present()
         self.evicted: list[Page] = []
@@ -327,6 +336,8 @@ def migrate_list(command: Command, pagelist: list[Page], dest: int) -> str | Non
         return None
     if command.machine.modern:
         return migrate_modern(command, pagelist, [dest])
-    return migrate_pages_to(
-        command, pagelist, lambda: command.machine.take(command.machine.lists[dest], command.cpu_node)
-    )
+
+    def target() -> int | None:
+        return command.machine.take(command.machine.lists[dest], command.cpu_node, allowed=command.allowed)
+
+    return migrate_pages_to(command, pagelist, target)

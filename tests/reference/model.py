@@ -6,15 +6,15 @@ from typing import Any
 
 from .areas import Page, Policy, Pte
 from .base import ERRNO, Document
+from .cpusets import Cpusets
 from .machine import PAGE
 from .policies import policy_at
-from .swapping import Swapping
 from .words import written
 
 __all__ = ["ERRNO", "Document", "Model"]
 
 
-class Model(Swapping):
+class Model(Cpusets):
     """State and commands of the naive model."""
 
     def do_show_pages(self, pid: str) -> Document:
@@ -39,8 +39,10 @@ class Model(Swapping):
             return "default"
         if not policy.nodes:
             return "local" if self.hw.modern else "prefer"
-        mode = "prefer" if policy.mode == "preferred" else policy.mode
-        return f"{mode}{':' if self.hw.modern else '='}{written(policy.nodes)}"
+        names = {"preferred": "prefer", "preferred-many": "prefer (many)", "weighted-interleave": "weighted interleave"}
+        flags = "|".join(name for name in ("static", "relative", "balancing") if name in policy.flags)
+        text = names.get(policy.mode, policy.mode) + (f"={flags}" if flags else "")
+        return f"{text}{':' if self.hw.modern else '='}{written(policy.nodes)}"
 
     def do_numa_maps(self, pid: str) -> Document:
         """A line an area: the policy that a fault obeys there, counts of the pages that are present (7.1 b)."""

@@ -49,14 +49,14 @@ class Moves(Policies):
             raise Refused("EINVAL")
         if not self.allowed(caller, task):
             raise Refused("EPERM")
-        if (
-            self.migrating_cap() not in caller.caps and not asked <= machine.usable()
-        ):  # the root cpuset has all usable nodes
+        if self.migrating_cap() not in caller.caps and not asked <= machine.allowed(task):
             raise Refused("EPERM")
         tos = asked & machine.usable()
+        if machine.modern:
+            tos &= machine.allowed(caller.task)  # modern-kernel.md 34
         if not tos or task.mm is None:  # today's kernel looks for the address space last
             raise Refused("EINVAL")
-        command = Command(machine, [(task.pid, task.mm)], caller.node, self.chunk)
+        command = Command(machine, [(task.pid, task.mm)], caller.node, self.chunk, machine.allowed(caller.task))
         if "via_swap" in options:
             sources = {s for s, _ in node_pairs(froms, tos, machine.modern)}
             return self.via_swap(command, task, task.mm, sources, move_all)
@@ -91,8 +91,9 @@ class Moves(Policies):
         entries = [(int(word.split("=")[0], 16) // PAGE, int(word.split("=")[1])) for word in words]
         if not machine.modern and any(vpn in mm.slots and mm.slots[vpn].area.locked for vpn, _ in entries):
             raise Unmodelled("v9: no word for an mlocked page here")
-        command = Command(machine, [(task.pid, mm)], caller.node, self.chunk)
+        command = Command(machine, [(task.pid, mm)], caller.node, self.chunk, machine.allowed(caller.task))
         call = MovePages(self, mm, command, entries, "move_all" in options)
+        call.allowed = machine.allowed(task)
         call.run()
         document = result(machine, command, call.err, call.left)
         document["status"] = call.status_rows()
@@ -139,6 +140,8 @@ class Moves(Policies):
         with_memory = [n.nid for n in machine.nodes if n.online and n.capacity]
         if nid not in machine.online() or with_memory == [nid]:
             raise Refused("EINVAL")
+        if len(machine.cpusets) > 1:
+            raise Unmodelled("what becomes of cpusets")
         if any(page.node == nid for file in machine.files.values() for page in file.pages.values()):
             raise Unmodelled("how the page cache leaves a node")
         if not any(n.cpus for n in machine.nodes if n.online and n.nid != nid):
@@ -181,6 +184,7 @@ class MovePages:
         self.queue: list[int] = []  # positions in entries
         self.err: str | None = None
         self.left = 0
+        self.allowed = command.machine.usable()  # by the cpuset of the task
 
     def status_rows(self) -> list[Document]:
         """Statuses in the order of the arguments."""
@@ -223,6 +227,10 @@ class MovePages:
             if node not in self.model.hw.usable():
                 self.flush(0)
                 self.err, self.left = "ENODEV", 0  # wins over what the last queue says
+                return
+            if node not in self.allowed:
+                self.flush(0)
+                self.err, self.left = "EACCES", 0  # modern-kernel.md 32
                 return
             if self.queue and self.entries[self.queue[0]][1] != node and not self.flush(total - i):
                 return

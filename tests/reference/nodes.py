@@ -18,6 +18,7 @@ class Node:
     distance: list[int]
     free: int = 0
     online: bool = True
+    weight: int = 1
     stat: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
 

@@ -7,13 +7,16 @@ from typing import Any
 from .areas import Mm, Page, Policy
 from .base import MAX_NUMNODES, Document
 from .holds import Holds
-from .machine import PAGE, Refused, Task, Unmodelled
+from .machine import INTERLEAVING, PAGE, Refused, Task, Unmodelled
 from .memory import no_memory
 from .migrate import Command, migrate_by_policy, migrate_pages_to
+from .rebinding import folded
 from .results import result
 from .words import parse_nodes, written
 
 MODES = ("default", "preferred", "bind", "interleave")
+YOUNG_MODES = ("local", "preferred-many", "weighted-interleave")
+FLAGS = {"static_nodes": "static", "relative_nodes": "relative", "numa_balancing": "balancing"}
 
 
 class Policies(Holds):
@@ -22,55 +25,78 @@ class Policies(Holds):
     def asked_nodes(self, mode: str, text: str) -> set[int]:
         """The mask of a policy call: bits beyond the supported maximum and unknown modes are EINVAL."""
         asked = parse_nodes(text, len(self.hw.nodes))
-        known = (*MODES, "local") if self.hw.modern else MODES
+        known = (*MODES, *YOUNG_MODES) if self.hw.modern else MODES
         if any(nid >= MAX_NUMNODES for nid in asked) or mode not in known:
             raise Refused("EINVAL")
         return asked
 
-    def new_policy(self, mode: str, asked: set[int]) -> Policy | None:
-        """
-        A policy object, or EINVAL (3.3 row 7, modern-kernel.md 17, 25).
+    def mode_flags(self, mode: str, options: dict[str, Any]) -> frozenset[str]:
+        """The mode flags; they came after V9 (8). Balancing goes with bind only, static and relative not together."""
+        flags = frozenset(word for name, word in FLAGS.items() if name in options)
+        wrong = {"static", "relative"} <= flags or ("balancing" in flags and mode != "bind")
+        if flags and (not self.hw.modern or wrong):
+            raise Refused("EINVAL")
+        return flags
 
-        v9 wants all nodes online; `modern` drops the unusable ones and wants one left. Preferred keeps the lowest.
+    def new_policy(
+        self, mode: str, asked: set[int], limit: set[int], mems: set[int], flags: frozenset[str] = frozenset()
+    ) -> Policy | None:
+        """
+        A policy object, or EINVAL (3.3 row 7, 3.5, modern-kernel.md 17, 25, 38, 40).
+
+        v9 wants all nodes within `limit`; `modern` drops the others and wants one left. Preferred keeps the lowest.
         """
         if mode in ("default", "local") and asked:
             raise Refused("EINVAL")
-        if mode in ("bind", "interleave") and not asked:
+        if mode in ("bind", "interleave", "weighted-interleave", "preferred-many") and not asked:
             raise Refused("EINVAL")
-        nodes = sorted(asked & self.hw.usable())
+        if flags & {"static", "relative"} and mode in ("local", "preferred") and not asked:
+            raise Refused("EINVAL")  # a local policy has no nodes that could be kept
+        usable = limit & self.hw.usable()
+        nodes = sorted(folded(asked, usable) if "relative" in flags else asked & usable)
         if asked and (not nodes or (len(nodes) != len(asked) and not self.hw.modern)):
             raise Refused("EINVAL")
         if mode == "default":
             return None
-        return Policy("preferred", tuple(nodes[:1])) if mode in ("preferred", "local") else Policy(mode, tuple(nodes))
+        recorded = frozenset(asked if flags & {"static", "relative"} else mems)
+        if mode in ("preferred", "local"):
+            return Policy("preferred", tuple(nodes[:1]), recorded, flags)
+        return Policy(mode, tuple(nodes), recorded, flags)
 
-    def do_set_mempolicy(self, pid: str, mode: str, text: str = "none") -> Document:
-        """set_mempolicy(2) of that task."""
+    def do_set_mempolicy(self, pid: str, mode: str, text: str = "none", **options: Any) -> Document:
+        """set_mempolicy(2) of that task, within its cpuset."""
         task, _ = self.user_task(pid)
-        task.policy = self.new_policy(mode, self.asked_nodes(mode, text))
-        task.turn = min(task.policy.nodes) if task.policy is not None and task.policy.mode == "interleave" else -1
+        asked, allowed = self.asked_nodes(mode, text), self.hw.allowed(task)
+        flags = self.mode_flags(mode, options)
+        task.policy = self.new_policy(mode, asked, allowed, allowed, flags)
+        interleaves = task.policy is not None and task.policy.mode in INTERLEAVING
+        task.turn, task.served = min(task.policy.nodes) if task.policy and interleaves else -1, 0
         return {}
 
     # ---- get_mempolicy ---------------------------------------------------------------------------------------
 
     def told(self, policy: Policy | None, scope: str) -> Document:
-        """A policy as get-mempolicy prints it."""
-        mode, nodes = ("default", ()) if policy is None else (policy.mode, policy.nodes)
-        if policy is not None and not nodes:
+        """A policy as get-mempolicy prints it: the nodes that were named where they are kept (modern-kernel.md 39)."""
+        if policy is None:
+            return {"_policy": {"mode": "default", "nodes": "", "flags": [], "scope": scope}}
+        flags = [name.replace("_", "-") for name, word in FLAGS.items() if word in policy.flags]
+        mode, nodes = policy.mode, policy.recorded if policy.fixed else policy.nodes
+        if not policy.nodes:
             mode, nodes = ("local", ()) if self.hw.modern else ("preferred", tuple(self.hw.online()))
-        return {"_policy": {"mode": mode, "nodes": written(nodes), "flags": [], "scope": scope}}
+        return {"_policy": {"mode": mode, "nodes": written(nodes), "flags": flags, "scope": scope}}
 
     def do_get_mempolicy(self, pid: str, address: str | None = None, **options: Any) -> Document:
         """get_mempolicy(2): ADDR never shows the policy of the task; nothing but page cache moves il_next on."""
         task, mm = self.user_task(pid)
+        self.hw.bring_up_to_date(task)
         if "mems_allowed" in options:
             if not self.hw.modern or address is not None or "node" in options:
                 raise Refused("EINVAL")
-            return {"_policy": {"mode": None, "nodes": written(self.hw.usable())}}
+            return {"_policy": {"mode": None, "nodes": written(self.hw.allowed(task))}}
         if address is None:
             if "node" not in options:
                 return self.told(task.policy, "task")
-            if task.policy is None or task.policy.mode != "interleave":
+            if task.policy is None or task.policy.mode not in INTERLEAVING:
                 raise Refused("EINVAL")
             return {"_policy": {"node": task.turn if task.turn in task.policy.nodes else min(task.policy.nodes)}}
         vpn = int(address, 16) // PAGE
@@ -97,7 +123,7 @@ class Policies(Holds):
         """mbind(2) as that task calls it, checks in the order of 3.3."""
         machine = self.hw
         task, mm = self.user_task(pid)
-        asked = self.asked_nodes(mode, nodes)
+        asked, flags = self.asked_nodes(mode, nodes), self.mode_flags(mode, options)
         move_all, strict = "move_all" in options, "strict" in options and mode != "default"
         if move_all and self.move_all_cap() not in task.caps:
             raise Refused("EPERM")
@@ -105,7 +131,8 @@ class Policies(Holds):
         command = Command(machine, [(task.pid, mm)], machine.node_of_cpu(task.cpu), self.chunk)
         if not span:
             return result(machine, command, None, 0)
-        policy = self.new_policy(mode, asked)
+        allowed = machine.allowed(task)
+        policy = self.new_policy(mode, asked, allowed if machine.modern else machine.usable(), allowed, flags)
         if not mm.areas(span) or (mode != "default" and mm.hole(span)):
             raise Refused("EFAULT")  # B16
 

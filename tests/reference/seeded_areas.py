@@ -273,7 +273,7 @@ def faults_ignore_the_area(patch: pytest.MonkeyPatch) -> None:
     """Only the policy of the task counts."""
 
     def wrong(self: Machine, task: Task, _mm: Mm, vpn: int) -> int | None:
-        return self.take_by_policy(task.policy, task.cpu, vpn)
+        return self.take_by_policy(task.policy, task, vpn)
 
     patch.setattr(machine.Machine, "take_for_fault", wrong)
 
@@ -297,7 +297,9 @@ def after_mbind(patch: pytest.MonkeyPatch, spoil: Callable[[Mm, range, list[Poli
         except Refused as refusal:
             if mm is not None and refusal.errno == "EIO":
                 mode, nodes = words[0], words[1] if len(words) > 1 else "none"
-                spoil(mm, span, [self.new_policy(mode, self.asked_nodes(mode, nodes))] * len(span), {"errno": "EIO"})
+                usable = self.hw.usable()
+                policy = self.new_policy(mode, self.asked_nodes(mode, nodes), usable, usable)
+                spoil(mm, span, [policy] * len(span), {"errno": "EIO"})
             raise
         if mm is not None:
             spoil(mm, span, before, document)

@@ -194,7 +194,7 @@ def targets_know_the_policy_of_the_task(patch: pytest.MonkeyPatch) -> None:
         area = mm.slots[vpn].area
         if area.file is not None and area.file.fs == "tmpfs" and not self.modern:
             index = vpn + area.delta
-            return self.take_by_policy(area.file.policies.get(index) or task.policy, task.cpu, index)
+            return self.take_by_policy(area.file.policies.get(index) or task.policy, task, index)
         return right(self, task, mm, vpn)
 
     patch.setattr(machine.Machine, "take_for_move", wrong)

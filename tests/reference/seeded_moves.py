@@ -94,7 +94,11 @@ def descending(patch: pytest.MonkeyPatch) -> None:
 def one_chunk(patch: pytest.MonkeyPatch) -> None:
     """The chunk size has no effect."""
     right = migrate.Command.__init__
-    patch.setattr(migrate.Command, "__init__", lambda self, hw, tasks, node, chunk: right(self, hw, tasks, node, 256))
+    patch.setattr(
+        migrate.Command,
+        "__init__",
+        lambda self, hw, tasks, node, _, allowed=None: right(self, hw, tasks, node, 256, allowed),
+    )
 
 
 def pairs_ascending(patch: pytest.MonkeyPatch) -> None:
@@ -189,11 +193,11 @@ def interleave_uncut(patch: pytest.MonkeyPatch) -> None:
     """The page number is not cut to 32 bits."""
     right = machine.Machine.take_by_policy
 
-    def wrong(self: machine.Machine, policy: Policy | None, cpu: int, vpn: int) -> int | None:
-        if policy is not None and policy.mode == "interleave":
-            nid = policy.nodes[vpn % len(policy.nodes)]
-            return self.take(self.lists[nid], self.node_of_cpu(cpu), interleaved=True)
-        return right(self, policy, cpu, vpn)
+    def wrong(self: machine.Machine, policy: Policy | None, task: machine.Task | None, index: int) -> int | None:
+        if policy is not None and policy.mode == "interleave" and task is not None:
+            nid = policy.nodes[index % len(policy.nodes)]
+            return self.take(self.lists[nid], self.node_of_cpu(task.cpu), True, self.allowed(task))
+        return right(self, policy, task, index)
 
     patch.setattr(machine.Machine, "take_by_policy", wrong)
 
@@ -216,7 +220,7 @@ def targets_by_list_position(patch: pytest.MonkeyPatch) -> None:
         def by_position(page: Page) -> int | None:
             assert task is not None
             policy = task.mm.slots[command.place[page][1]].area.policy if task.mm else None
-            return command.machine.take_by_policy(policy or task.policy, task.cpu, first + left.index(page))
+            return command.machine.take_by_policy(policy or task.policy, task, first + left.index(page))
 
         return by_position
 

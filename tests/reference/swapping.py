@@ -7,7 +7,7 @@ from typing import Any
 from .areas import NOWHERE, Mm, Page, SwapArea
 from .base import Document
 from .evict import swap_out
-from .machine import Refused, Task, Unmodelled
+from .machine import Caller, Refused, Task, Unmodelled
 from .migrate import Command
 from .moves import Moves
 from .results import result
@@ -89,21 +89,22 @@ class Swapping(Moves):
         policy = machine.tasks[caller.pid].policy if caller.pid is not None else None
         if policy is not None and absent:
             raise Unmodelled("whose turn it is")
-        room = next((n.free for nid in machine.lists[caller.node] if (n := machine.nodes[nid]).free), 0)
+        order = [nid for nid in machine.lists[caller.node] if nid in machine.allowed(caller.task)]
+        room = next((n.free for nid in order if (n := machine.nodes[nid]).free), 0)
         if room < len(absent):
             raise Unmodelled("which pages come back first")
         for page in pages:
             if page.node == NOWHERE:
-                page.read_from_swap(self.taken(caller.node))
+                page.read_from_swap(self.taken(caller))
             machine.restore(page)
             machine.give_slot(page)
             page.dirty = True
         machine.swap_areas.remove(area)
         return {"read": len(absent)}
 
-    def taken(self, nid: int) -> int:
+    def taken(self, caller: Caller) -> int:
         """A page that is known to be there."""
-        found = self.hw.take(self.hw.lists[nid], nid)
+        found = self.hw.take(self.hw.lists[caller.node], caller.node, allowed=self.hw.allowed(caller.task))
         assert found is not None
         return found
 

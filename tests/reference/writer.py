@@ -44,7 +44,16 @@ class Writer(Draws):
             "swap off": (1, self.swap_off),
             "swap out": (2, self.swap_out),
             "hash": (1, lambda: ["state", "hash"]),
+            "cpuset create": (1, self.cpuset_create),
+            "cpuset set": (2, self.cpuset_set),
+            "cpuset move": (2, self.cpuset_move),
+            "cpuset list": (1, lambda: ["cpuset", "list"]),
+            "cpuset remove": (1, lambda: ["cpuset", "remove", self.cpuset_name()]),
         }
+        if len(self.machine.cpusets) < 2:
+            del kinds["cpuset set"], kinds["cpuset move"], kinds["cpuset remove"]
+        if self.machine.modern:
+            kinds["weigh"] = (1, self.weigh)
         if len(self.machine.tasks) >= MAX_TASKS:
             del kinds["create"], kinds["fork"]
         if len(self.machine.tasks) < 2 and not self.chance(6):
@@ -409,6 +418,76 @@ class Writer(Draws):
             lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
         ]
 
+    def confined(self) -> list[Draw]:
+        """A task in a cpuset of some of its nodes, with policies; then the cpuset gets others, or the task does."""
+        pid = self.pid()
+        home = f"/s{len(self.script.lines)}"
+        migrate = self.one([], ["--memory-migrate"], ["--memory-migrate"])
+
+        def policy() -> list[str]:
+            return ["set-mempolicy", str(pid), self.mode("interleave", "bind", "preferred"), self.nodes(60)]
+
+        def mems() -> list[str]:
+            return ["cpuset", "set", home, "--mems", self.nodes(60)]
+
+        draws = [
+            lambda: ["cpuset", "create", home, "--mems", self.nodes(60), *migrate],
+            lambda: ["cpuset", "move", str(pid), home],
+            lambda: [*policy(), *self.mode_flags()],
+            lambda: ["mbind", str(pid), self.span(pid), self.mode("interleave", "bind"), self.nodes(60)],
+            self.fault,
+            mems,
+        ]
+        more = self.one([mems], [lambda: ["get-mempolicy", str(pid)], mems], [self.fault])
+        other = [lambda: ["cpuset", "create", home + "x", "--mems", self.nodes(60), *migrate],
+                 lambda: ["cpuset", "move", str(pid), home + "x"]]  # fmt: skip
+        return [*draws, *more, *self.one([], other), self.fault, lambda: ["get-mempolicy", str(pid)],
+                lambda: ["cpuset", "list"]]  # fmt: skip
+
+    def threads(self) -> list[Draw]:
+        """Two threads of one address space in a cpuset whose pages follow, to nodes that overlap with those before."""
+        pid, home = self.pid(), f"/t{len(self.script.lines)}"
+        thread = str(int(self.youngest()) + 1)
+        count = len(self.machine.nodes)
+        low = self.number(0, max(count - 3, 0))
+        return [
+            lambda: ["task", "create", "--pid", thread, "--thread-of", str(pid), "--node", "0"],
+            lambda: ["cpuset", "create", home, "--mems", f"{low},{low + 1}", "--memory-migrate"],
+            lambda: ["cpuset", "move", str(pid), home],
+            lambda: ["cpuset", "move", thread, home],
+            self.fault,
+            lambda: ["cpuset", "set", home, "--mems", f"{low + 1},{min(low + 2, count - 1)}"],
+            lambda: ["show", "pages", str(pid)],
+        ]
+
+    def nested(self) -> list[Draw]:
+        """A cpuset below another, and nodes that the upper one may not lose."""
+        upper = f"/u{len(self.script.lines)}"
+        return [
+            lambda: ["cpuset", "create", upper, "--mems", "all"],
+            lambda: ["cpuset", "create", f"{upper}/l", "--mems", self.nodes(60)],
+            lambda: ["cpuset", "set", upper, "--mems", self.nodes(60)],
+            lambda: ["cpuset", "set", f"{upper}/l", "--mems", self.nodes(60)],
+            lambda: ["cpuset", "list"],
+        ]
+
+    def in_turn(self) -> list[Draw]:
+        """What an interleaving policy deals out, by weights where there are any: an area, and page cache in turn."""
+        pid, path = str(self.pid()), f"/w{len(self.script.lines)}"
+        mode = "weighted-interleave" if self.machine.modern and not self.chance(4) else "interleave"
+        return [
+            *([self.weigh, self.weigh] if self.machine.modern else []),
+            lambda: ["mmap", pid, "12p", "--label", path[1:]],
+            lambda: ["mbind", pid, path[1:], mode, self.nodes(60)],
+            lambda: ["fault", pid, path[1:], "--write"],
+            lambda: ["set-mempolicy", pid, mode, self.nodes(60)],
+            lambda: ["file", "create", path, "9p", "--fs", "ext2"],
+            lambda: ["file", "write", path, f"{self.number(1, 5)}p", "--by", pid],
+            lambda: ["get-mempolicy", pid, "--node"],
+            lambda: ["file", "write", path, "4p@5p", "--by", pid],
+            lambda: ["file", "list"],
+        ]
+
     def drain(self) -> list[Draw]:
         """A node goes and comes back; what a machine without it does is not modelled in between."""
         nid = str(self.number(0, len(self.machine.nodes) - 1))
@@ -429,6 +508,7 @@ class Writer(Draws):
         kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
         kinds += [self.drain, self.objects, self.rings, self.rings]
+        kinds += [self.confined, self.confined, self.threads, self.nested, self.in_turn]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 
