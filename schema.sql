@@ -17,6 +17,7 @@ CREATE TABLE cpusets (
     cpu_exclusive INTEGER DEFAULT '0' NOT NULL,
     mem_exclusive INTEGER DEFAULT '0' NOT NULL,
     memory_migrate INTEGER DEFAULT '0' NOT NULL,
+    kept TEXT DEFAULT '' NOT NULL,
     PRIMARY KEY (id)
 )
  STRICT;

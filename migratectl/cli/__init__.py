@@ -145,6 +145,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
             "create": Entry("Commands", "Make a cpuset.", "cpusets"),
             "set": Entry("Commands", "Change a cpuset; its tasks' pages follow where it says so.", "cpusets"),
             "move": Entry("Commands", "Let a task join a cpuset; its pages follow where that says so.", "cpusets"),
+            "read": Entry("Commands", "Read a file of a cpuset.", "cpusets"),
+            "write": Entry("Commands", "Write a file of a cpuset.", "cpusets"),
             "list": Entry("Commands", "List the cpusets and the tasks in them.", "cpusets"),
             "remove": Entry("Commands", "Remove a cpuset without tasks.", "cpusets"),
         },

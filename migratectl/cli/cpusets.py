@@ -70,6 +70,31 @@ def cpuset_move_command(session: Session, pid: int, name: str, trace: Traced | N
     return session.perform(operations.cpuset.cpuset_move, session.caller, pid, name, watch(session, trace, race))
 
 
+@command("cpuset read /batch mems", "cpuset read /batch tasks --json")
+@click.argument("name")
+@click.argument("file")
+def cpuset_read_command(session: Session, name: str, file: str) -> int:
+    """Read a file of a cpuset."""
+    return session.look(operations.cpuset_files.cpuset_read, name, file)
+
+
+@command("cpuset write /batch mems 2-3", "cpuset write /batch memory_migrate 1", "cpuset write /batch tasks 100")
+@click.argument("name")
+@click.argument("file")
+@click.argument("text")
+@watched
+def cpuset_write_command(
+    session: Session, name: str, file: str, text: str, trace: Traced | None, race: Sequence[RaceWords]
+) -> int:
+    """
+    Write a file of a cpuset.
+
+    FILE is mems, cpus, tasks, or a switch such as memory_migrate; a negative number goes behind a --.
+    """
+    found = watch(session, trace, race)
+    return session.perform(operations.cpuset_files.cpuset_write, session.caller, name, file, text, found)
+
+
 @command("cpuset list", "cpuset list --json")
 def cpuset_list_command(session: Session) -> int:
     """List the cpusets and the tasks in them."""

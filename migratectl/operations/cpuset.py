@@ -103,7 +103,7 @@ def cpuset_set(
         update_nodemask(), update_cpumask() and update_flag() of kernel/cpuset.c; semantics.md 3.6.
     """
     machine = load_machine(conn)
-    cpuset = _find(conn, name)
+    cpuset = find_named(conn, name)
     subject = f"cpuset {cpuset.name}"
     if cpuset.name == "/" and (change.mems is not None or change.cpus is not None):
         raise AccessDenied(subject, "the root has what is online; see 'migratectl node online'")
@@ -146,7 +146,7 @@ def cpuset_move(conn: Connection, caller: Caller, pid: int, name: str, watch: Wa
         attach_task() of kernel/cpuset.c; semantics.md 3.6 (B12, B13).
     """
     machine = load_machine(conn)
-    cpuset = _find(conn, name)
+    cpuset = find_named(conn, name)
     if not cpuset.cpus or not cpuset.mems:
         missing = "CPUs" if not cpuset.cpus else "nodes"
         raise NoSpace(f"cpuset {cpuset.name}", f"it has no {missing}; give it some with 'migratectl cpuset set'")
@@ -173,7 +173,7 @@ def cpuset_remove(conn: Connection, name: str) -> dict[str, Any]:
     Source:
         cpuset_rmdir() of kernel/cpuset.c.
     """
-    cpuset = _find(conn, name)
+    cpuset = find_named(conn, name)
     below = [each.name for each in tasks.cpusets(conn) if each.name != "/" and each.parent == cpuset.name]
     inside = [task.pid for task in tasks.members(conn, cpuset)]
     if cpuset.name == "/":
@@ -195,7 +195,8 @@ def _path(name: str) -> str:
     return path
 
 
-def _find(conn: Connection, name: str) -> Cpuset:
+def find_named(conn: Connection, name: str) -> Cpuset:
+    """The cpuset of that name. Raises NoSuchFile."""
     found = tasks.find_cpuset(conn, name.rstrip("/") or "/")
     if found is None:
         raise NoSuchFile(f"cpuset '{name}'", "no such cpuset in this state; see 'migratectl cpuset list'")

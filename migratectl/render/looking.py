@@ -92,6 +92,11 @@ def swap(document: Document) -> list[Part]:
     return parts + ([wide_table(rows, ("addr", "pages", "state"))] if rows else [])
 
 
+def cpuset_value(document: Document) -> list[Part]:
+    """What cat would print."""
+    return [Line(document["value"])]
+
+
 def cpusets(document: Document) -> list[Part]:
     """Cpusets, one a row."""
     return [wide_table(document["cpusets"], ("name", "mems", "cpus"))]

@@ -194,6 +194,7 @@ _REPORTS: Final[Mapping[str, Callable[[Document], list[Part]]]] = {
     "show policies": looking.policies,
     "show cpusets": looking.cpusets,
     "cpuset list": looking.cpusets,
+    "cpuset read": looking.cpuset_value,
     "show swap": looking.swap,
     "numa-maps": _text,
     "numastat": _text,

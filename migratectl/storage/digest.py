@@ -33,7 +33,7 @@ _SMALL: Final = {
     "nodes": "SELECT id, online, cpus, capacity, other, numa_hit, numa_miss, numa_foreign, interleave_hit, local_node,"
     " other_node, weight FROM nodes",
     "distances": "SELECT source, dest, distance FROM distances",
-    "cpusets": "SELECT name, cpus, mems, cpu_exclusive, mem_exclusive, memory_migrate FROM cpusets",
+    "cpusets": "SELECT name, cpus, mems, cpu_exclusive, mem_exclusive, memory_migrate, kept FROM cpusets",
     "tasks": "SELECT t.pid, t.name, t.uid, t.cpu, c.name, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.caps,"
     " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight"
     " FROM tasks t JOIN cpusets c ON c.id = t.cpuset LEFT JOIN policies p ON p.id = t.policy",

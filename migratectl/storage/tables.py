@@ -39,8 +39,8 @@ def _integer(name: str, *more: Any, null: bool = False, default: int | None = No
     return Column(name, Integer, *more, nullable=null, server_default=None if default is None else str(default))
 
 
-def _text(name: str, *more: Any, null: bool = False) -> Column[Any]:
-    return Column(name, Text, *more, nullable=null)
+def _text(name: str, *more: Any, null: bool = False, default: str | None = None) -> Column[Any]:
+    return Column(name, Text, *more, nullable=null, server_default=default)
 
 
 fact = Table(
@@ -97,6 +97,7 @@ cpuset = Table(
     _integer("cpu_exclusive", default=0),
     _integer("mem_exclusive", default=0),
     _integer("memory_migrate", default=0),
+    _text("kept", default=""),
     Index("cpusets_name", "name", unique=True),
     **STRICT,
 )

@@ -15,7 +15,11 @@ from migratectl.uapi import Mode, ModeFlag
 
 @dataclass(frozen=True, slots=True)
 class Cpuset:
-    """A cpuset; ``mems`` and ``cpus`` as written, then its switches."""
+    """
+    A cpuset: ``mems`` and ``cpus`` as written, then its switches.
+
+    ``kept`` names those of its other files that are on; they mean nothing to the model.
+    """
 
     id: int
     name: str
@@ -24,6 +28,7 @@ class Cpuset:
     memory_migrate: bool = False
     cpu_exclusive: bool = False
     mem_exclusive: bool = False
+    kept: frozenset[str] = frozenset()
 
     @property
     def parent(self) -> str:
@@ -48,7 +53,7 @@ class Task:
     il_weight: int = 0
 
 
-_CPUSETS: Final = "SELECT id, name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive FROM cpusets"
+_CPUSETS: Final = "SELECT id, name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive, kept FROM cpusets"
 _SELECT: Final = (
     "SELECT t.pid, t.name, t.uid, t.cpu, c.id, c.name, c.cpus, c.mems, c.memory_migrate, t.mm, t.caps, t.dumpable,"
     " t.policy, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
@@ -190,18 +195,16 @@ def cpusets(conn: Connection) -> list[Cpuset]:
 
 def _cpuset(row: Any) -> Cpuset:
     mems, cpus = Nodemask.parse(row[3]), Nodemask.parse(row[2])
-    return Cpuset(row[0], row[1], cpus, mems, bool(row[4]), bool(row[5]), bool(row[6]))
+    return Cpuset(row[0], row[1], cpus, mems, bool(row[4]), bool(row[5]), bool(row[6]), frozenset(row[7].split()))
 
 
 def update_cpuset(conn: Connection, cpuset: Cpuset) -> None:
     """Write a cpuset's CPUs, nodes and switches, where they differ."""
     values = _columns(cpuset)
-    scope = "WHERE id = ? AND (cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive) <> (?, ?, ?, ?, ?)"
-    write(
-        conn,
-        "UPDATE cpusets SET cpus = ?, mems = ?, memory_migrate = ?, cpu_exclusive = ?, mem_exclusive = ? " + scope,
-        (*values, cpuset.id, *values),
-    )
+    columns = "(cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive, kept)"
+    places = "(?, ?, ?, ?, ?, ?)"
+    update = f"UPDATE cpusets SET {columns} = {places} WHERE id = ? AND {columns} <> {places}"
+    write(conn, update, (*values, cpuset.id, *values))
 
 
 def delete_cpuset(conn: Connection, cpuset: Cpuset) -> None:
@@ -223,7 +226,8 @@ def insert_cpuset(conn: Connection, cpuset: Cpuset) -> None:
     """Add a cpuset, under an id of its own."""
     write(
         conn,
-        "INSERT INTO cpusets(name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO cpusets(name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive, kept)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (cpuset.name, *_columns(cpuset)),
     )
 
@@ -231,4 +235,4 @@ def insert_cpuset(conn: Connection, cpuset: Cpuset) -> None:
 def _columns(cpuset: Cpuset) -> tuple[Any, ...]:
     """What can be changed of a cpuset, in the order of the columns."""
     switches = cpuset.memory_migrate, cpuset.cpu_exclusive, cpuset.mem_exclusive
-    return (str(cpuset.cpus), str(cpuset.mems), *switches)
+    return (str(cpuset.cpus), str(cpuset.mems), *switches, " ".join(sorted(cpuset.kept)))

@@ -86,9 +86,22 @@ class Policies(Holds):
         return {"_policy": {"mode": mode, "nodes": written(nodes), "flags": flags, "scope": scope}}
 
     def do_get_mempolicy(self, pid: str, address: str | None = None, **options: Any) -> Document:
-        """get_mempolicy(2): ADDR never shows the policy of the task; nothing but page cache moves il_next on."""
+        """
+        get_mempolicy(2): ADDR never shows the policy of the task; nothing but page cache moves il_next on.
+
+        Reading: a refused call has not rebound the task's policy.
+        """
         task, mm = self.user_task(pid)
+        before = task.policy, task.turn, task.served
         self.hw.bring_up_to_date(task)
+        try:
+            return self.policy_told(task, mm, address, options)
+        except Refused:
+            task.policy, task.turn, task.served = before
+            raise
+
+    def policy_told(self, task: Task, mm: Mm, address: str | None, options: dict[str, Any]) -> Document:
+        """What it says."""
         if "mems_allowed" in options:
             if not self.hw.modern or address is not None or "node" in options:
                 raise Refused("EINVAL")

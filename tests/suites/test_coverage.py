@@ -7,25 +7,6 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-_NO_FILE = "this file of a cpuset is not in cli.md"
-_NO_NUMBER = "the command line has two words for a switch, no number"
-NOT_TOLD = {
-    "CSBASE-03": _NO_FILE,
-    "CSBASE-45": _NO_NUMBER,
-    "CSBASE-47": _NO_FILE,
-    "CSBASE-49": _NO_FILE,
-    "CSBASE-55": _NO_NUMBER,
-    "CSBASE-57": _NO_FILE,
-    "CSBASE-59": _NO_FILE,
-    "CSBASE-61": _NO_FILE,
-    "CSBASE-63": _NO_FILE,
-    "CSBASE-65": _NO_FILE,
-    "CSBASE-71": _NO_FILE,
-    "CSBASE-73": _NO_FILE,
-    "CSBASE-75": _NO_FILE,
-    "CSINH-17": _NO_FILE,
-}
-"""memory_pressure, mem_hardwall, memory_spread_page and _slab; numbers written to a switch."""
 
 
 def named() -> set[str]:
@@ -45,5 +26,5 @@ def test_every_row_that_fits_has_a_test(shared_data: Path) -> None:
     with (shared_data / "conformance/public.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     fits = {row["id"] for row in rows if row["model_fit"] == "yes"}
-    assert fits - named() == set(NOT_TOLD)
+    assert fits - named() == set()
     assert named() <= {row["id"] for row in rows}, "an id that no suite has"

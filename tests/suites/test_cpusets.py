@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Make
-from tests.telling import cpuset, nodes_of, play, policy, switch
+from tests.telling import cpuset, nodes_of, play, policy, switch, tell
 
 ALL = "--mems 0-3 --cpus 0-7"
 # id: (script, {cpuset: (mems, cpus)})
@@ -176,6 +176,45 @@ def test_switches(make: Make, script: str, name: str, of: str, on: bool) -> None
     tool = make("modern")
     play(tool, script)
     assert switch(tool, name, of) is on
+
+
+# id: (file of the root cpuset, what is written, the answer, what it reads afterwards)
+FILES = {
+    "CSBASE-03": ("memory_pressure", "0", "EACCES", "0"),
+    "CSBASE-45": ("mem_exclusive", "2", "ok", "1"),
+    "CSBASE-47": ("mem_hardwall", "1", "ok", "1"),
+    "CSBASE-49": ("mem_hardwall", "A", "EINVAL", "0"),
+    "CSBASE-55": ("memory_migrate", "2", "ok", "1"),
+    "CSBASE-57": ("memory_spread_page", "1", "ok", "1"),
+    "CSBASE-59": ("memory_spread_page", "A", "EINVAL", "0"),
+    "CSBASE-61": ("memory_spread_slab", "0", "ok", "0"),
+    "CSBASE-63": ("memory_spread_slab", "-1", "usage", "0"),
+    "CSBASE-65": ("memory_spread_slab", "2", "ok", "1"),
+    "CSBASE-71": ("memory_pressure_enabled", "0", "ok", "0"),
+    "CSBASE-73": ("memory_pressure_enabled", "-1", "usage", "0"),
+    "CSBASE-75": ("memory_pressure_enabled", "2", "ok", "1"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "answer", "left"), FILES.values(), ids=FILES)
+def test_files_of_the_root(make: Make, file: str, text: str, answer: str, left: str) -> None:
+    tool = make("modern")
+    assert tell(tool, f"cpuset write / cpuset.{file} {text}") == answer
+    assert tool("cpuset", "read", "/", file).out == f"{left}\n"
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["mem_hardwall", "memory_spread_page", "memory_spread_slab"],
+    ids=["CSINH-17", "CSINH-21", "CSINH-23"],
+)
+def test_files_that_a_child_does_not_inherit(make: Make, file: str) -> None:
+    """The parent's are 0; and where they are 1 a child begins with 0 all the same, as without clone_children."""
+    tool = make("modern")
+    for value in ("0", "1"):
+        play(tool, f"cpuset create /p{value} --mems 0\ncpuset write /p{value} {file} {value}")
+        play(tool, f"cpuset create /p{value}/c --mems 0")
+        assert tool("cpuset", "read", f"/p{value}/c", file).out == "0\n"
 
 
 INSIDE = "cpuset create /p --mems 0 --cpus 0-1\ntask create --pid 1 --cpu 0\ncpuset move 1 /p\n"
