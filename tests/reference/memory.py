@@ -120,7 +120,8 @@ class Memory(Filemap):
         locked = "locked" in options
         if locked and "ipc_lock" not in task.caps:
             raise Refused("EPERM")
-        few = sum(n.free for n in self.hw.nodes) < pages or (task.policy is not None and task.policy.mode == "bind")
+        room = sum(self.hw.nodes[nid].free for nid in self.hw.allowed(task))
+        few = room < pages or (task.policy is not None and task.policy.mode == "bind")
         if locked and (prot != "rw" or few):
             raise Unmodelled("MAP_LOCKED without memory")
         area = self.new_area(range(first, first + pages), prot, locked, options)
