@@ -86,7 +86,7 @@ class Allocator:
             page_cache_alloc() and shmem_alloc_page(); semantics.md 6.1, modern-kernel.md 20 to 22.
         """
         if not file.shared_memory:
-            return self._page_cache(runs)
+            return self.without_area(runs)
         shift = (file.ino or 0) if self.machine.modern else 0
         low, high = min(run.start for run in runs), max(run.last for run in runs) + 1
         demands: list[Demand] = []
@@ -98,7 +98,8 @@ class Allocator:
             at = own.end
         return demands + demand_by_index(_within(runs, at, high), shift, self.choice())
 
-    def _page_cache(self, runs: Sequence[Run]) -> list[Demand]:
+    def without_area(self, runs: Sequence[Run]) -> list[Demand]:
+        """What pages ask for whose place in an area is not known: by the task's policy, which interleaves in turn."""
         choice = self.choice()
         if not choice.interleave:
             return demand_by_index(runs, 0, choice)

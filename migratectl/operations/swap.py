@@ -7,14 +7,16 @@ from typing import Any
 from sqlalchemy import Connection
 
 from migratectl.errors import Busy, InvalidArgument, NoSuchFile
-from migratectl.kernel.page_alloc import Allocations
+from migratectl.kernel.memory import given
+from migratectl.operations.allocator import Allocator
 from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.init import slots_of
-from migratectl.operations.machine import count_allocations, find_mm, load_machine, resolve_span
+from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, collect, evict_list
 from migratectl.operations.watch import NOT_WATCHED, Watch
+from migratectl.runs import make_run
 from migratectl.spans import Size, Span
-from migratectl.storage import coalesce, facts, holds, nodes, pages, swap
+from migratectl.storage import coalesce, facts, holds, pages, swap
 from migratectl.storage.pagelist import Wanted
 from migratectl.uapi import MF, errno_number
 
@@ -84,7 +86,7 @@ def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
 
     Args:
         conn: The connection of the transaction.
-        caller: Who calls: its CPU and cpuset decide where the pages come to lie, no policy of an area is asked.
+        caller: Who calls: its policy, CPU and cpuset decide where the pages come to lie, no policy of an area is asked.
         name: The area.
 
     Returns:
@@ -106,21 +108,11 @@ def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
     if waiting:
         what = f"{waiting} of its pages are locked or under writeback, which would be waited for; end that first"
         raise Busy(f"swap area '{name}'", what)
-    who = identify(conn, machine, caller)
-    zonelist = [nid for nid in machine.fallback[who.local] if nid in who.mems]
-    allocations, used, touched = Allocations(), dict[int, int](), set[int]()
-    left = swap.swapped_total(conn, area.id)
-    for nid in zonelist:
-        nr = min(machine.free[nid], left)
-        if nr:
-            touched.update(swap.read_in(conn, area.id, nid, nr))
-            allocations.add(zonelist[0], nid, nr)
-            used[nid] = nr
-            left -= nr
-    nodes.add_used(conn, used)
-    count_allocations(conn, allocations, who.local)
-    document: dict[str, Any] = {"name": name, "return": 0, "errno": None, "read": sum(used.values())}
-    document["nodes"] = [{"node": nid, "pages": nr} for nid, nr in sorted(used.items())]
+    wanted = swap.swapped_total(conn, area.id)
+    read, touched = _read_all(conn, _reader(conn, machine, caller), area.id, wanted)
+    left = wanted - sum(read.values())
+    document: dict[str, Any] = {"name": name, "return": 0, "errno": None, "read": sum(read.values())}
+    document["nodes"] = [{"node": nid, "pages": nr} for nid, nr in sorted(read.items())]
     if left:
         what = f"no free page for {left} of the pages in it; those before are read, the area stays in use"
         message = f"swap area '{name}': ENOMEM: {what}"
@@ -130,3 +122,25 @@ def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
         swap.remove_area(conn, area.id)
     coalesce.coalesce(conn, touched)
     return document
+
+
+def _reader(conn: Connection, machine: Machine, caller: Caller) -> Allocator:
+    who = identify(conn, machine, caller)
+    if who.pid is not None:
+        return Allocator.of(conn, machine, who.pid)
+    return Allocator(conn, machine, None, None, who.mems, who.local, free=machine.free)
+
+
+def _read_all(conn: Connection, reader: Allocator, area: int, wanted: int) -> tuple[dict[int, int], set[int]]:
+    """Read so many pages of an area, as far as there is memory: pages by node, and the rows."""
+    demands = reader.without_area([make_run(0, 1, wanted)] if wanted else [])
+    stages, _ = reader.place(demands) if wanted else ([], None)
+    pieces = [piece for number, demand in enumerate(demands) for piece in given(demand, number, stages)]
+    read: dict[int, int] = {}
+    touched: set[int] = set()
+    for run, nid in sorted(pieces):
+        touched.update(swap.read_in(conn, area, nid, run.nr_pages))
+        read[nid] = read.get(nid, 0) + run.nr_pages
+    reader.took_turns(sum(read.values()))
+    reader.settle()
+    return read, touched

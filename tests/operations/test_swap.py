@@ -442,6 +442,43 @@ def test_swapoff_counts_what_it_reads_as_allocations_of_its_caller(tool: Runner,
     assert (row["numa_hit"], row["local_node"]) == (8, 8)
 
 
+@pytest.mark.parametrize("profile", ["v9", "modern"])
+def test_swapoff_reads_by_the_policy_of_its_caller(tool: Runner, profile: str) -> None:
+    """6.5: the task's policy, as no area is known; it interleaves in turn, and goes on from there."""
+    for line in (
+        f"init --nodes 3 --memory 100p --swap 20p --profile {profile}",
+        "task create --pid 100 --node 0",
+        "mmap 100 5p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+        "task create --pid 7 --node 2",
+        "set-mempolicy 7 interleave 0-1",
+    ):
+        run(tool, line)
+    found = run(tool, "swap off swap0 --by 7")
+    assert found["nodes"] == [{"node": 0, "pages": 3}, {"node": 1, "pages": 2}]
+    assert run(tool, "get-mempolicy 7 --node")["node"] == 1
+    hits = {row["node"]: row["interleave_hit"] for row in tool("numastat", "--json").document["nodes"]}
+    assert hits == {0: 3, 1: 2, 2: 0}
+
+
+def test_swapoff_keeps_to_the_cpuset_of_its_caller(tool: Runner) -> None:
+    """V9 counts what its cpuset forbids as a miss of the first node of the list (7.2)."""
+    for line in (
+        "init --nodes 2 --memory 100p --cpus 2 --swap 20p",
+        "task create --pid 100 --node 0",
+        "mmap 100 5p --label a",
+        "fault 100 a --write",
+        "swap out 100 a",
+        "cpuset create /p --mems 1",
+        "task create --pid 7 --node 0 --cpuset /p",
+    ):
+        run(tool, line)
+    assert run(tool, "swap off swap0 --by 7")["nodes"] == [{"node": 1, "pages": 5}]
+    rows = tool("numastat", "--json").document["nodes"]
+    assert (rows[0]["numa_foreign"], rows[1]["numa_miss"], rows[1]["numa_hit"]) == (5, 5, 0)
+
+
 # ---- files, and shared memory ---------------------------------------------------------------------------------------
 
 

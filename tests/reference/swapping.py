@@ -7,7 +7,7 @@ from typing import Any
 from .areas import NOWHERE, Mm, Page, SwapArea
 from .base import Document
 from .evict import swap_out
-from .machine import Caller, Refused, Task, Unmodelled
+from .machine import INTERLEAVING, Caller, Refused, Task, Unmodelled
 from .migrate import Command
 from .moves import Moves
 from .results import result
@@ -86,12 +86,12 @@ class Swapping(Moves):
         if any(page.lock or page.writeback for page in pages):
             raise Refused("EBUSY")
         absent = [page for page in pages if page.node == NOWHERE]
-        policy = machine.tasks[caller.pid].policy if caller.pid is not None else None
-        if policy is not None and absent:
-            raise Unmodelled("whose turn it is")
+        policy = caller.task.policy if caller.task is not None else None
+        if policy is not None and len(absent) > 1:
+            raise Unmodelled("which of them goes where")
         order = [nid for nid in machine.lists[caller.node] if nid in machine.allowed(caller.task)]
         room = next((n.free for nid in order if (n := machine.nodes[nid]).free), 0)
-        if room < len(absent):
+        if room < len(absent) or not all(n.free for n in machine.nodes if n.capacity):
             raise Unmodelled("which pages come back first")
         for page in pages:
             if page.node == NOWHERE:
@@ -103,8 +103,15 @@ class Swapping(Moves):
         return {"read": len(absent)}
 
     def taken(self, caller: Caller) -> int:
-        """A page that is known to be there."""
-        found = self.hw.take(self.hw.lists[caller.node], caller.node, allowed=self.hw.allowed(caller.task))
+        """A page that is known to be there: by the caller's policy, which knows no area (6.5)."""
+        machine, task = self.hw, caller.task
+        if task is None:
+            found = machine.take(machine.lists[caller.node], caller.node, allowed=machine.allowed(None))
+        else:
+            machine.bring_up_to_date(task)
+            turns = task.policy is not None and task.policy.mode in INTERLEAVING
+            found = machine.take_in_turn(task, task.policy) if turns and task.policy else machine.take_by_policy(
+                task.policy, task, 0)  # fmt: skip
         assert found is not None
         return found
 
