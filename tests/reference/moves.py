@@ -140,10 +140,6 @@ class Moves(Policies):
         with_memory = [n.nid for n in machine.nodes if n.online and n.capacity]
         if nid not in machine.online() or with_memory == [nid]:
             raise Refused("EINVAL")
-        if len(machine.cpusets) > 1:
-            raise Unmodelled("what becomes of cpusets")
-        if any(page.node == nid for file in machine.files.values() for page in file.pages.values()):
-            raise Unmodelled("how the page cache leaves a node")
         if not any(n.cpus for n in machine.nodes if n.online and n.nid != nid):
             raise Unmodelled("the last node with CPUs")
         tasks: list[tuple[int, Mm]] = []
@@ -154,16 +150,56 @@ class Moves(Policies):
         command = Command(machine, tasks, machine.lowest_cpu_node(), self.chunk)
         zonelist = [n for n in machine.lists[nid] if n != nid]
         for one in tasks:
-            pagelist = command.collect(nid.__eq__, True, mms=[one])
-            if pagelist and machine.modern:
-                migrate_by_policy(command, pagelist, lambda _: machine.take(zonelist, command.cpu_node))
-            elif pagelist:
-                migrate_pages_to(command, pagelist, partial(machine.take, zonelist, command.cpu_node))
+            self.drain(command, command.collect(nid.__eq__, True, mms=[one]), zonelist)
+        self.drain_cache(command, nid, zonelist)
         if any(page.node == nid for page in machine.all_pages()):
             return result(machine, command, "EBUSY", 0)
         machine.nodes[nid].online = False
         machine.remake_lists()
+        self.leave_cpusets(nid)
         return result(machine, command, None, 0)
+
+    def leave_cpusets(self, nid: int) -> None:
+        """
+        No cpuset has the node any more; tasks of one that is left empty go up to the next that is not (cpuset(7)).
+
+        Reading: neither their policies nor their pages follow.
+        """
+        machine = self.hw
+        emptied = {name for name, one in machine.cpusets.items() if name != "/" and one.mems == {nid}}
+        for task in machine.tasks.values():
+            if task.cpuset in emptied:
+                above = machine.cpusets[task.cpuset]
+                while above.name != "/" and not above.mems - {nid}:
+                    above = machine.cpusets[above.parent]
+                task.cpuset = above.name
+        for one in machine.cpusets.values():
+            one.mems.discard(nid)
+
+    @staticmethod
+    def drain(command: Command, pagelist: list[Page], zonelist: list[int]) -> None:
+        """Move a list along the fallback list of the node that goes."""
+        machine = command.machine
+        if pagelist and machine.modern:
+            migrate_by_policy(command, pagelist, lambda _: machine.take(zonelist, command.cpu_node))
+        elif pagelist:
+            migrate_pages_to(command, pagelist, partial(machine.take, zonelist, command.cpu_node))
+
+    def drain_cache(self, command: Command, nid: int, zonelist: list[int]) -> None:
+        """
+        Cache pages that nobody maps leave too, file by file in the order in which they were made.
+
+        Reading: how those are told that stay, or that were tried while they were mapped, is left open.
+        """
+        for file in self.hw.files.values():
+            there = [page for _, page in sorted(file.pages.items()) if page.node == nid and not page.ptes]
+            if any(page in command.failures or page.park is not None for page in there):
+                raise Unmodelled("cache pages that are told twice, or not at all")
+            for page in there:
+                command.place[page] = (0, page.index)
+            self.drain(command, there, zonelist)
+            if any(page in command.failures for page in there):
+                raise Unmodelled("cache pages that stay")
 
     def do_node_online(self, node: str) -> Document:
         """The node is back."""

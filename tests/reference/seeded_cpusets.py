@@ -130,6 +130,16 @@ def a_mm_moves_with_every_thread(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cpusets.Cpusets, "follow", wrong)
 
 
+def cpusets_keep_a_node_that_went(patch: pytest.MonkeyPatch) -> None:
+    """They name it when it comes back."""
+    patch.setattr(moves.Moves, "leave_cpusets", lambda self, nid: None)
+
+
+def the_page_cache_is_not_drained(patch: pytest.MonkeyPatch) -> None:
+    """Only what tasks map leaves a node; the rest keeps it online."""
+    patch.setattr(moves.Moves, "drain_cache", lambda self, command, nid, zonelist: None)
+
+
 def move_pages_ignores_the_cpuset(patch: pytest.MonkeyPatch) -> None:
     """A node outside of the target's cpuset is no EACCES."""
     right = moves.MovePages.run
@@ -145,5 +155,6 @@ BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     v9_rebinds_at_once, v9_never_rebinds_tasks, areas_keep_their_nodes, faults_leave_the_cpuset,
     the_cpuset_that_is_left_decides, no_cpuset_is_asked_for_targets, children_may_be_left_behind,
     preferred_follows_today, static_sets_are_mapped, weights_count_for_nothing, preferred_many_stays_inside,
-    recorded_nodes_are_told, a_mm_moves_with_every_thread, move_pages_ignores_the_cpuset,
+    cpusets_keep_a_node_that_went, the_page_cache_is_not_drained, recorded_nodes_are_told,
+    a_mm_moves_with_every_thread, move_pages_ignores_the_cpuset,
 ]  # fmt: skip

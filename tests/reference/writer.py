@@ -491,7 +491,9 @@ class Writer(Draws):
     def drain(self) -> list[Draw]:
         """A node goes and comes back; what a machine without it does is not modelled in between."""
         nid = str(self.number(0, len(self.machine.nodes) - 1))
-        return [lambda: ["node", "offline", nid], lambda: ["node", "online", nid]]
+        cached = {page.node for file in self.machine.files.values() for page in file.pages.values() if page.node >= 0}
+        nid = str(self.one(*sorted(cached))) if cached and self.chance(2) else nid
+        return [lambda: ["node", "offline", nid], lambda: ["cpuset", "list"], lambda: ["node", "online", nid]]
 
     def dry(self) -> list[Draw]:
         """A dry run leaves no trace."""
@@ -508,7 +510,7 @@ class Writer(Draws):
         kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
         kinds += [self.drain, self.objects, self.rings, self.rings]
-        kinds += [self.confined, self.confined, self.threads, self.nested, self.in_turn]
+        kinds += [self.confined, self.confined, self.threads, self.nested, self.in_turn, self.drain]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 
@@ -517,7 +519,11 @@ class Writer(Draws):
     def add(self, argv: list[str]) -> bool:
         """Run a command in the model and write it down, unless the documents leave its outcome open."""
         machine = self.model.machine
-        risky = machine is not None and argv[0] not in LOOKING and (machine.files or "--via-swap" in argv)
+        risky = (
+            machine is not None
+            and argv[0] not in LOOKING
+            and (machine.files or "--via-swap" in argv or "offline" in argv)
+        )
         before = copy.deepcopy(machine) if risky else machine
         try:
             document = self.model.run(argv)
