@@ -274,10 +274,11 @@ def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpus
     pairs = list(migration_pairs(old, mems, modern=modern))
     migration.result.nids |= {nid for nid in old | mems if nid in migration.machine.nodes}
     pagelist.forget_met(conn)
+    last = next(reversed(spaces), None)
     for mm, pid in spaces.items():
         migration.turn_to(pid, mm)
         for at, (source, dest) in enumerate(pairs):
-            migration.pending = {later for later, _ in pairs[at + 1 :]}
+            migration.pending = {later for later, _ in (pairs[at + 1 :] if mm == last else pairs)}
             migrate_to_node(migration, source, dest, unmet=True)
             pagelist.note_met(conn, source)
             if migration.result.err:

@@ -375,6 +375,8 @@ def move_stretch(
     if dest in migration.pending:
         migration.landed.add(dest)
         pagelist.travel(conn, chosen)
+    if dest == source:
+        pagelist.come_back(conn, chosen)
     held = [group for group in members if _held(group.state)]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left)

@@ -299,14 +299,23 @@ SELECT p.id, ?, p.step, p.count, {state} FROM pages p {_CACHE_JOIN} WHERE p.id =
 
 
 def forget_met(conn: Connection) -> None:
-    """Forget what note_met() has noted."""
+    """Forget what note_met() and come_back() have noted."""
     conn.exec_driver_sql("DELETE FROM met")
+    conn.exec_driver_sql("DELETE FROM back")
 
 
 def note_met(conn: Connection, node: int) -> None:
     """Remember the pages of the list that stayed on a node, for a command over several address spaces."""
-    stayed = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE p.node = ?"
+    stayed = """SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page
+WHERE p.node = ? AND i.page NOT IN (SELECT page FROM back)"""
     conn.exec_driver_sql(f"INSERT OR IGNORE INTO met {stayed}", (node,))
+    conn.exec_driver_sql("DELETE FROM back")
+
+
+def come_back(conn: Connection, chosen: Selection) -> None:
+    """Note that the chosen pages move to the node that they are on: they did not stay there (B18)."""
+    where, values = chosen.where()
+    conn.exec_driver_sql(f"INSERT OR IGNORE INTO back SELECT page FROM iso WHERE {where}", values)
 
 
 def gather_pages(

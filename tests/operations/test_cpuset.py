@@ -152,6 +152,21 @@ def test_a_task_whose_cpu_the_cpuset_has_not_got_leaves_it(make: Make, profile: 
     play(tool, "EINVAL: task run-on 1 --cpu 0\ntask run-on 1 --cpu 3")
 
 
+def test_a_shared_page_that_falls_back_to_its_own_node_moves_with_every_address_space(make: Make) -> None:
+    """
+    B18: node 0 has room for four of the eight shared pages, the others are moved to node 1, where they were.
+
+    Each address space is migrated (B14), so the second finds those on node 1 and moves them there once more.
+    """
+    tool = make("v9")
+    play(tool, "task create --pid 1 --node 1\nmmap 1 8p --label area\nfault 1 area --write\nfork 1 --pid 2")
+    play(tool, "task create --pid 9 --node 0\nmmap 9 60p --label full\nfault 9 full --write")
+    play(tool, "cpuset create /p --mems 1,2\ncpuset move 1 /p\ncpuset move 2 /p\ncpuset set /p --memory-migrate")
+    found = tool("cpuset", "set", "/p", "--mems", "0-1", "--json").document
+    assert found["moves"] == [{"from": 1, "to": 0, "pages": 4}, {"from": 1, "to": 1, "pages": 8}]
+    assert (found["moved"], found["moved_twice"]) == (12, 4)
+
+
 @pytest.mark.parametrize("words", ["cpuset move 1 /p", "cpuset set /q --mems 1", "cpuset remove /p"])
 def test_a_dry_run_changes_nothing(make: Make, words: str) -> None:
     tool = make("v9")
