@@ -134,7 +134,8 @@ def fetch_and_copy(
     copied = [(_halved(run, 2), nid) for k in range(nr, len(demands)) for run, nid in given(demands[k], k, stages)]
     _store(memory, found, read)
     stop = _stopped(found, copies, place, factor)
-    _return_from_swap(memory, found, stop)
+    only_copy_failed = stop is not None and factor > 1 and place == stop * factor + 1
+    _return_from_swap(memory, found, stop if stop is None else stop + only_copy_failed)
     if not found.file.shared_memory:
         memory.took_turns(sum(run.nr_pages for run, _ in read) + (place is not None and place % factor == 0))
     return stop, copied

@@ -24,7 +24,7 @@ def touch_swapped(toucher: Toucher, vma: Vma, start: int, end: int, rest: Rest, 
 
     A page that is still in the swap cache is mapped where it is; any other is read to the node that the policy of the
     moment gives. What a write has to copy then, and everything else in the range, is the *rest*. While no node runs
-    out the order of all that does not matter; else it goes page by page.
+    out and no slot becomes free the order of all that does not matter; else it goes page by page.
 
     Args:
         toucher: The task.
@@ -82,11 +82,14 @@ def _page_by_page(
 
 
 def _fits(toucher: Toucher, vma: Vma, rows: Sequence[SwappedRun], span: tuple[int, int], *, write: bool) -> bool:
-    """Whether the first node of each list has room for all that the range can ask for."""
+    """Whether the first node of each list has room for all that the range can ask for, and no slot becomes free."""
     asked = [row.run for row in rows if row.node is None]
     if write:
+        copied = pages.protected(toucher.conn, toucher.mm, *span)
+        if any(row.last and row.entry for row in copied):
+            return False  # copies give up slots, and how many are free decides which entries go
         asked += [row.run for row in rows if row.shared]
-        asked += [*toucher.absent(*span), *(row.run for row in pages.protected(toucher.conn, toucher.mm, *span))]
+        asked += [*toucher.absent(*span), *(row.run for row in copied)]
     wanted: dict[int, int] = {}
     for demand in demand_by_index(asked, vma.delta, toucher.memory.choice(toucher.policy_of(vma))):
         if demand.runs and not demand.zonelist:

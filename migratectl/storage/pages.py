@@ -335,7 +335,8 @@ class ProtectedRun(NamedTuple):
     """
     A write-protected run that a write cannot take over in place: zero pages, or pages to copy.
 
-    ``last``: nobody else refers to its pages, so each is freed when it has been copied.
+    ``last``: nobody else refers to its pages, so each is freed when it has been copied; ``entry``: they are in the swap
+    cache, whose slots are free then.
     """
 
     page: int
@@ -348,6 +349,7 @@ class ProtectedRun(NamedTuple):
     origin_first: int
     node: int | None
     last: int
+    entry: int
 
     @property
     def run(self) -> Run:
@@ -357,7 +359,7 @@ class ProtectedRun(NamedTuple):
 
 _PROTECTED = """SELECT t.page, t.addr, p.step, p.count, m.kind, t.present, p.origin, p.origin_first, p.node,
  p.node IS NOT NULL AND p.pins = 0 AND NOT p.parked AND p.outside = 0
- AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1
+ AND (SELECT count(*) FROM ptes x WHERE x.page = p.id) = 1, t.present AND p.area IS NOT NULL
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.writable AND (m.kind <> 'anon' OR NOT t.present
  OR p.lock IS NOT NULL OR p.outside > 0 OR (SELECT count(*) FROM ptes x WHERE x.page = p.id) > 1)

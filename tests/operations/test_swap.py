@@ -277,6 +277,31 @@ def test_today_a_written_page_leaves_the_swap_cache(tool: Runner) -> None:
     assert slots(tool) == {"swap0": 4}
 
 
+def test_copies_on_the_way_give_slots_back_first(tool: Runner) -> None:
+    """
+    6.5, in address order: pages 1 to 3 are locked, so a write copies them and their three of five slots are free.
+
+    By then swap is no longer more than half full, so page 4 keeps its entry, as page 0 does.
+    """
+    for line in (
+        "init --nodes 1 --memory 100p --swap 5p",
+        "task create --pid 100",
+        "mmap 100 5p --label a",
+        "fault 100 a --write",
+        "fork 100 --pid 101",
+        "swap out 100 a",
+        "fault 100 a",
+        "task exit 101",
+        "swap out 100 a+1p@4p",
+        "page lock 100 a+3p@1p",
+    ):
+        run(tool, line)
+    assert slots(tool) == {"swap0": 5}
+    found = run(tool, "fault 100 a --write")["faults"]
+    assert (found["reuse"], found["cow"], found["swapin"]) == (1, 3, 1)
+    assert slots(tool) == {"swap0": 2}
+
+
 def test_no_memory_to_come_back_to(tool: Runner) -> None:
     """Page by page: what came before is there, the rest stays in swap."""
     for line in (
@@ -544,6 +569,25 @@ def test_swapoff_brings_pages_of_tmpfs_back_to_their_object(mapped: Runner) -> N
     assert run(mapped, "swap off swap0 --by 7")["read"] == 4
     assert (cached(mapped, "shm"), slots(mapped)) == ({"1": 4}, {})
     assert run(mapped, "fault 101 shm")["faults"]["file"] == 4
+
+
+def test_a_page_of_tmpfs_that_cannot_be_copied_was_looked_up_all_the_same(tool: Runner) -> None:
+    """6.3: the lookup takes it out of the swap cache; then there is no memory for the private copy."""
+    for line in (
+        "init --nodes 2 --memory 4p,2p --swap 8p",
+        "task create --pid 100 --node 0",
+        "file create /s 1p --fs tmpfs",
+        "mmap 100 1p --file /s --shared --label s",
+        "fault 100 s --write",
+        "migrate-pages 100 0 1",
+        "mmap 100 1p --file /s --label p",
+        "mmap 100 5p --label fill",
+        "fault 100 fill --write",
+    ):
+        run(tool, line)
+    assert slots(tool) == {"swap0": 1}
+    assert run(tool, "fault 100 p --write", code=1)["errno"] == "ENOMEM"
+    assert slots(tool) == {"swap0": 0}
 
 
 def test_tmpfs_without_a_slot_stays(tool: Runner) -> None:

@@ -22,13 +22,14 @@ class Memory(Filemap):
 
     # ---- tasks -----------------------------------------------------------------------------------------------
 
-    def cpu_for(self, options: Words) -> int:
-        """The CPU that `--node` or `--cpu` names; of a node the lowest."""
+    def cpu_for(self, options: Words, cpuset: str = "/") -> int:
+        """The CPU that `--node` or `--cpu` names; of a node the lowest that the cpuset has."""
         if "node" in options:
             nid = int(options["node"])
             if nid >= len(self.hw.nodes) or not self.hw.nodes[nid].cpus:
                 raise Unmodelled("node without CPUs")
-            return self.hw.nodes[nid].cpus[0]
+            inside = [cpu for cpu in self.hw.nodes[nid].cpus if cpu in self.hw.cpusets[cpuset].cpus]
+            return min(inside or self.hw.nodes[nid].cpus)
         cpu = int(options.get("cpu", 0))
         if not any(cpu in n.cpus for n in self.hw.nodes):
             raise Unmodelled("no such CPU")
@@ -80,7 +81,7 @@ class Memory(Filemap):
         """The scheduler moves the task."""
         if int(pid) not in self.hw.tasks:
             raise Refused("ESRCH")
-        cpu = self.cpu_for(options)
+        cpu = self.cpu_for(options, self.task(pid).cpuset)
         if cpu not in self.hw.cpusets[self.task(pid).cpuset].cpus:
             raise Refused("EINVAL")
         self.task(pid).cpu = cpu
