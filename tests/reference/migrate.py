@@ -16,6 +16,7 @@ from .machine import Machine, Unmodelled
 from .posted import PostedScan
 from .scan import PERMANENT, Scan
 
+OUT_OF_ORDER = ("pageout-activate", *PERMANENT)  # how many of these are left decides how many targets a round takes
 Place = tuple[int, int]  # pid, virtual page number
 
 
@@ -249,7 +250,7 @@ def migrate_pages_to(command: Command, pagelist: list[Page], take: Callable[[], 
     for nid in targets:
         machine.nodes[nid].free += 1
     command.stays(pagelist + failed)
-    short = err or len(givers) > 1 or any(f.reason == "pageout-activate" for f in command.failures.values())
+    short = err or len(givers) > 1 or any(f.reason in OUT_OF_ORDER for f in command.failures.values())
     if command.overtook and short:
         raise Unmodelled("which pages move before those of a later round")
     return err
