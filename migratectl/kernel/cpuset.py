@@ -24,15 +24,16 @@ class Family(NamedTuple):
     exclusive: Sequence[Nodemask]
 
 
-def refuse_change(new: Nodemask, around: Family, *, tasks: int, modern: bool) -> str | None:
+def refuse_change(new: Nodemask, around: Family, *, tasks: int, modern: bool, emptied: bool = True) -> str | None:
     """
-    Why a cpuset may not get other nodes or CPUs.
+    Why a cpuset may not get other nodes or CPUs, or become exclusive with those that it has.
 
     Args:
         new: What it is to have.
         around: What the others have; the exclusive siblings, or all of them where it is exclusive itself.
         tasks: How many tasks are in it.
         modern: Only a cpuset with tasks must not be emptied, and that is asked last.
+        emptied: Whether it is these that are written: a switch does not ask if there are any.
 
     Returns:
         An errno name in the order of the checks, or None.
@@ -40,7 +41,7 @@ def refuse_change(new: Nodemask, around: Family, *, tasks: int, modern: bool) ->
     Source:
         update_nodemask() and validate_change() of kernel/cpuset.c; semantics.md 3.6, rule 41 of what a 6.1 kernel does.
     """
-    if not new and not modern:
+    if not new and emptied and not modern:
         return "ENOSPC"
     if not all(child <= new for child in around.children):
         return "EBUSY"
@@ -48,7 +49,7 @@ def refuse_change(new: Nodemask, around: Family, *, tasks: int, modern: bool) ->
         return "EACCES"
     if any(new & sibling for sibling in around.exclusive):
         return "EINVAL"
-    return "ENOSPC" if not new and tasks else None
+    return "ENOSPC" if not new and emptied and tasks else None
 
 
 _KEEP_THEIR_NODE: Final = (Mode.PREFERRED, Mode.PREFERRED_MANY)

@@ -121,7 +121,7 @@ def cpuset_set(
         if switched:
             _refuse_switch(conn, wanted, f"{what[:3]}_exclusive")
         if old != new or switched:
-            _refuse(conn, machine, wanted, what, new, len(inside))
+            _refuse(conn, machine, wanted, what, new, len(inside), emptied=old != new)
     tasks.update_cpuset(conn, wanted)
     for task in inside:
         _keep_on_cpus(conn, task, wanted.cpus)
@@ -212,7 +212,9 @@ def _mems(machine: Machine, listed: NodeList, mems: Nodemask, subject: str) -> N
     return asked & machine.usable
 
 
-def _refuse(conn: Connection, machine: Machine, cpuset: Cpuset, what: str, new: Nodemask, nr: int) -> None:
+def _refuse(
+    conn: Connection, machine: Machine, cpuset: Cpuset, what: str, new: Nodemask, nr: int, *, emptied: bool = True
+) -> None:
     """Refuse nodes or CPUs that do not fit the cpusets around."""
     everybody = tasks.cpusets(conn)
     sealed = "mem_exclusive" if what == "mems" else "cpu_exclusive"
@@ -225,7 +227,7 @@ def _refuse(conn: Connection, machine: Machine, cpuset: Cpuset, what: str, new: 
     )
     if cpuset.name == "/":
         family = family._replace(parent=new)
-    errno = refuse_change(new, family, tasks=nr, modern=machine.modern)
+    errno = refuse_change(new, family, tasks=nr, modern=machine.modern, emptied=emptied)
     if errno is not None:
         error, sentence = _REFUSALS[errno]
         word = "nodes" if what == "mems" else "CPUs"

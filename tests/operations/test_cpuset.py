@@ -34,6 +34,7 @@ MEMS = {
     ),
     "exclusive, and overlapping": "cpuset create /a --mems 0\ncpuset create /b --mems 0\n"
     "EINVAL: cpuset set /b --mem-exclusive",
+    "exclusive, and without nodes": "cpuset create /p --mems none\ncpuset set /p --mem-exclusive",
     "no parent": "ENOENT: cpuset create /p/c --mems 0",
     "taken": "cpuset create /p --mems 0\nEEXIST: cpuset create p --mems 0",
     "the root": "EACCES: cpuset set / --mems 0",
