@@ -146,6 +146,13 @@ def test_a_journal_uses_the_buffers_until_the_sync(machine: Runner, journal: str
     assert mappings(machine, "none") == []
 
 
+def test_a_writer_that_is_not_there_waits_for_nothing(machine: Runner) -> None:
+    """Who calls is looked up before what would be waited for."""
+    build(machine, "file create /f 2p --fs ext2", "mmap 100 2p --file /f --shared --label map", "fault 100 map")
+    build(machine, "page lock 100 map")
+    assert machine("file", "write", "/f", "--by", 999, "--json").document["errno"] == "ESRCH"
+
+
 @pytest.mark.parametrize(
     ("fs", "words", "flags"), [("ext2", "", ["busy"]), ("ext3", "", []), ("ext3", "--passes 9", ["busy"])]
 )
