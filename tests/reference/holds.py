@@ -121,7 +121,7 @@ class Holds(Memory):
     def pin_one(self, task: Task, mm: Mm, vpn: int) -> None:
         """Touch a page as get_user_pages() does: by writing where the area is writable."""
         slot = mm.slots.get(vpn)
-        if slot is None:
+        if slot is None or slot.area.special:  # nothing is there to be had
             raise Refused("EFAULT")
         if no_memory(self.touch(task, mm, vpn, write=slot.area.prot == "rw")):
             raise Refused("ENOMEM")
