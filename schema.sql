@@ -4,6 +4,7 @@ CREATE TABLE buffers (
     dirty INTEGER DEFAULT '0' NOT NULL,
     locked INTEGER,
     busy INTEGER,
+    late INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (page),
     FOREIGN KEY(page) REFERENCES pages (id)
 )
@@ -38,6 +39,7 @@ CREATE TABLE facts (
     format TEXT NOT NULL,
     page_size INTEGER NOT NULL,
     profile TEXT NOT NULL,
+    possible TEXT DEFAULT '' NOT NULL,
     PRIMARY KEY (id),
     CHECK (id = 1),
     CHECK (page_size >= 512 AND page_size & (page_size - 1) = 0),
@@ -221,6 +223,9 @@ CREATE TABLE tasks (
     policy INTEGER,
     il_next INTEGER,
     il_weight INTEGER DEFAULT '0' NOT NULL,
+    tgid INTEGER NOT NULL,
+    affinity TEXT DEFAULT '' NOT NULL,
+    memlock INTEGER,
     PRIMARY KEY (pid),
     FOREIGN KEY(cpuset) REFERENCES cpusets (id),
     FOREIGN KEY(mm) REFERENCES mms (id),

@@ -230,7 +230,7 @@ REFUSED = {
     "a page of no mapping": "UPDATE pages SET mapping = 99",
     "a pte of no page": "UPDATE ptes SET page = 99",
     "a page on no node": "UPDATE pages SET node = 99",
-    "a second row of facts": "INSERT INTO facts VALUES (2, 'migratectl/1', 4096, 'v9')",
+    "a second row of facts": "INSERT INTO facts VALUES (2, 'migratectl/1', 4096, 'v9', '')",
     "a page size that is no power of two": "UPDATE facts SET page_size = 4095",
     "an unknown profile": "UPDATE facts SET profile = 'v10'",
     "more buffers than a page has": "UPDATE mappings SET ring = 9",

@@ -41,7 +41,7 @@ def fork(conn: Connection, pid: int, child: int) -> dict[str, Any]:
     parent = find_task(conn, pid)
     check_pid(conn, child)
     mm = None if parent.mm is None else _copy_mm(conn, parent.mm)
-    task = replace(parent, pid=child, mm=mm)
+    task = replace(parent, pid=child, tgid=child, mm=mm)
     tasks.insert(conn, task)
     tasks.set_policy(conn, child, parent.policy, parent.il_next, parent.il_weight)
     return task_row(machine, task)

@@ -62,6 +62,7 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
         call.dumpable,
         None,
         None,
+        tgid=_leader(conn, call),
     )
     tasks.insert(conn, task)
     return task_row(machine, task)
@@ -93,6 +94,11 @@ def _address_space(conn: Connection, call: TaskCreate) -> int | None:
     if call.thread_of is not None:
         return find_mm(conn, call.thread_of)[1]
     return tasks.new_mm(conn, call.pid)
+
+
+def _leader(conn: Connection, call: TaskCreate) -> int:
+    """The leader of the new task's thread group: a thread joins the group of the one that it names."""
+    return call.pid if call.thread_of is None else find_task(conn, call.thread_of).tgid
 
 
 def _cpuset(conn: Connection, name: str, subject: str) -> Cpuset:

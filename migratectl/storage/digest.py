@@ -26,17 +26,18 @@ LEFT JOIN swap_areas s ON s.id = p.area ORDER BY p.id"""
 _PTES: Final = """SELECT t.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr - p.first, t.present,
  t.young, t.dirty, t.writable FROM ptes t JOIN pages p ON p.id = t.page ORDER BY 1, 2, 3"""
 _HOLDS: Final = "SELECT page, pid, kind, passes, count FROM holds ORDER BY 1, 2, 3, 4, 5"
-_BUFFERS: Final = "SELECT page, ring, dirty, locked, busy FROM buffers ORDER BY 1"
+_BUFFERS: Final = "SELECT page, ring, dirty, locked, busy, late FROM buffers ORDER BY 1"
 
 _SMALL: Final = {
-    "facts": "SELECT format, page_size, profile FROM facts",
+    "facts": "SELECT format, page_size, profile, possible FROM facts",
     "nodes": "SELECT id, online, cpus, capacity, other, numa_hit, numa_miss, numa_foreign, interleave_hit, local_node,"
     " other_node, weight FROM nodes",
     "distances": "SELECT source, dest, distance FROM distances",
     "cpusets": "SELECT name, cpus, mems, cpu_exclusive, mem_exclusive, memory_migrate, kept FROM cpusets",
     "tasks": "SELECT t.pid, t.name, t.uid, t.cpu, c.name, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.caps,"
-    " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight"
-    " FROM tasks t JOIN cpusets c ON c.id = t.cpuset LEFT JOIN policies p ON p.id = t.policy",
+    " t.dumpable, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight,"
+    " t.tgid, t.affinity, t.memlock FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
+    " LEFT JOIN policies p ON p.id = t.policy",
     "vmas": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = v.mm), v.start, v."end", m.kind, m.name, v.delta,'
     ' v.flags, v."order", v.anon_vma, p.mode, p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping'
     " LEFT JOIN policies p ON p.id = v.policy",

@@ -20,6 +20,7 @@ from migratectl.nodemask import Nodemask
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
 from migratectl.storage.tasks import Task
+from migratectl.storage.tasks import insert_many as insert_tasks
 from migratectl.storage.work import write, write_many
 
 MAX_PARAMETERS: Final = 900
@@ -134,11 +135,7 @@ class Batch:
         """Write objects, address spaces and tasks."""
         write_many(self.conn, "INSERT INTO mappings(id, kind, name, method, ino) VALUES (?, ?, ?, ?, ?)", self.mappings)
         write_many(self.conn, "INSERT INTO mms(id, anon) VALUES (?, ?)", self.mms)
-        write_many(
-            self.conn,
-            "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, dumpable) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(t.pid, t.name, t.uid, t.cpu, t.cpuset.id, t.mm, t.caps, int(t.dumpable)) for t in self.tasks],
-        )
+        insert_tasks(self.conn, self.tasks)
         for waiting in (self.mappings, self.mms, self.tasks):
             waiting.clear()
 

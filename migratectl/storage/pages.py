@@ -40,8 +40,8 @@ SELECT t.mm, t.addr + c.k * p.step, ?1 + c.seq, t.present, t.young, t.dirty, t.w
 FROM part c CROSS JOIN pages p ON p.id = c.page CROSS JOIN ptes t ON t.page = c.page"""
 _CUT_HOLDS = """INSERT INTO holds(page, pid, kind, passes, count)
 SELECT ?1 + c.seq, h.pid, h.kind, h.passes, h.count FROM part c CROSS JOIN holds h ON h.page = c.page"""
-_CUT_BUFFERS = """INSERT INTO buffers(page, ring, dirty, locked, busy)
-SELECT ?1 + c.seq, b.ring, b.dirty, b.locked, b.busy FROM part c CROSS JOIN buffers b ON b.page = c.page"""
+_CUT_BUFFERS = """INSERT INTO buffers(page, ring, dirty, locked, busy, late)
+SELECT ?1 + c.seq, b.ring, b.dirty, b.locked, b.busy, b.late FROM part c CROSS JOIN buffers b ON b.page = c.page"""
 _SHRINK = """UPDATE pages SET
  step = (SELECT CASE r.count WHEN 1 THEN 1 ELSE pages.step * r.stride END FROM rest r WHERE r.page = pages.id),
  count = (SELECT r.count FROM rest r WHERE r.page = pages.id)

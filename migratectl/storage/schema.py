@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 
 from migratectl.errors import StateFileError
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """The Alembic revisions, oldest first; test_schema.py compares them with the scripts in ``migrations``."""
 
 REVISION: Final = REVISIONS[-1]

@@ -50,6 +50,7 @@ fact = Table(
     _text("format"),
     _integer("page_size"),
     _text("profile"),
+    _text("possible", default=""),
     CheckConstraint("id = 1"),
     CheckConstraint("page_size >= 512 AND page_size & (page_size - 1) = 0"),
     CheckConstraint("profile IN ('v9', 'v9-posted', 'modern')"),
@@ -168,6 +169,9 @@ task = Table(
     _integer("policy", ForeignKey("policies.id"), null=True),
     _integer("il_next", null=True),
     _integer("il_weight", default=0),
+    _integer("tgid"),
+    _text("affinity", default=""),
+    _integer("memlock", null=True),
     Index("tasks_mm", "mm"),
     **STRICT,
 )
@@ -265,6 +269,7 @@ buffer = Table(
     _integer("dirty", default=0),
     _integer("locked", null=True),
     _integer("busy", null=True),
+    _integer("late", default=0),
     **STRICT,
 )
 hold = Table(

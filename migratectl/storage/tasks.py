@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
-from migratectl.storage.work import write
+from migratectl.storage.work import write, write_many
 from migratectl.uapi import Mode, ModeFlag
 
 
@@ -38,7 +39,12 @@ class Cpuset:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task; ``mm`` is None for a kernel thread, ``caps`` a bit a capability."""
+    """
+    A task; ``mm`` is None for a kernel thread, ``caps`` a bit a capability.
+
+    ``tgid`` is the pid of its thread group's leader, ``affinity`` the CPUs that it may run on (None: all of its
+    cpuset), ``memlock`` its limit of locked memory in bytes (None: that of the profile).
+    """
 
     pid: int
     name: str
@@ -51,12 +57,26 @@ class Task:
     policy: Policy | None
     il_next: int | None
     il_weight: int = 0
+    tgid: int = 0
+    affinity: Nodemask | None = None
+    memlock: int | None = None
+
+    def __post_init__(self) -> None:
+        """A task leads its own group unless another does."""
+        if not self.tgid:
+            object.__setattr__(self, "tgid", self.pid)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the leader of its thread group."""
+        return self.tgid == self.pid
 
 
 _CPUSETS: Final = "SELECT id, name, cpus, mems, memory_migrate, cpu_exclusive, mem_exclusive, kept FROM cpusets"
 _SELECT: Final = (
     "SELECT t.pid, t.name, t.uid, t.cpu, c.id, c.name, c.cpus, c.mems, c.memory_migrate, t.mm, t.caps, t.dumpable,"
-    " t.policy, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
+    " t.policy, p.mode, p.nodes, p.flags, p.mems, t.il_next, t.il_weight, t.tgid, t.affinity, t.memlock"
+    " FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
     " LEFT JOIN policies p ON p.id = t.policy"
 )
 
@@ -64,7 +84,12 @@ _SELECT: Final = (
 def _task(row: Any) -> Task:
     cpuset = Cpuset(row[4], row[5], Nodemask.parse(row[6]), Nodemask.parse(row[7]), bool(row[8]))
     policy = None if row[12] is None else make_policy(*row[13:17])
-    return Task(row[0], row[1], row[2], row[3], cpuset, row[9], row[10], bool(row[11]), policy, row[17], row[18])
+    affinity = Nodemask.parse(row[20]) if row[20] else None
+    pid, name, uid, cpu = row[:4]
+    il_next, il_weight, tgid = row[17:20]
+    return Task(
+        pid, name, uid, cpu, cpuset, row[9], row[10], bool(row[11]), policy, il_next, il_weight, tgid, affinity, row[21]
+    )
 
 
 def make_policy(mode: str, nodes: str, flags: str, mems: str) -> Policy:
@@ -96,18 +121,32 @@ def pids_of(conn: Connection, mm: int) -> list[int]:
 
 def insert(conn: Connection, task: Task) -> None:
     """Add a task without policy."""
-    write(
+    insert_many(conn, [task])
+
+
+def insert_many(conn: Connection, tasks: Sequence[Task]) -> None:
+    """Add tasks without policy."""
+    write_many(
         conn,
-        "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, dumpable) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (task.pid, task.name, task.uid, task.cpu, task.cpuset.id, task.mm, task.caps, int(task.dumpable)),
+        "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, dumpable, tgid, affinity, memlock)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (t.pid, t.name, t.uid, t.cpu, t.cpuset.id, t.mm, t.caps, int(t.dumpable), t.tgid, _cpus(t), t.memlock)
+            for t in tasks
+        ],
     )
 
 
+def _cpus(task: Task) -> str:
+    """The column of a task's affinity."""
+    return "" if task.affinity is None else str(task.affinity)
+
+
 def update(conn: Connection, pid: int, column: str, value: int | str) -> None:
-    """Set one of ``name``, ``uid``, ``cpu``, ``caps``, ``cpuset`` of a task, where it differs."""
-    if column not in ("name", "uid", "cpu", "caps", "cpuset"):
+    """Set one of ``name``, ``uid``, ``cpu``, ``caps``, ``cpuset``, ``affinity``, ``memlock``, where it differs."""
+    if column not in ("name", "uid", "cpu", "caps", "cpuset", "affinity", "memlock"):
         raise ValueError(column)
-    write(conn, f"UPDATE tasks SET {column} = ? WHERE pid = ? AND {column} <> ?", (value, pid, value))
+    write(conn, f"UPDATE tasks SET {column} = ? WHERE pid = ? AND {column} IS NOT ?", (value, pid, value))
 
 
 def set_policy(conn: Connection, pid: int, policy: Policy | None, il_next: int | None, il_weight: int = 0) -> None:

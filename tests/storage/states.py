@@ -58,8 +58,8 @@ def furnish(conn: Connection) -> None:
         "INSERT INTO mappings(id, kind, name, method) VALUES"
         " (1, 'anon', 'anon:10', 'page'), (2, 'file', '/lib', 'buffer'), (3, 'file', '/data', 'page')",
         "INSERT INTO mms(id, anon) VALUES (1, 1), (2, 1)",
-        "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps) VALUES"
-        " (10, 'a', 0, 0, 1, 1, 0), (11, 'b', 0, 1, 1, 2, 0)",
+        "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid) VALUES"
+        " (10, 'a', 0, 0, 1, 1, 0, 10), (11, 'b', 0, 1, 1, 2, 0, 11)",
         'INSERT INTO vmas(mm, start, "end", mapping, delta, flags) VALUES (1, 0, 40, 1, 0, 3), (1, 40, 80, 1, 0, 3),'
         " (2, 0, 40, 1, 0, 3), (2, 40, 80, 1, 0, 3), (1, 100, 140, 2, -100, 1), (1, 200, 240, 2, -200, 1)",
     ):

@@ -1,0 +1,91 @@
+"""
+A task knows its thread group, the CPUs that it may run on and its limit of locked memory; a ring, whether it is let go
+only after a first look; the facts, which nodes can exist.
+
+The tables are made anew, so that a file that was brought here has the same tables as a new one. The leader of a thread
+group was not kept: it is the lowest pid of the address space. No task had narrower CPUs than its cpuset's, or a limit
+of its own, and no ring was let go late.
+
+Revision ID: 0005
+Revises: 0004
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+FACTS = "id, format, page_size, profile"
+TASKS = "pid, name, uid, cpu, cpuset, mm, caps, dumpable, policy, il_next, il_weight"
+BUFFERS = "page, ring, dirty, locked, busy"
+
+STATEMENTS = (
+    f"CREATE TEMP TABLE kept_facts AS SELECT {FACTS} FROM facts",
+    f"CREATE TEMP TABLE kept_tasks AS SELECT {TASKS},"
+    " coalesce((SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.pid) AS tgid FROM tasks t",
+    f"CREATE TEMP TABLE kept_buffers AS SELECT {BUFFERS} FROM buffers",
+    "DROP TABLE facts",
+    "DROP TABLE tasks",
+    "DROP TABLE buffers",
+    """CREATE TABLE facts (
+    id INTEGER NOT NULL,
+    format TEXT NOT NULL,
+    page_size INTEGER NOT NULL,
+    profile TEXT NOT NULL,
+    possible TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (id),
+    CHECK (id = 1),
+    CHECK (page_size >= 512 AND page_size & (page_size - 1) = 0),
+    CHECK (profile IN ('v9', 'v9-posted', 'modern'))
+)
+ STRICT""",
+    """CREATE TABLE tasks (
+    pid INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    uid INTEGER NOT NULL,
+    cpu INTEGER NOT NULL,
+    cpuset INTEGER NOT NULL,
+    mm INTEGER,
+    caps INTEGER NOT NULL,
+    dumpable INTEGER DEFAULT '1' NOT NULL,
+    policy INTEGER,
+    il_next INTEGER,
+    il_weight INTEGER DEFAULT '0' NOT NULL,
+    tgid INTEGER NOT NULL,
+    affinity TEXT DEFAULT '' NOT NULL,
+    memlock INTEGER,
+    PRIMARY KEY (pid),
+    FOREIGN KEY(cpuset) REFERENCES cpusets (id),
+    FOREIGN KEY(mm) REFERENCES mms (id),
+    FOREIGN KEY(policy) REFERENCES policies (id)
+)
+ STRICT""",
+    """CREATE TABLE buffers (
+    page INTEGER NOT NULL,
+    ring INTEGER NOT NULL CHECK (ring BETWEEN 1 AND 8),
+    dirty INTEGER DEFAULT '0' NOT NULL,
+    locked INTEGER,
+    busy INTEGER,
+    late INTEGER DEFAULT '0' NOT NULL,
+    PRIMARY KEY (page),
+    FOREIGN KEY(page) REFERENCES pages (id)
+)
+ STRICT""",
+    "CREATE INDEX tasks_mm ON tasks (mm)",
+    f"INSERT INTO facts({FACTS}) SELECT {FACTS} FROM kept_facts",
+    f"INSERT INTO tasks({TASKS}, tgid) SELECT {TASKS}, tgid FROM kept_tasks",
+    f"INSERT INTO buffers({BUFFERS}) SELECT {BUFFERS} FROM kept_buffers",
+    "DROP TABLE kept_facts",
+    "DROP TABLE kept_tasks",
+    "DROP TABLE kept_buffers",
+)
+
+
+def upgrade() -> None:
+    """Copy facts, tasks and rings into tables that have the columns."""
+    for statement in STATEMENTS:
+        op.execute(statement)
