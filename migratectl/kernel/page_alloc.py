@@ -23,6 +23,8 @@ def build_zonelists(
     distance: Mapping[tuple[int, int], int],
     with_cpus: Nodemask,
     givers: Nodemask | None = None,
+    *,
+    modern: bool = False,
 ) -> dict[int, Zonelist]:
     """
     The fallback list of every node.
@@ -32,12 +34,14 @@ def build_zonelists(
         distance: Distance for each (from, to).
         with_cpus: The nodes that have CPUs; among equals the others are taken first.
         givers: The nodes that the lists name, all of *nids* by default; under ``modern`` those with memory.
+        modern: A 6.x kernel: a node below the list's counts as one further, and each first choice loads a node by one.
 
     Returns:
         For each node all givers, itself first, nearest first, ties rotated by what earlier lists chose.
 
     Source:
-        build_zonelists() and find_next_best_node() of mm/page_alloc.c; semantics.md 6.2.
+        build_zonelists() and find_next_best_node() of mm/page_alloc.c; semantics.md 6.2, rule 59 of what a 6.1 kernel
+        does.
     """
     load = dict.fromkeys(nids, 0)
     penalty = {nid: 1 if nid in with_cpus else 0 for nid in nids}
@@ -46,13 +50,15 @@ def build_zonelists(
     lists = {}
     for at, local in enumerate(nids):
         # What is loaded while a list is made is out of the choice by then, so one stable sort makes all choices.
-        others = [nid for nid in (*nids[at + 1 :], *nids[:at]) if nid in givers]
-        weights = {nid: (distance[local, nid] + penalty[nid]) * heavy + load[nid] for nid in others}
+        scanned = [*nids[:at], *nids[at + 1 :]] if modern else [*nids[at + 1 :], *nids[:at]]
+        others = [nid for nid in scanned if nid in givers]
+        further = {nid: penalty[nid] + (modern and nid < local) for nid in others}
+        weights = {nid: (distance[local, nid] + further[nid]) * heavy + load[nid] for nid in others}
         others.sort(key=weights.__getitem__)
         previous = local
         for weight, nid in zip(range(len(nids) - 1, 0, -1), others, strict=False):
             if distance[local, nid] != distance[local, previous]:
-                load[nid] += weight
+                load[nid] += 1 if modern else weight
             previous = nid
         lists[local] = (local, *others) if local in givers else tuple(others)
     return lists

@@ -63,7 +63,7 @@ def test_fallback_lists(distance: dict[tuple[int, int], int], cpus: str, lists: 
 )
 def test_lists_that_a_running_kernel_had(nid: int, order: str) -> None:
     """modern-kernel.md 25: eight nodes, CPUs on 0 to 3; equal distances are rotated by what earlier lists chose."""
-    assert build_zonelists(range(8), matrix(N8), Nodemask(range(4)))[nid] == tuple(map(int, order))
+    assert build_zonelists(range(8), matrix(N8), Nodemask(range(4)), modern=True)[nid] == tuple(map(int, order))
 
 
 def test_a_memoryless_node_is_listed_in_2006_and_left_out_today() -> None:
@@ -73,6 +73,34 @@ def test_a_memoryless_node_is_listed_in_2006_and_left_out_today() -> None:
     assert v9 == {0: (0, 1, 2, 3), 1: (1, 0, 3, 2), 2: (2, 3, 0, 1), 3: (3, 2, 1, 0)}
     modern = build_zonelists(range(4), matrix(N4), cpus, Nodemask.parse("0,2-3"))
     assert modern == {0: (0, 2, 3), 1: (0, 3, 2), 2: (2, 3, 0), 3: (3, 2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "lists"),
+    [
+        ([[10, 20, 30, 20], [20, 10, 20, 30], [30, 20, 10, 20], [20, 30, 20, 10]], "0132 1203 2310 3021"),
+        # the boot log of a server with two distances, 5.19
+        (
+            [
+                [10, 16, 16, 22, 16, 16, 22, 22],
+                [16, 10, 16, 22, 22, 22, 16, 22],
+                [16, 16, 10, 16, 22, 22, 22, 16],
+                [22, 22, 16, 10, 22, 16, 22, 16],
+                [16, 22, 22, 22, 10, 16, 16, 16],
+                [16, 22, 22, 16, 16, 10, 22, 22],
+                [22, 16, 22, 22, 16, 22, 10, 16],
+                [22, 22, 16, 16, 16, 22, 16, 10],
+            ],
+            "01245367 12604573 27301564 35726401 46750123 50347621 67410235 72346015",
+        ),
+    ],
+    ids=["ring", "two distances"],
+)
+def test_today_a_node_below_counts_as_further(rows: list[list[int]], lists: str) -> None:
+    """Rule 59 of what a 6.1 kernel does: lists that running kernels had."""
+    nids = range(len(rows))
+    found = build_zonelists(nids, matrix(rows), Nodemask(nids), modern=True)
+    assert " ".join("".join(map(str, found[nid])) for nid in nids) == lists
 
 
 def test_sparse_ids_rotate_over_the_ids_there_are() -> None:
