@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
+
+_BEYOND: Final = 1 << 20
+"""No node and no CPU has an id as large as this."""
+
+_MASK: Final = re.compile("[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})+|[0-9a-fA-F]{8}")
+_REGION: Final = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
 
 
 class Nodemask:
@@ -48,10 +55,49 @@ class Nodemask:
             low, high = int(first), int(last if dash else first)
             if low > high:
                 raise ValueError(f"the range '{part}' runs backwards; write it as {high}-{low}")
-            if high > 1 << 20:
+            if high > _BEYOND:
                 raise ValueError(f"'{part}' is far beyond any node or CPU id")
             ids.update(range(low, high + 1))
         return cls(ids)
+
+    @classmethod
+    def parse_mask(cls, text: str) -> Nodemask | None:
+        """
+        Read a mask as the kernel prints one: hexadecimal groups of 32 bits, the highest first; None where it is none.
+
+        ``00000000,00000003`` is the set 0-1. Only the first group may have fewer than eight digits, and not alone.
+
+        Source:
+            The format %*pb, Mems_allowed of /proc/PID/status, cpumap of /sys/devices/system/node.
+        """
+        return cls.of_bits(int(text.replace(",", ""), 16)) if _MASK.fullmatch(text) else None
+
+    @classmethod
+    def parse_file(cls, text: str) -> Nodemask:
+        """
+        Read a list as the kernel's files of lists take one.
+
+        Items stand between commas or blanks, any number of them; ``0-7:2/4`` is the first two of each four.
+
+        Raises:
+            ValueError: The text is no such list.
+
+        Source:
+            bitmap_parselist() of lib/bitmap.c, 5.6 and later; rule 56 of what a 6.1 kernel does.
+        """
+        mask = 0
+        for part in re.split(r"[\s,]+", text.strip(" \t\n\v\f\r,")) if text.strip(" \t\n\v\f\r,") else ():
+            found = _REGION.fullmatch(part)
+            if found is None:
+                raise ValueError(f"'{part}' is no item of a list such as 0-2,5 or 0-7:2/4")
+            low, high, used, group = (None if each is None else int(each) for each in found.groups())
+            first, last, step = low or 0, high if high is not None else low or 0, group if group is not None else 1
+            if first > last or not step or (used or 0) > step or last > _BEYOND:
+                raise ValueError(f"'{part}' is no range of ids in a list such as 0-2,5 or 0-7:2/4")
+            width = step if used is None else used
+            for start in range(first, last + 1, step):
+                mask |= ((1 << min(width, last + 1 - start)) - 1) << start
+        return cls.of_bits(mask)
 
     def __iter__(self) -> Iterator[int]:
         bits, nid = self.bits, 0

@@ -151,7 +151,7 @@ def parse_label(text: str) -> str:
 
 def parse_nodes(text: str) -> NodeList:
     """
-    Read a set of nodes: ``0-3,8``, ``all``, ``none``, ``!0-1``, ``+0-1``.
+    Read a set of nodes: ``0-3,8``, ``all``, ``none``, ``!0-1``, ``+0-1``, or a mask ``00000000,0000000f``.
 
     Returns:
         The set; ids above LARGEST_ID are taken as that one, the call refuses both.
@@ -164,6 +164,9 @@ def parse_nodes(text: str) -> NodeList:
     if text == "none":
         return NodeList()
     sign = text[:1] if text[:1] in ("!", "+") else ""
+    mask = Nodemask.parse_mask(text.removeprefix(sign))
+    if mask is not None:
+        return NodeList(mask, inverted=sign == "!", relative=sign == "+")
     bits = 0
     for part in text.removeprefix(sign).split(","):
         low, high = _id_range(part, text)

@@ -95,3 +95,41 @@ def test_the_empty_set_is_empty() -> None:
 def test_a_mask_is_no_other_type() -> None:
     assert Nodemask([1]) != {1}
     assert repr(Nodemask([0, 1, 4])) == "Nodemask.parse('0-1,4')"
+
+
+@pytest.mark.parametrize(
+    ("text", "members"),
+    [
+        ("00000000,00000003", [0, 1]),
+        ("1,00000000", [32]),
+        ("00000010", [4]),
+        ("ffffffff,ffffffff", list(range(64))),
+    ],
+)
+def test_a_mask_as_the_kernel_prints_it(text: str, members: list[int]) -> None:
+    found = Nodemask.parse_mask(text)
+    assert found is not None
+    assert list(found) == members
+
+
+@pytest.mark.parametrize("text", ["0", "0,3", "3", "0-3", "0000001,0", "000000001", ""])
+def test_a_list_is_no_mask(text: str) -> None:
+    assert Nodemask.parse_mask(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("0,,0", "0"), (",0", "0"), ("0,", "0"), ("0 1", "0-1"), (" 0", "0"), ("00", "0"), ("", ""), (",", ""),
+        ("0-1:1/2", "0"), ("0-1:1/1", "0-1"), ("0-7:2/4", "0-1,4-5"), ("0-8:2/4", "0-1,4-5,8"), ("3-3", "3"),
+    ],
+)  # fmt: skip
+def test_a_list_as_files_take_it(text: str, listed: str) -> None:
+    """Rule 56 of what a 6.1 kernel does; the first that are not of its scenarios follow bitmap_parselist()."""
+    assert str(Nodemask.parse_file(text)) == listed
+
+
+@pytest.mark.parametrize("text", ["all", "N", "0-N", "0:1/2", "3-1", "0-7:5/4", "0-7:1/0", "0x1", "-1", "0-", "1x"])
+def test_what_is_no_list_in_a_file(text: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        Nodemask.parse_file(text)
