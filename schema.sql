@@ -243,6 +243,7 @@ CREATE TABLE vmas (
     policy INTEGER,
     "order" INTEGER DEFAULT '0' NOT NULL,
     anon_vma INTEGER DEFAULT '0' NOT NULL,
+    forked INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (mm, start),
     CHECK (start < "end" AND start >= 0),
     FOREIGN KEY(mm) REFERENCES mms (id),

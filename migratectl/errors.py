@@ -97,6 +97,12 @@ class InputOutputError(KernelError):
     errno_name = "EIO"
 
 
+class TryAgain(KernelError):
+    """A limit is reached."""
+
+    errno_name = "EAGAIN"
+
+
 class StateFileError(MigratectlError):
     """The state file is missing, not ours, damaged, of a newer version, read-only or without room."""
 

@@ -10,6 +10,7 @@ MIGRATE_CHUNK_SIZE: Final = 256
 """Targets allocated at a time by migrate_pages_to(); semantics.md 3.1 and B1."""
 
 MAX_NUMNODES: Final = 1024
+BITS_PER_LONG: Final = 64
 """Node ids are 0 to 1023; a larger one is EINVAL in every call."""
 
 INDEX_LIMIT: Final = 1 << 32

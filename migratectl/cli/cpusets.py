@@ -9,7 +9,7 @@ import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
-from migratectl.cli.params import NODES, PID, Parsed
+from migratectl.cli.params import CPU_LIST, NODES, PID
 from migratectl.cli.session import Session
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.nodemask import Nodemask
@@ -18,22 +18,10 @@ from migratectl.spans import NodeList
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _cpus(text: str) -> Nodemask:
-    if text == "none":
-        return Nodemask()
-    found = Nodemask.parse(text)
-    if not found:
-        raise ValueError(f"'{text}' is no list of CPUs such as 0-3,8")
-    return found
-
-
-CPUS: Parsed[Nodemask] = Parsed("LIST", _cpus)
-
-
 @command("cpuset create /batch --mems 0-1", "cpuset create /batch/night --mems 1 --cpus 4-7 --memory-migrate")
 @click.argument("name")
 @click.option("--mems", type=NODES, required=True, metavar="NODES", help="Its nodes; none is allowed.")
-@click.option("--cpus", type=CPUS, help="Its CPUs (default: those of the cpuset above).")
+@click.option("--cpus", type=CPU_LIST, help="Its CPUs (default: those of the cpuset above).")
 @click.option("--memory-migrate", is_flag=True, help="Pages follow tasks that join, and changes of its nodes.")
 def cpuset_create_command(
     session: Session, name: str, mems: NodeList, cpus: Nodemask | None, memory_migrate: bool
@@ -46,7 +34,7 @@ def cpuset_create_command(
 @command("cpuset set /batch --mems 2-3", "cpuset set /batch --memory-migrate --no-mem-exclusive")
 @click.argument("name")
 @click.option("--mems", type=NODES, metavar="NODES", help="Its nodes from now on.")
-@click.option("--cpus", type=CPUS, help="Its CPUs from now on.")
+@click.option("--cpus", type=CPU_LIST, help="Its CPUs from now on.")
 @click.option("--memory-migrate/--no-memory-migrate", default=None, help="Whether pages follow.")
 @click.option("--cpu-exclusive/--no-cpu-exclusive", default=None, help="Whether no neighbour may have its CPUs.")
 @click.option("--mem-exclusive/--no-mem-exclusive", default=None, help="Whether no neighbour may have its nodes.")

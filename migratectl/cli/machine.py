@@ -9,9 +9,10 @@ import click
 
 from migratectl.cli import deferred as operations
 from migratectl.cli.group import Command, command
-from migratectl.cli.params import ADDR, CAPABILITY, CPU, INO, LABEL, NODE, PID, RANGE, SIZE, UID, WEIGHT
+from migratectl.cli.params import ADDR, CAPABILITY, CPU, CPU_LIST, INO, LABEL, NODE, PID, RANGE, SIZE, UID, WEIGHT
 from migratectl.cli.session import Session
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
+from migratectl.nodemask import Nodemask
 from migratectl.spans import Size, Span
 from migratectl.uapi import NEVER
 
@@ -88,12 +89,14 @@ def node_weight_command(session: Session, node: int, weight: int) -> int:
 @click.option("--name", metavar="S", help="Its name.")
 @click.option("--uid", type=UID, default=0, metavar="U", help="Its user (default 0).")
 @_place
+@click.option("--cpus", type=CPU_LIST, help="The CPUs that it may run on (default: all of its cpuset).")
 @click.option("--cpuset", default="/", metavar="C", help="Its cpuset (default /).")
 @click.option("--cap", "caps", type=CAPABILITY, multiple=True, help="Give it this capability (repeatable).")
 @click.option("--drop-cap", "drop_caps", type=CAPABILITY, multiple=True, help="Take it this capability (repeatable).")
 @click.option("--no-dumpable", is_flag=True, help="Others of its user may not look into it.")
 @click.option("--kernel-thread", is_flag=True, help="It has no address space.")
 @click.option("--thread-of", type=PID, help="It shares the address space of this task.")
+@click.option("--memlock", type=SIZE, help="So much may it lock without CAP_IPC_LOCK (default: by profile).")
 def task_create_command(session: Session, no_dumpable: bool, **words: Any) -> int:
     """Create a task or a thread."""
     _one_of(words, "node", "cpu")
@@ -118,14 +121,16 @@ def task_list_command(session: Session) -> int:
     return session.look(operations.tasks.task_list)
 
 
-@command("task run-on 100 --node 1", "task run-on 100 --cpu 4")
+@command("task run-on 100 --node 1", "task run-on 100 --cpu 4", "task run-on 100 --cpus 4-7")
 @_pid
 @_place
-def task_run_on_command(session: Session, pid: int, node: int | None, cpu: int | None) -> int:
+@click.option("--cpus", type=CPU_LIST, help="Any of these CPUs, from now on; the lowest, unless it runs on one.")
+def task_run_on_command(session: Session, pid: int, node: int | None, cpu: int | None, cpus: Nodemask | None) -> int:
     """Let a task run on another CPU."""
-    if (node is None) == (cpu is None):
-        raise click.UsageError("give --node or --cpu")
-    return session.perform(operations.tasks.task_run_on, pid, node, cpu)
+    given = [each for each in (node, cpu, cpus) if each is not None]
+    if len(given) != 1:
+        raise click.UsageError("give only one of --node, --cpu and --cpus" if given else "give --node, --cpu or --cpus")
+    return session.perform(operations.tasks.task_run_on, pid, node, cpu, cpus)
 
 
 @command("task exit 100")
@@ -229,11 +234,20 @@ def _holding(kind: str, text: str) -> Command:
     @_pid
     @_span
     @_hold
-    def hold_command(session: Session, pid: int, span: Span, passes: int | None, count: int) -> int:
+    def hold_command(
+        session: Session, pid: int, span: Span, passes: int | None, count: int, reading: bool = False
+    ) -> int:
         last = None if passes is None or passes >= NEVER else passes
-        return session.perform(operations.holds.hold, kind, pid, span, last, count)
+        return session.perform(operations.holds.hold, kind, pid, span, last, count, reading)
 
     hold_command.help = text
+    if kind == "pin":
+        hold_command.params.insert(
+            2,
+            click.Option(
+                ["--read", "reading"], is_flag=True, help="Fault absent pages in by reading: what is shared stays so."
+            ),
+        )
     return hold_command
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import click
 
 from migratectl.errors import InputFileError
+from migratectl.nodemask import Nodemask
 from migratectl.spans import NodeList, Size, Span, parse_address, parse_label, parse_nodes, parse_size, parse_span
 
 T = TypeVar("T")
@@ -155,8 +156,26 @@ def _capability(text: str) -> str:
     return name
 
 
+def _pid(text: str) -> int:
+    """A pid; a negative one is no task's, as the call says."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 12 or int(digits) > MAX_PID:
+        raise ValueError(f"'{text}' is not a pid, a whole number up to {MAX_PID}")
+    return int(text)
+
+
+def _cpu_list(text: str) -> Nodemask:
+    if text.lower() == "none":
+        return Nodemask()
+    found = Nodemask.parse_mask(text) or Nodemask.parse(text)
+    if not found:
+        raise ValueError(f"'{text}' is no list of CPUs such as 0-3,8")
+    return found
+
+
 SECONDS = Parsed("SECONDS", _seconds)
-PID = Parsed("PID", _count(MAX_PID))
+PID = Parsed("PID", _pid)
+CPU_LIST: Parsed[Nodemask] = Parsed("LIST", _cpu_list)
 UID = Parsed("UID", _count(MAX_UID))
 NODE = Parsed("N", _count(1_000_000))
 WEIGHT = Parsed("WEIGHT", _count(1_000_000))

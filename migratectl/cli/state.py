@@ -65,6 +65,9 @@ _swap = click.option("--swap", type=SWAP, default="default", help="One swap area
 @click.option("--cpus", type=CPUS, default="4", help="CPUs of each node (default 4).")
 @click.option("--distance", type=DISTANCES, default="10,20", help="A matrix, or two distances (default 10,20).")
 @click.option("--page-size", type=SIZE, default="4K", help="Size of a page (default 4K).")
+@click.option(
+    "--possible", type=click.IntRange(1, MAX_NUMNODES), metavar="N", help="Nodes that can exist (default: those)."
+)
 @_swap
 @_profile
 @_force
@@ -75,6 +78,7 @@ def init_command(
     cpus: tuple[int, ...],
     distance: Distances,
     page_size: Size,
+    possible: int | None,
     swap: SwapChoice,
     profile: str,
     force: bool,
@@ -88,6 +92,7 @@ def init_command(
         page_size=page_size,
         swap=swap,
         profile=Profile(profile),
+        possible=possible,
     )
     return session.create(force, operations.init.init, machine)
 

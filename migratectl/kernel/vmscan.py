@@ -46,6 +46,24 @@ def pageout(state: PageState, nr_pass: int, left: Left, *, slot: bool) -> Attemp
     return Attempt("retry", "writeback-started", "EAGAIN", step=5, left=left._replace(cleaned=True))
 
 
+def reclaim(state: PageState) -> str:
+    """
+    What reclaim on demand (MADV_PAGEOUT) does to a page that one pte maps and nobody holds.
+
+    Returns:
+        ``keep``: it stays mapped, as a page of ramfs, which is on no list of reclaim. ``activate``: unmapped, and kept
+        on the active list: a dirty page of a disk's file is left to the flusher. ``evict``: it leaves memory.
+
+    Source:
+        shrink_page_list() of a 6.x kernel: only kswapd writes dirty pages of files; rule 54 of what a 6.1 kernel does.
+    """
+    if state.kind == "anon" or state.swapcache or state.writepage == "swap":
+        return "evict"
+    if state.writepage == "none":
+        return "keep"
+    return "activate" if state.dirty or (state.ring is not None and not ring_droppable(state.ring, 0)) else "evict"
+
+
 def release_ring(state: PageState, nr_pass: int, left: Left) -> tuple[Left, Attempt | None]:
     """Drop the ring of a clean page: what is left behind then, or the back-out where it cannot be dropped."""
     if state.ring is None:

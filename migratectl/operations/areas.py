@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from migratectl.kernel.mmap import NO_ANON_VMA, AnonVma, anon_vma_prepare, expand_neighbour, vma_merge
 from migratectl.storage import coalesce, pages, vmas
 from migratectl.storage.vmas import Vma
+from migratectl.uapi import VM
+
+ACCESS = VM.READ | VM.WRITE | VM.EXEC
+
+
+class Altered(NamedTuple):
+    """The part of an area that a call changed, and the area that it is part of when the call is through with it."""
+
+    piece: Vma
+    whole: Vma
 
 
 def carve(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
@@ -18,6 +31,107 @@ def carve(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
             if vma.start < at:
                 vmas.split(conn, vma, at)
     return vmas.overlapping(conn, mm, start, end)
+
+
+def alter(
+    conn: Connection, mm: int, start: int, end: int, change: Callable[[Vma], Vma], *, modern: bool
+) -> list[Altered]:
+    """
+    Change the flags or the policy of a range, area by area; what is as wanted already is not touched.
+
+    Each changed piece joins the neighbours that it equals now, as far as their anon_vmas allow. The page runs are cut
+    at both ends and stay so, for rejoin().
+
+    Args:
+        conn: The connection of the transaction.
+        mm: The address space.
+        start: First page of the range.
+        end: One past its last page.
+        change: The piece with other flags or another policy; one that equals it is left alone.
+        modern: The profile is a 6.x kernel.
+
+    Returns:
+        What was changed, ascending.
+
+    Source:
+        mprotect_fixup(), mlock_fixup(), mbind_range() with vma_merge().
+    """
+    for at in (start, end):
+        pages.cut_address(conn, mm, at)
+    altered = []
+    for vma in vmas.overlapping(conn, mm, start, end):
+        piece = replace(vma, start=max(vma.start, start), end=min(vma.end, end))
+        new = change(piece)
+        if new == piece:
+            continue
+        if vma.start < piece.start:
+            vmas.split(conn, vma, piece.start)
+        if piece.end < vma.end:
+            vmas.split(conn, replace(vma, start=piece.start), piece.end)
+        vmas.put(conn, new)
+        altered.append(Altered(new, _join(conn, new, modern=modern)))
+    return altered
+
+
+def _join(conn: Connection, vma: Vma, *, modern: bool) -> Vma:
+    """Join an area that was changed with the neighbours that go on with it."""
+    before, behind = _going_on(conn, vma)
+    first, second = vma_merge(_anon_vma(vma), _known(before), _known(behind), modern=modern)
+    return _joined(conn, vma, before if first else None, behind if second else None)
+
+
+def settle(conn: Connection, vma: Vma, *, modern: bool) -> Vma:
+    """
+    Join a new area with the neighbours that go on with it and have no policy.
+
+    Source:
+        expand_neighbour().
+    """
+    before, behind = _going_on(conn, vma)
+    first, second = expand_neighbour(_known(before), _known(behind), modern=modern)
+    return _joined(conn, vma, before if first else None, behind if second else None)
+
+
+def prepare_anon_vma(conn: Connection, vma: Vma, *, modern: bool) -> None:
+    """
+    Give an area an anon_vma before its first anonymous page: that of a neighbour which it may merge with one day.
+
+    Source:
+        anon_vma_prepare(); kernel.mmap.
+    """
+    if vma.anon_vma:
+        return
+    before, behind = _going_on(conn, vma, whatever=ACCESS)
+    last = vmas.last_anon_vma(conn, vma.mm)
+    number, forked = anon_vma_prepare(_known(behind), _known(before), last, modern=modern)
+    vmas.set_anon_vma(conn, vma, number, forked=forked)
+
+
+def _going_on(conn: Connection, vma: Vma, whatever: VM = vmas.NOTHING) -> tuple[Vma | None, Vma | None]:
+    """The neighbours that are the same area but for the border."""
+    before, behind = vmas.neighbours(conn, vma)
+    return (
+        before if before is not None and before.continues(vma, whatever=whatever) else None,
+        behind if behind is not None and vma.continues(behind, whatever=whatever) else None,
+    )
+
+
+def _anon_vma(vma: Vma) -> AnonVma:
+    return AnonVma(vma.anon_vma, vma.forked) if vma.anon_vma else NO_ANON_VMA
+
+
+def _known(vma: Vma | None) -> AnonVma | None:
+    return None if vma is None else _anon_vma(vma)
+
+
+def _joined(conn: Connection, vma: Vma, before: Vma | None, behind: Vma | None) -> Vma:
+    parts = [part for part in (before, vma, behind) if part is not None]
+    return vma if len(parts) == 1 else vmas.join(conn, parts)
+
+
+def borders(start: int, end: int, altered: Iterable[Altered]) -> set[int]:
+    """Where runs may go on again after alter(): the ends of its range, and of every piece."""
+    return {start, end}.union(*({piece.start, piece.end} for piece, _ in altered))
 
 
 def rejoin(conn: Connection, mm: int, borders: Iterable[int]) -> None:

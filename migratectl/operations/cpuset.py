@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -70,7 +70,10 @@ def cpuset_create(conn: Connection, name: str, change: Change) -> dict[str, Any]
         raise NoSuchFile(subject, "there is no cpuset above it; make that one first")
     mems = _mems(machine, change.mems, parent.mems, subject) if change.mems is not None else Nodemask()
     cpus = parent.cpus if change.cpus is None else change.cpus
-    wanted = Cpuset(0, path, cpus, mems, bool(change.memory_migrate))
+    inherited = _inherited(conn, parent) if machine.modern else Cpuset(0, path, Nodemask(), Nodemask())
+    wanted = replace(
+        inherited, name=path, cpus=cpus, mems=mems or inherited.mems, memory_migrate=bool(change.memory_migrate)
+    )
     for what, new in (("mems", wanted.mems), ("cpus", wanted.cpus)):
         if new:
             _refuse(conn, machine, wanted, what, new, 0)
@@ -123,7 +126,7 @@ def cpuset_set(
         if old != new or switched:
             _refuse(conn, machine, wanted, what, new, len(inside), emptied=old != new)
     tasks.update_cpuset(conn, wanted)
-    for task in inside:
+    for task in inside if cpuset.cpus != wanted.cpus else ():
         _keep_on_cpus(conn, task, wanted.cpus)
     migration = Migration(conn, machine, MF.MOVE_ALL, _worker(conn, machine, caller, wanted), **watch._asdict())
     if cpuset.mems != wanted.mems:
@@ -158,7 +161,7 @@ def cpuset_move(conn: Connection, caller: Caller, pid: int, name: str, watch: Wa
     _keep_on_cpus(conn, task, cpuset.cpus)
     worker = _worker(conn, machine, caller, cpuset)
     migration = Migration(conn, machine, MF.MOVE_ALL, worker, **watch._asdict())
-    _follow(migration, [task], task.cpuset.mems, cpuset)
+    _follow(migration, [task], _left(machine, task.cpuset), cpuset, attached=True)
     return {"pid": pid, "cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None}
 
 
@@ -185,6 +188,24 @@ def cpuset_remove(conn: Connection, name: str) -> dict[str, Any]:
     return {"cpuset": cpuset.name, "return": 0, "errno": None}
 
 
+def _inherited(conn: Connection, parent: Cpuset) -> Cpuset:
+    """
+    What a new cpuset has from the one above it: where its memory is spread, and with clone_children its nodes.
+
+    Source:
+        cpuset_css_online() of kernel/cgroup/cpuset.c: no nodes where a neighbour is exclusive; rule 60 of what a 6.1
+        kernel does.
+    """
+    child = Cpuset(0, "", Nodemask(), Nodemask())
+    for word in _INHERITED:
+        child = child.keeping(word, parent.kept_value(word))
+    siblings = [each for each in tasks.cpusets(conn) if each.name != "/" and each.parent == parent.name]
+    sealed = any(each.cpu_exclusive or each.mem_exclusive for each in siblings)
+    return replace(child, mems=parent.mems) if child.kept_value(CLONE_CHILDREN) and not sealed else child
+
+
+CLONE_CHILDREN: Final = "cgroup.clone_children"
+_INHERITED: Final = ("memory_spread_page", "memory_spread_slab", CLONE_CHILDREN)
 _SWITCHES = ("memory_migrate", "cpu_exclusive", "mem_exclusive")
 
 
@@ -248,7 +269,13 @@ def _refuse_switch(conn: Connection, cpuset: Cpuset, switch: str) -> None:
 
 
 def _keep_on_cpus(conn: Connection, task: Task, cpus: Nodemask) -> None:
-    """A task whose CPU its cpuset has not got goes to the lowest one that it has."""
+    """
+    A task may run on all CPUs of its cpuset, whatever it was told before; else it goes to the lowest one.
+
+    Source:
+        cpuset_attach() and update_tasks_cpumask(); rule 42 of what a 6.1 kernel does.
+    """
+    tasks.update(conn, task.pid, "affinity", "")
     if cpus and task.cpu not in cpus:
         tasks.update(conn, task.pid, "cpu", next(iter(cpus)))
 
@@ -258,15 +285,30 @@ def _worker(conn: Connection, machine: Machine, caller: Caller, cpuset: Cpuset) 
     return replace(identify(conn, machine, caller), mems=cpuset.mems & machine.online)
 
 
-def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpuset) -> None:
-    """Rebind what the tasks have to the cpuset's nodes, and move their pages where it says so."""
+def _left(machine: Machine, cpuset: Cpuset) -> Nodemask:
+    """
+    The nodes among which ranks are counted when a task leaves a cpuset: of the root also those without memory.
+
+    Source:
+        Rule 58 of what a 6.1 kernel does.
+    """
+    return cpuset.mems | machine.online if cpuset.name == "/" else cpuset.mems
+
+
+def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpuset, *, attached: bool = False) -> None:
+    """
+    Rebind what the tasks have to the cpuset's nodes, and move their pages where it says so.
+
+    A thread that is attached and does not lead its group leaves the address space alone under ``modern`` (rule 61 of
+    what a 6.1 kernel does).
+    """
     conn, modern = migration.conn, migration.modern
     mems = cpuset.mems & migration.machine.online
     spaces: dict[int, int] = {}
     for task in moved:
         if modern:
             keep_policy(conn, rebound(task, mems, modern=True))
-        if task.mm is not None:
+        if task.mm is not None and (task.leads or not (attached and modern)):
             spaces.setdefault(task.mm, task.pid)
     migration.concern(spaces)
     for mm in spaces:
@@ -289,12 +331,17 @@ def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpus
 
 
 def _rebind_areas(conn: Connection, mm: int, mems: Nodemask, *, modern: bool) -> None:
-    """The policies of areas, and of the shared memory that they map, after the allowed nodes became *mems*."""
+    """
+    The policies of areas after the allowed nodes became *mems*; under V9 also of the shared memory that they map.
+
+    Source:
+        mpol_rebind_mm() of mm/mempolicy.c; rule 49 of what a 6.1 kernel does.
+    """
 
     def rebound(policy: int) -> int:
         return tasks.intern_policy(conn, rebind(tasks.find_policy(conn, policy), mems, modern=modern))
 
-    for vma in vmas.load(conn, mm):
+    for vma in () if modern else vmas.load(conn, mm):
         if vma.kind == "shm":
             low, high = vma.start + vma.delta, vma.end + vma.delta
             for own in files.policies(conn, vma.mapping, low, high):

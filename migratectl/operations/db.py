@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from migratectl.operations.hotplug import refresh
 from migratectl.storage import schema
 
 
@@ -38,4 +39,6 @@ def upgrade(conn: Connection) -> dict[str, Any]:
     """
     before = schema.revision(conn)
     steps = schema.upgrade_file(conn)
+    if steps:
+        refresh(conn)  # the rule for the order of nodes may have changed with the version
     return {"from": before, "to": schema.REVISION, "revisions": steps}

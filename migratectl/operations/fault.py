@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from migratectl.kernel.memory import demand_by_index, placed_pieces
 from migratectl.operations.allocator import Allocator
+from migratectl.operations.areas import prepare_anon_vma
 from migratectl.operations.file_fault import touch_file_area
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_span
 from migratectl.operations.swapin import touch_swapped
@@ -110,8 +111,10 @@ def come_back(conn: Connection, machine: Machine, pid: int) -> Faults:
     toucher = _toucher(conn, machine, pid, mm)
     areas = vmas.load(conn, mm)
     for vma in areas:
-        if pages.swapped_total(conn, mm, vma.start, vma.end) and not toucher.faults.errno:
-            touch_swapped(toucher, vma, vma.start, vma.end, lambda _low, high: high, write=False)
+        if pages.swapped_total(conn, mm, vma.start, vma.end):
+            for piece, start, end in toucher.by_policy(vma, vma.start, vma.end):
+                if not toucher.faults.errno:
+                    touch_swapped(toucher, piece, start, end, lambda _low, high: high, write=False)
     if areas:
         toucher.finish(areas[0].start, areas[-1].end, rejoin=True)
     return toucher.faults
@@ -134,7 +137,9 @@ def _walk(toucher: Toucher, start: int, end: int, access: VM | None) -> None:
         high = min(vma.end, end)
         wanted = _access(vma, access, modern=toucher.machine.modern)
         if vma.flags & wanted:
-            _touch_area(toucher, vma, at, high, write=wanted is VM.WRITE)
+            for piece, low, end_of_piece in toucher.by_policy(vma, at, high):
+                if not faults.errno:
+                    _touch_area(toucher, piece, low, end_of_piece, write=wanted is VM.WRITE)
         elif access is not None:
             faults.stop(at, "EFAULT", "the area's protection forbids it", "SIGSEGV")
         if faults.errno:
@@ -222,5 +227,5 @@ def _write_faults(toucher: Toucher, vma: Vma, start: int, end: int) -> int:
         toucher.memory.freed.append(pages.drop_ptes(conn, mm, [row.addr for row in replaced]))
     if laid:
         pages.lay(conn, mm, toucher.anon, vma.delta, laid, flags=_FRESH, bits=_WRITTEN)
-        vmas.note_anon_vma(conn, vma)
+        prepare_anon_vma(conn, vma, modern=toucher.machine.modern)
     return reached

@@ -8,10 +8,11 @@ from typing import Final
 from migratectl.errors import Busy
 from migratectl.kernel.filemap import fault_around, pieces_of, read_faults
 from migratectl.kernel.memory import absent, demand_by_index, given
+from migratectl.operations.areas import prepare_anon_vma
 from migratectl.operations.page_cache import Lookup, Placed, below, fetch, fetch_and_copy, look_up, shifted
 from migratectl.operations.toucher import Toucher, leaving
 from migratectl.runs import Run, intersect, overlaps
-from migratectl.storage import cache, files, pages, vmas
+from migratectl.storage import cache, files, pages
 from migratectl.storage.files import File
 from migratectl.storage.pages import Laid, ProtectedRun
 from migratectl.storage.vmas import Vma
@@ -205,5 +206,5 @@ def _lay_copies(
         toucher.memory.freed.append(pages.drop_ptes(conn, mm, [row.addr for row in replaced]))
     if laid:
         pages.lay(conn, mm, toucher.anon, vma.delta, laid, flags=_FRESH, bits=_WRITTEN)
-        vmas.note_anon_vma(conn, vma)
+        prepare_anon_vma(conn, vma, modern=toucher.machine.modern)
         toucher.faults.cow += sum(piece.run.nr_pages for piece in laid)

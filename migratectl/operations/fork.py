@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from migratectl.operations.machine import find_task, load_machine
 from migratectl.operations.tasks import check_pid, task_row
 from migratectl.storage import coalesce, pages, tasks, vmas
+from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM
 
 
@@ -40,18 +41,18 @@ def fork(conn: Connection, pid: int, child: int) -> dict[str, Any]:
     machine = load_machine(conn)
     parent = find_task(conn, pid)
     check_pid(conn, child)
-    mm = None if parent.mm is None else _copy_mm(conn, parent.mm)
+    mm = None if parent.mm is None else _copy_mm(conn, parent.mm, modern=machine.modern)
     task = replace(parent, pid=child, tgid=child, mm=mm)
     tasks.insert(conn, task)
     tasks.set_policy(conn, child, parent.policy, parent.il_next, parent.il_weight)
     return task_row(machine, task)
 
 
-def _copy_mm(conn: Connection, mm: int) -> int:
+def _copy_mm(conn: Connection, mm: int, *, modern: bool) -> int:
     """A new address space of the same anonymous family: areas, labels, and the ptes that a fork copies."""
     copy = tasks.fork_mm(conn, mm)
     areas = vmas.load(conn, mm)
-    vmas.insert_many(conn, [replace(vma, mm=copy, flags=VM(vma.flags & ~int(VM.LOCKED))) for vma in areas])
+    vmas.insert_many(conn, [_child_of(vma, copy, number, modern=modern) for number, vma in enumerate(areas, 1)])
     for name, start, end in vmas.labels(conn, mm):
         vmas.add_label(conn, copy, name, start, end)
     copied = [vma for vma in areas if vma.anon_vma or vma.flags & VM.HUGETLB]
@@ -62,3 +63,14 @@ def _copy_mm(conn: Connection, mm: int) -> int:
         pages.fork_zero_pages(conn, mm, copy, [(vma.start, vma.end) for vma in copied], own)
     coalesce.coalesce(conn, pages.rows_between(conn, mm, 0, areas[-1].end if areas else 0, coalesce.LIMIT + 1))
     return copy
+
+
+def _child_of(vma: Vma, mm: int, number: int, *, modern: bool) -> Vma:
+    """
+    The child's area: under V9 it shares its parent's anon_vma, today each gets one of its own.
+
+    Source:
+        anon_vma_link() of 2.6.16 and anon_vma_fork() of 6.1, mm/rmap.c.
+    """
+    child = replace(vma, mm=mm, flags=VM(vma.flags & ~int(VM.LOCKED)))
+    return replace(child, anon_vma=number, forked=True) if modern and vma.anon_vma else child

@@ -71,7 +71,7 @@ def _told(machine: Machine, policy: Policy | None, scope: str) -> dict[str, Any]
     if policy is None:
         return {"mode": "default", "nodes": "", "flags": [], "scope": scope}
     local = policy.mode is Mode.PREFERRED and not policy.nodes
-    named = policy.mems if policy.fixed else policy.nodes
+    named = policy.mems & machine.told if policy.fixed else policy.nodes
     nodes = machine.online if local else named
     return {"mode": str(policy.mode), "nodes": str(nodes), "flags": [str(f) for f in policy.flags], "scope": scope}
 

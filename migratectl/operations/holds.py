@@ -19,7 +19,9 @@ from migratectl.uapi import NEVER, PG, VM
 NOTE_PARKED: Final = "pages are taken off the LRU before pass 0: a parked one is skipped until 'page unpark'"
 
 
-def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int) -> dict[str, Any]:
+def hold(
+    conn: Connection, kind: str, pid: int, span: Span, passes: int | None, count: int, reading: bool = False
+) -> dict[str, Any]:
     """
     Put a hold on every page of a range, or on none.
 
@@ -30,6 +32,7 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
         span: The range; ``pin`` faults absent pages in, for writing where the area is writable.
         passes: The pass of a migration from which the page is free; None: never.
         count: How many references a pin takes.
+        reading: A pin faults in for reading only: pages that a fork left shared stay so.
 
     Returns:
         The pages held.
@@ -49,7 +52,7 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject)
     if kind == "pin":
-        _fault_in(conn, machine, pid, start, end)
+        _fault_in(conn, machine, pid, start, end, VM.READ if reading else VM.READ | VM.WRITE)
     else:
         pages.cut_range(conn, mm, start, end)
     rows = _present(conn, mm, start, end)
@@ -62,8 +65,8 @@ def hold(conn: Connection, kind: str, pid: int, span: Span, passes: int | None, 
     return {"pid": pid, "return": 0, "errno": None, "pages": sum(row.nr_pages for row in rows), "hold": kind} | notes
 
 
-def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int) -> None:
-    faults = populate(conn, machine, pid, start, end, access=VM.READ | VM.WRITE, rejoin=False)
+def _fault_in(conn: Connection, machine: Machine, pid: int, start: int, end: int, access: VM) -> None:
+    faults = populate(conn, machine, pid, start, end, access=access, rejoin=False)
     if faults.errno == "ENOMEM":
         at = hex((faults.at or 0) * machine.facts.page_size)
         raise OutOfMemory(f"pid {pid}", f"no memory to fault {at} in; nothing was pinned, free some first")

@@ -196,7 +196,8 @@ class Importer:
                 flags |= _RESERVED
         row = None if policy.mode is Mode.DEFAULT else self._policy(space, area)
         mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, offset - start)
-        self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, int(True in anon)))
+        own = start + 1 if True in anon else 0  # neighbours that a kernel left two may not merge
+        self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
         if flags & _NAMED:
             space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((start, end))
         if cache is None or False not in anon:

@@ -39,6 +39,7 @@ class Init:
         page_size: Bytes a page.
         swap: Size of the area ``swap0``; None: no area; ``default``: 1 GiB under v9, none under modern.
         profile: The kernel to model.
+        possible: How many nodes can exist, ids from 0; None: those that there are.
     """
 
     nodes: int
@@ -48,6 +49,7 @@ class Init:
     page_size: Size
     swap: Size | Literal["default"] | None
     profile: Profile
+    possible: int | None = None
 
 
 def init(conn: Connection, call: Init) -> dict[str, Any]:
@@ -72,7 +74,12 @@ def init(conn: Connection, call: Init) -> dict[str, Any]:
         NodeShape(nid, Nodemask(range(first, first + nr)), capacity, 0)
         for nid, (first, nr, capacity) in enumerate(zip(firsts, cpus, capacities, strict=True))
     ]
-    set_up(conn, machine, distance, Facts(page_size, call.profile))
+    if call.possible is not None and not call.nodes <= call.possible <= MAX_NUMNODES:
+        raise InvalidArgument(
+            "--possible", f"{call.possible}; the machine has {call.nodes}, at most {MAX_NUMNODES} can be"
+        )
+    possible = Nodemask(range(call.possible or 0))
+    set_up(conn, machine, distance, Facts(page_size, call.profile, possible))
     add_swap(conn, call.swap, Facts(page_size, call.profile))
     return node_rows(conn, load_machine(conn))
 
@@ -119,7 +126,7 @@ def zonelists(
     members = list(machine)
     with_cpus = Nodemask(node.nid for node in members if node.cpus)
     givers = Nodemask(node.nid for node in members if node.capacity) if modern else None
-    return build_zonelists([node.nid for node in members], distance, with_cpus, givers)
+    return build_zonelists([node.nid for node in members], distance, with_cpus, givers, modern=modern)
 
 
 def add_swap(conn: Connection, swap: Size | Literal["default"] | None, known: Facts) -> None:

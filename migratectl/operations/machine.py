@@ -16,7 +16,7 @@ from migratectl.storage import facts, nodes, tasks, vmas
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.storage.tasks import Task
-from migratectl.uapi import MAX_NUMNODES, SYS_ADMIN, SYS_NICE, SYS_RESOURCE
+from migratectl.uapi import BITS_PER_LONG, MAX_NUMNODES, SYS_ADMIN, SYS_NICE, SYS_RESOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,17 @@ class Machine:
     def online(self) -> Nodemask:
         """The nodes that are online."""
         return Nodemask(nid for nid, node in self.nodes.items() if node.online)
+
+    @property
+    def told(self) -> Nodemask:
+        """
+        The nodes that get_mempolicy(2) can tell: its mask ends with the long that has the highest possible node.
+
+        Source:
+            copy_nodes_to_user() of mm/mempolicy.c; rule 55 of what a 6.1 kernel does.
+        """
+        highest = max(max(self.facts.possible, default=0), *self.nodes)
+        return Nodemask(range(-(-(highest + 1) // BITS_PER_LONG) * BITS_PER_LONG))
 
     @property
     def usable(self) -> Nodemask:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from migratectl.errors import InvalidArgument, KernelError, OutOfMemory
-from migratectl.operations.areas import carve, rejoin
+from migratectl.kernel.vmscan import reclaim
+from migratectl.operations.areas import alter, borders, rejoin
 from migratectl.operations.caller import Caller, identify
+from migratectl.operations.line import page_state
 from migratectl.operations.machine import find_mm, load_machine, resolve_span
-from migratectl.operations.migrate import Migration, collect, evict_list, has_hold
+from migratectl.operations.migrate import Migration, activate_list, collect, evict_list, has_hold
 from migratectl.operations.mm import freed_rows, unmap
 from migratectl.spans import Span
 from migratectl.storage import pages, vmas
-from migratectl.storage.pagelist import Wanted
+from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.pages import Freed
 from migratectl.uapi import MF, VM, errno_number
 
@@ -59,22 +62,20 @@ def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, An
         raise InvalidArgument(subject, "pageout came with Linux 5.4, so it needs the profile modern; try 'swap out'")
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
-    migration = Migration.of(conn, machine, pid, mm, MF.MOVE, identify(conn, machine, Caller(pid=pid)))
+    out = _PageOut(Migration.of(conn, machine, pid, mm, MF.MOVE, identify(conn, machine, Caller(pid=pid))))
     freed: list[Freed] = []
     acts: dict[str, Act] = {
         "dontneed": lambda low, high: freed.append(_give_up(conn, mm, low, high)),
-        "random": lambda low, high: _read_at_random(conn, mm, low, high),
-        "pageout": lambda low, high: _page_out(migration, mm, low, high),
+        "random": lambda low, high: _read_at_random(conn, mm, low, high, modern=machine.modern),
+        "pageout": lambda low, high: out.act(mm, low, high),
     }
     keeping = VM(0) if advice == "random" else _KEPT
     nr, refusal = _each_area(conn, mm, (start, end), acts[advice], keeping, subject, page_size)
     if refusal is not None and not nr:
         raise refusal
-    if advice == "random":
-        rejoin(conn, mm, vmas.merge(conn, mm, start, end))
     document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows(freed)}
     if advice == "pageout":
-        document["swapped"] = migration.finish().swapped
+        document |= out.told()
     return document if refusal is None else document | fell_short(refusal)
 
 
@@ -105,16 +106,43 @@ def _give_up(conn: Connection, mm: int, start: int, end: int) -> Freed:
     return unmap(conn, mm, start, end)
 
 
-def _read_at_random(conn: Connection, mm: int, start: int, end: int) -> None:
-    for vma in carve(conn, mm, start, end):
-        vmas.set_flags(conn, vma, VM(vma.flags | VM.RANDOM))
+def _read_at_random(conn: Connection, mm: int, start: int, end: int, *, modern: bool) -> None:
+    altered = alter(conn, mm, start, end, lambda vma: replace(vma, flags=VM(vma.flags | VM.RANDOM)), modern=modern)
+    rejoin(conn, mm, borders(start, end, altered))
 
 
-def _page_out(migration: Migration, mm: int, start: int, end: int) -> None:
-    """Swap out what is mapped once and not held; the others are left alone, unlike V8's swap migration."""
-    pages.cut_range(migration.conn, mm, start, end)
-    rows = collect(migration, Wanted(tuple(migration.machine.nodes), start, end), evict=True)
-    evict_list(migration, [row for row in rows if not has_hold(row)])
+@dataclass(slots=True)
+class _PageOut:
+    """MADV_PAGEOUT: what it did so far, in pages: given up by the page cache, and unmapped without being given up."""
+
+    migration: Migration
+    dropped: int = 0
+    unmapped: int = 0
+
+    def act(self, mm: int, start: int, end: int) -> None:
+        """
+        Throw out what is mapped once and not held; the others are left alone, unlike V8's swap migration.
+
+        Source:
+            madvise_cold_or_pageout_pte_range(); kernel.vmscan.reclaim().
+        """
+        pages.cut_range(self.migration.conn, mm, start, end)
+        rows = collect(self.migration, Wanted(tuple(self.migration.machine.nodes), start, end), evict=True)
+        ways: dict[tuple[str, bool], list[StateRow]] = {}
+        for row in rows:
+            state = page_state(row)
+            if not has_hold(row):
+                ways.setdefault((reclaim(state), state.kind == "file"), []).append(row)
+        before = self.migration.result.swapped
+        evict_list(self.migration, ways.get(("evict", True), []))
+        self.dropped += self.migration.result.swapped - before
+        self.unmapped += activate_list(self.migration, ways.get(("activate", True), []))
+        evict_list(self.migration, ways.get(("evict", False), []))
+
+    def told(self) -> dict[str, int]:
+        """The keys of the document; ``swapped`` is said of anonymous memory and tmpfs alone."""
+        swapped = self.migration.finish().swapped - self.dropped
+        return {"swapped": swapped, "dropped": self.dropped, "unmapped": self.unmapped}
 
 
 def fell_short(refusal: KernelError) -> dict[str, Any]:

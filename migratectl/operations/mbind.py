@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from migratectl.errors import BadAddress, InputOutputError, PermissionDenied
 from migratectl.kernel.mempolicy import policy_zonelists
 from migratectl.nodemask import Nodemask
-from migratectl.operations.areas import carve, first_hole
+from migratectl.operations.areas import alter, borders, carve, first_hole
 from migratectl.operations.caller import Caller, Identity, identify
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
 from migratectl.operations.mempolicy import check_mode, new_policy
@@ -23,6 +23,7 @@ from migratectl.spans import NodeList, Span
 from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.files import set_object_policy
 from migratectl.storage.pagelist import Wanted
+from migratectl.storage.vmas import Vma
 from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
 
 
@@ -93,7 +94,7 @@ def mbind(conn: Connection, call: Mbind, watch: Watch = NOT_WATCHED) -> dict[str
         limit = who.mems if machine.modern else machine.online
         policy = new_policy(machine, call.mode, asked, limit, who.mems, subject, call.mode_flags)
         target = _Range(mm, start, end, policy, asked, bool(flags & MF.STRICT))
-        _check_holes(conn, machine, call, target)
+        _check_holes(migration, call, target)
         migration.result.nids |= {nid for nid in (policy.nodes if policy else ()) if nid in machine.nodes}
         now = up_to_date(machine, task)
         _bind(migration, call, target, who, now.policy)
@@ -105,46 +106,87 @@ def mbind(conn: Connection, call: Mbind, watch: Watch = NOT_WATCHED) -> dict[str
     return document | _outcome(call, document, failed=bool(failed))
 
 
-def _check_holes(conn: Connection, machine: Machine, call: Mbind, target: _Range) -> None:
-    """Every page of the range lies in an area; the default policy passes over holes, but not over all of it."""
+def _check_holes(migration: Migration, call: Mbind, target: _Range) -> None:
+    """
+    Every page of the range lies in an area; the default policy passes over holes, but not over all of it.
+
+    STRICT alone goes area by area under ``modern``, and notices a hole before it looks into the area in front of it:
+    what is misplaced further in front is met first (rule 53 of what a 6.1 kernel does).
+    """
+    conn, machine = migration.conn, migration.machine
     at = first_hole(conn, target.mm, target.start, target.end)
     if at is None or (call.mode is Mode.DEFAULT and vmas.overlapping(conn, target.mm, target.start, target.end)):
         return
+    if machine.modern and target.strict and not call.moves and at > target.start:
+        beside = vmas.overlapping(conn, target.mm, at - 1, at)[0]
+        if beside.start > target.start:
+            pages.cut_range(conn, target.mm, target.start, beside.start)
+            _refuse_misplaced(migration, call, _elsewhere(machine, replace(target, end=beside.start)))
     where = hex(at * machine.facts.page_size)
     raise BadAddress(f"pid {call.pid}", f"no area at {where}; see 'migratectl show vmas {call.pid}'")
 
 
+def _elsewhere(machine: Machine, target: _Range) -> Wanted:
+    """The pages that lie on nodes which were not asked for."""
+    outside = tuple(nid for nid in machine.nodes if nid not in target.asked)
+    return Wanted(outside, target.start, target.end, zero=True)
+
+
 def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task_policy: Policy | None) -> None:
-    """Split the areas, gather what is misplaced, set the policy, move."""
+    """Gather what is misplaced, split the areas and set the policy, move."""
     conn, machine = migration.conn, migration.machine
-    elsewhere = Wanted(
-        tuple(nid for nid in machine.nodes if nid not in target.asked), target.start, target.end, zero=True
-    )
-    covered = carve(conn, target.mm, target.start, target.end)
+    elsewhere = _elsewhere(machine, target)
+    pages.cut_range(conn, target.mm, target.start, target.end)
+    first = vmas.overlapping(conn, target.mm, target.start, target.end)[0]
     if target.strict and not call.moves:
         _refuse_misplaced(migration, call, elsewhere)
-    policy_id = None if target.policy is None else tasks.intern_policy(conn, target.policy)
     if migration.races is not None:
         migration.races.held_mm = target.mm
     rows = migration.gather(lambda: collect(migration, elsewhere)) if call.moves else []
-    vmas.set_policy(conn, target.mm, target.start, target.end, policy_id)
-    for vma in covered:
-        set_object_policy(conn, vma, policy_id)
+    _set_policy(migration, target)
     if rows:
-        asks_object = covered[0].kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
+        asks_object = first.kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
         deciding = target.policy if target.policy is not None or asks_object else task_policy
         choice = policy_zonelists(
             deciding, who.local, machine.fallback, who.mems, modern=machine.modern, weights=machine.weights
         )
         if machine.posted:  # all targets are allocated for the start of its first area (B2)
-            number = (covered[0].start + covered[0].delta) % INDEX_LIMIT % len(choice.zonelists)
-            first = choice.firsts[number]
-            migrate_along(migration, rows, choice.zonelists[number], first, interleave=choice.interleave)
+            number = (max(first.start, target.start) + first.delta) % INDEX_LIMIT % len(choice.zonelists)
+            migrate_along(
+                migration, rows, choice.zonelists[number], choice.firsts[number], interleave=choice.interleave
+            )
         else:
             migrate_by_policy(migration, rows, choice)
-    if machine.modern:
-        borders = vmas.merge(conn, target.mm, target.start, target.end)
-        migration.touched.update(pages.rows_around(conn, target.mm, borders))
+
+
+def _set_policy(migration: Migration, target: _Range) -> None:
+    """
+    Give the areas of the range the policy, and the objects of shared memory below them.
+
+    V9 splits at both ends and leaves equal neighbours two. A 6.x kernel leaves an area alone that has that policy
+    already, and gives the object below what merges the policy too (rule 50 of what a 6.1 kernel does).
+
+    Source:
+        mbind_range() with policy_vma() or vma_replace_policy().
+    """
+    conn, mm = migration.conn, target.mm
+    policy = None if target.policy is None else tasks.intern_policy(conn, target.policy)
+    if not migration.modern:
+        covered = carve(conn, mm, target.start, target.end)
+        vmas.set_policy(conn, mm, target.start, target.end, policy)
+        for vma in covered:
+            set_object_policy(conn, vma, policy)
+        return
+    bound = vmas.bound_by(conn, policy)
+
+    def bind(vma: Vma) -> Vma:
+        return vma if vma.bound == bound else replace(vma, policy=policy, bound=bound)
+
+    altered = alter(conn, mm, target.start, target.end, bind, modern=True)
+    for _, whole in altered:
+        vmas.set_policy(conn, mm, whole.start, whole.end, policy)
+        set_object_policy(conn, whole, policy)
+    migration.touched.update(pages.rows_around(conn, mm, borders(target.start, target.end, altered)))
 
 
 def _refuse_misplaced(migration: Migration, call: Mbind, elsewhere: Wanted) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from migratectl.errors import AlreadyExists, InvalidArgument, OutOfMemory, PermissionDenied
-from migratectl.operations.areas import carve, first_hole, rejoin
+from migratectl.errors import AlreadyExists, InvalidArgument, OutOfMemory, PermissionDenied, TryAgain
+from migratectl.kernel.mlock import DEFAULT_MEMLOCK, mlock_refusal
+from migratectl.operations.areas import ACCESS, alter, borders, carve, first_hole, rejoin, settle
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import (
     Machine,
@@ -23,6 +24,7 @@ from migratectl.operations.toucher import Faults
 from migratectl.spans import ADDRESS_END, Size, Span
 from migratectl.storage import cache, coalesce, pages, tasks, vmas
 from migratectl.storage.pages import Freed
+from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import IPC_LOCK, VM
 
@@ -31,7 +33,6 @@ MMAP_GRAIN: Final = 2 << 20
 """Without an address an area starts at the lowest free multiple of 2 MiB."""
 
 PROTECTION: Final = {"rw": VM.READ | VM.WRITE, "r": VM.READ, "none": VM(0)}
-_ACCESS: Final = VM.READ | VM.WRITE | VM.EXEC
 _KEPT: Final = VM.LOCKED | VM.HUGETLB | VM.PFNMAP
 """Areas whose pages madvise may not drop."""
 
@@ -64,7 +65,7 @@ def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
         InvalidArgument: No length, an unaligned address or offset, a range beyond the address space.
         AlreadyExists: An area is there already, or the label is taken.
         NoSuchFile: No such file.
-        PermissionDenied: A locked area without CAP_IPC_LOCK.
+        PermissionDenied, TryAgain: A locked area without CAP_IPC_LOCK, at no limit, or beyond RLIMIT_MEMLOCK.
 
     Source:
         do_mmap_pgoff(); neighbours with equal flags and policy merge (vma_merge()).
@@ -84,10 +85,11 @@ def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
     what = backing(conn, machine, mm, call, start, nr)
     flags = PROTECTION[call.prot] | what.flags
     if call.locked:
-        _check_mlock(task.caps, subject)
+        _check_mlock(conn, machine, task, mm, (start, start + nr), mapping=True)
         flags |= VM.LOCKED
-    vmas.insert(conn, Vma(mm, start, start + nr, what.mapping, what.delta, flags, None, 0, what.kind, what.name))
-    vmas.merge(conn, mm, start, start + nr)
+    area = Vma(mm, start, start + nr, what.mapping, what.delta, flags, None, 0, what.kind, what.name)
+    vmas.insert(conn, area)
+    settle(conn, area, modern=machine.modern)
     document: dict[str, Any] = {
         "pid": call.pid,
         "addr": hex(start * page_size),
@@ -187,8 +189,9 @@ def mlock(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     Lock a range in memory: its areas get LOCKED and all its pages are faulted in.
 
     Raises:
-        PermissionDenied: The task lacks CAP_IPC_LOCK.
-        OutOfMemory: A hole in the range (ENOMEM, as the call answers); nothing was done.
+        PermissionDenied: The task lacks CAP_IPC_LOCK and has no RLIMIT_MEMLOCK.
+        OutOfMemory: It locks beyond that limit, or there is a hole in the range (ENOMEM, as the call answers). Nothing
+            was done.
 
     Source:
         sys_mlock(), do_mlock(), make_pages_present(); semantics.md 6.6.
@@ -209,27 +212,55 @@ def munlock(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     return _lock(conn, pid, span, locked=False)
 
 
-def _check_mlock(caps: int, subject: str) -> None:
-    if not caps & IPC_LOCK:
-        raise PermissionDenied(subject, "the task lacks CAP_IPC_LOCK; create it with --cap ipc_lock")
+def _check_mlock(
+    conn: Connection, machine: Machine, task: Task, mm: int, span: tuple[int, int], *, mapping: bool
+) -> None:
+    """
+    Refuse to lock [start, end) where the task's limit, which counts its address space, forbids it.
+
+    Source:
+        kernel.mlock.
+    """
+    if task.caps & IPC_LOCK:
+        return
+    page_size = machine.facts.page_size
+    bytes_allowed = DEFAULT_MEMLOCK[machine.modern] if task.memlock is None else task.memlock
+    locked = [(vma.start, vma.end) for vma in vmas.load(conn, mm) if vma.flags & VM.LOCKED]
+    already = sum(max(0, min(end, span[1]) - max(start, span[0])) for start, end in locked)
+    refused = mlock_refusal(
+        span[1] - span[0],
+        sum(end - start for start, end in locked),
+        already,
+        bytes_allowed // page_size,
+        mapping=mapping,
+        modern=machine.modern,
+    )
+    subject = f"pid {task.pid}"
+    remedy = "create it with --cap ipc_lock, or with a --memlock"
+    if refused == "EPERM":
+        raise PermissionDenied(subject, f"the task lacks CAP_IPC_LOCK; {remedy}")
+    if refused is not None:
+        error = OutOfMemory if refused == "ENOMEM" else TryAgain
+        raise error(subject, f"locks beyond its limit of {bytes_allowed // page_size} pages; {remedy}")
 
 
 def _lock(conn: Connection, pid: int, span: Span, *, locked: bool) -> dict[str, Any]:
     machine = load_machine(conn)
     task, mm = find_mm(conn, pid)
     subject = f"pid {pid}"
-    if locked:
-        _check_mlock(task.caps, subject)
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject)
+    if locked:
+        _check_mlock(conn, machine, task, mm, (start, end), mapping=False)
     if start == end:
         return {"pid": pid, "return": 0, "errno": None, "pages": 0, "faults": Faults().counts()}
     _refuse_holes(conn, mm, start, end, page_size, subject)
-    for vma in carve(conn, mm, start, end):
-        flags = vma.flags | VM.LOCKED if locked else vma.flags & ~int(VM.LOCKED)
-        if flags != vma.flags:
-            vmas.set_flags(conn, vma, VM(flags))
-    rejoin(conn, mm, vmas.merge(conn, mm, start, end))
+
+    def lock(vma: Vma) -> Vma:
+        return replace(vma, flags=VM(vma.flags | VM.LOCKED if locked else vma.flags & ~int(VM.LOCKED)))
+
+    altered = alter(conn, mm, start, end, lock, modern=machine.modern)
+    rejoin(conn, mm, borders(start, end, altered))
     document: dict[str, Any] = {"pid": pid, "return": 0, "errno": None, "pages": end - start}
     if locked:
         document |= _populate(conn, machine, pid, start, end)
@@ -262,12 +293,14 @@ def mprotect(conn: Connection, pid: int, span: Span, prot: str) -> dict[str, Any
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
     _refuse_holes(conn, mm, start, end, page_size, subject)
-    for vma in carve(conn, mm, start, end) if start < end else ():
-        flags = VM(vma.flags & ~int(_ACCESS) | PROTECTION[prot])
-        if flags != vma.flags:
-            vmas.set_flags(conn, vma, flags)
-            pages.write_protect(conn, mm, vma.start, vma.end)
-    rejoin(conn, mm, vmas.merge(conn, mm, start, end))
+
+    def protect(vma: Vma) -> Vma:
+        return replace(vma, flags=VM(vma.flags & ~int(ACCESS) | PROTECTION[prot]))
+
+    altered = alter(conn, mm, start, end, protect, modern=machine.modern)
+    for piece, _ in altered:
+        pages.write_protect(conn, mm, piece.start, piece.end)
+    rejoin(conn, mm, borders(start, end, altered))
     return {"pid": pid, "return": 0, "errno": None, "pages": end - start}
 
 

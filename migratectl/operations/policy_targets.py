@@ -38,7 +38,7 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     nr = len(choice.zonelists)
     moving = tuple(group.number for group in groups if group.course.moves)
     if nr > 1 and moving:
-        pagelist.deal(migration.conn, Selection(moving), nr, with_inode=migration.modern)
+        pagelist.deal(migration.conn, Selection(moving), nr)
     line = Line(migration.conn, groups)
     stretches, stop = _place(migration, line, choice)
     for stretch in stretches:

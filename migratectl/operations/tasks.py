@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
+from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
 from migratectl.operations.mm import freed_rows, unmap
 from migratectl.operations.mmap_file import release_objects
-from migratectl.spans import ADDRESS_END
+from migratectl.spans import ADDRESS_END, Size
 from migratectl.storage import coalesce, files, holds, pages, tasks, vmas
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_PID, MAX_UID, capability
@@ -19,7 +20,12 @@ from migratectl.uapi import ALL_CAPABILITIES, MAX_PID, MAX_UID, capability
 
 @dataclass(frozen=True, slots=True)
 class TaskCreate:
-    """The words of ``task create``; ``caps`` and ``drop_caps`` are capability names."""
+    """
+    The words of ``task create``.
+
+    ``caps`` and ``drop_caps`` are capability names; ``cpus`` the CPUs that it may run on, ``memlock`` its limit of
+    locked memory; None: all of its cpuset, and the profile's.
+    """
 
     pid: int
     name: str | None = None
@@ -32,6 +38,8 @@ class TaskCreate:
     dumpable: bool = True
     kernel_thread: bool = False
     thread_of: int | None = None
+    cpus: Nodemask | None = None
+    memlock: Size | None = None
 
 
 def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
@@ -51,11 +59,13 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
     cpuset = _cpuset(conn, call.cpuset, subject)
     _check_name(call.name or "", subject)
     mm = _address_space(conn, call)
+    affinity = None if call.cpus is None else _affinity(machine, cpuset, call.cpus, subject)
+    open_cpus = affinity or cpuset.cpus
     task = Task(
         call.pid,
         call.name if call.name is not None else str(call.pid),
         call.uid,
-        _cpu(machine, cpuset, call.node, call.cpu, subject, default=_first_of(machine, cpuset)),
+        _cpu(machine, open_cpus, call.node, call.cpu, subject, default=_first_of(open_cpus)),
         cpuset,
         mm,
         _capabilities(call, subject),
@@ -63,6 +73,8 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
         None,
         None,
         tgid=_leader(conn, call),
+        affinity=affinity,
+        memlock=None if call.memlock is None else call.memlock.to_bytes(machine.facts.page_size),
     )
     tasks.insert(conn, task)
     return task_row(machine, task)
@@ -117,27 +129,44 @@ def _capabilities(call: TaskCreate, subject: str) -> int:
     return ((0 if call.uid else ALL_CAPABILITIES) | given) & ~dropped
 
 
-def _first_of(machine: Machine, cpuset: Cpuset) -> int:
-    """CPU 0, or where the cpuset has not got it, its lowest CPU."""
-    return 0 if 0 in cpuset.cpus or not cpuset.cpus else next(iter(cpuset.cpus))
+def _first_of(cpus: Nodemask) -> int:
+    """CPU 0, or where it is not among them, the lowest."""
+    return 0 if 0 in cpus or not cpus else next(iter(cpus))
 
 
-def _cpu(machine: Machine, cpuset: Cpuset, node: int | None, cpu: int | None, subject: str, *, default: int) -> int:
-    """The CPU that options name: itself, or the lowest one of a node that the cpuset has."""
+def _affinity(machine: Machine, cpuset: Cpuset, asked: Nodemask, subject: str) -> Nodemask:
+    """
+    The CPUs that a task may run on, of those asked for: the cpuset cuts them.
+
+    Source:
+        sched_setaffinity(2).
+    """
+    there = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
+    inside = asked & there & cpuset.cpus if cpuset.cpus else asked & there
+    if not inside:
+        known = cpuset.cpus & there if cpuset.cpus else there
+        raise InvalidArgument(subject, f"none of the CPUs {asked} is online and in cpuset '{cpuset.name}' ({known})")
+    return inside
+
+
+def _cpu(machine: Machine, cpus: Nodemask, node: int | None, cpu: int | None, subject: str, *, default: int) -> int:
+    """The CPU that options name: itself, or the lowest one of a node among those that the task may run on."""
     if node is not None and cpu is not None:
         raise InvalidArgument(subject, "give a node or a CPU, not both")
     if cpu is not None:
         machine.node_of_cpu(cpu)
-        if cpuset.cpus and cpu not in cpuset.cpus:
-            raise InvalidArgument(subject, f"cpuset '{cpuset.name}' does not have CPU {cpu}, only {cpuset.cpus}")
+        if cpus and cpu not in cpus:
+            raise InvalidArgument(subject, f"may run on the CPUs {cpus} only, not on {cpu}; see 'migratectl task list'")
         return cpu
     if node is None:
         return default
     if node not in machine.nodes or not machine.nodes[node].online:
         raise InvalidArgument(subject, f"no node {node} is online; see 'migratectl node list'")
-    inside = machine.nodes[node].cpus & cpuset.cpus if cpuset.cpus else machine.nodes[node].cpus
+    inside = machine.nodes[node].cpus & cpus if cpus else machine.nodes[node].cpus
     if not inside:
-        raise InvalidArgument(subject, f"node {node} has no CPU in cpuset '{cpuset.name}'; name another node or a CPU")
+        raise InvalidArgument(
+            subject, f"node {node} has no CPU that it may run on ({cpus}); name another node or a CPU"
+        )
     return next(iter(inside))
 
 
@@ -150,6 +179,7 @@ def task_row(machine: Machine, task: Task) -> dict[str, Any]:
         "cpu": task.cpu,
         "node": machine.home(task.cpu),
         "cpuset": task.cpuset.name,
+        "cpus": None if task.affinity is None else str(task.affinity),
     }
 
 
@@ -178,15 +208,33 @@ def task_list(conn: Connection) -> dict[str, Any]:
     return {"tasks": rows}
 
 
-def task_run_on(conn: Connection, pid: int, node: int | None, cpu: int | None) -> dict[str, Any]:
-    """Let the scheduler move a task to a CPU, or to the lowest CPU of a node; no page moves."""
+def task_run_on(
+    conn: Connection, pid: int, node: int | None, cpu: int | None, cpus: Nodemask | None = None
+) -> dict[str, Any]:
+    """
+    Let the scheduler move a task to a CPU, or to the lowest CPU of a node; or say on which CPUs it may run from now on.
+
+    A task that runs on none of *cpus* goes to the lowest of them. No page moves.
+    """
     machine = load_machine(conn)
     task = find_task(conn, pid)
-    if node is None and cpu is None:
-        raise InvalidArgument(f"pid {pid}", "give --node N or --cpu C")
-    chosen = _cpu(machine, task.cpuset, node, cpu, f"pid {pid}", default=task.cpu)
-    tasks.update(conn, pid, "cpu", chosen)
+    subject = f"pid {pid}"
+    if cpus is not None:
+        set_affinity(conn, machine, task, cpus)
+    elif node is None and cpu is None:
+        raise InvalidArgument(subject, "give --node N, --cpu C or --cpus LIST")
+    else:
+        chosen = _cpu(machine, task.affinity or task.cpuset.cpus, node, cpu, subject, default=task.cpu)
+        tasks.update(conn, pid, "cpu", chosen)
     return task_row(machine, find_task(conn, pid))
+
+
+def set_affinity(conn: Connection, machine: Machine, task: Task, cpus: Nodemask) -> None:
+    """Give a task the CPUs that it may run on; one that runs on none of them goes to the lowest."""
+    inside = _affinity(machine, task.cpuset, cpus, f"pid {task.pid}")
+    tasks.update(conn, task.pid, "affinity", str(inside))
+    if task.cpu not in inside:
+        tasks.update(conn, task.pid, "cpu", next(iter(inside)))
 
 
 def task_exit(conn: Connection, pid: int) -> dict[str, Any]:

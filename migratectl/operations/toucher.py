@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,9 +14,10 @@ from migratectl.operations.machine import Machine
 from migratectl.policy import Policy
 from migratectl.runs import Run
 from migratectl.storage import cache, coalesce, pages, tasks
+from migratectl.storage.files import policies
 from migratectl.storage.pages import ProtectedRun
 from migratectl.storage.vmas import Vma
-from migratectl.uapi import errno_number
+from migratectl.uapi import VM, errno_number
 
 
 @dataclass(slots=True)
@@ -111,6 +112,30 @@ class Toucher:
     def policy_of(self, vma: Vma) -> Policy | None:
         """The area's own policy."""
         return None if vma.policy is None else tasks.find_policy(self.conn, vma.policy)
+
+    def by_policy(self, vma: Vma, start: int, end: int) -> list[tuple[Vma, int, int]]:
+        """
+        The parts of [start, end) of an area in which one policy decides where private memory goes, cut and with it.
+
+        It is the area's own; in a private mapping of tmpfs under ``modern`` that of the object at the page's index.
+
+        Source:
+            get_vma_policy() of mm/mempolicy.c; rule 52 of what a 6.1 kernel does.
+        """
+        if vma.kind != "shm" or vma.flags & VM.SHARED or not self.machine.modern:
+            return [(vma, start, end)]
+        parts, at = [], start
+        for own in policies(self.conn, vma.mapping, start + vma.delta, end + vma.delta):
+            low, high = max(own.start - vma.delta, start), min(own.end - vma.delta, end)
+            if at < low:
+                parts.append((replace(vma, policy=None), at, low))
+            parts.append((replace(vma, policy=own.policy), low, high))
+            at = high
+        if at < end:
+            parts.append((replace(vma, policy=None), at, end))
+        for _, low, _ in parts[1:]:
+            pages.cut_address(self.conn, self.mm, low)
+        return parts
 
     def finish(self, start: int, end: int, *, rejoin: bool) -> None:
         """Write the accounts, and join runs of [start, end) again."""

@@ -131,7 +131,10 @@ def _nodes(document: Document) -> list[Part]:
 def _tasks(document: Document) -> list[Part]:
     if not document["tasks"]:
         return [Line("no tasks")]
-    return [wide_table(document["tasks"], ("pid", "name", "uid", "cpu", "node", "cpuset"))]
+    rows = document["tasks"]
+    if not any(tells(row["cpus"]) for row in rows):
+        rows = [{key: value for key, value in row.items() if key != "cpus"} for row in rows]
+    return [wide_table(rows, ("pid", "name", "uid", "cpu", "node", "cpuset"))]
 
 
 def _mmap(document: Document) -> list[Part]:

@@ -39,8 +39,8 @@ _SMALL: Final = {
     " t.tgid, t.affinity, t.memlock FROM tasks t JOIN cpusets c ON c.id = t.cpuset"
     " LEFT JOIN policies p ON p.id = t.policy",
     "vmas": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = v.mm), v.start, v."end", m.kind, m.name, v.delta,'
-    ' v.flags, v."order", v.anon_vma, p.mode, p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping'
-    " LEFT JOIN policies p ON p.id = v.policy",
+    ' v.flags, v."order", v.anon_vma > 0, min(v.start) OVER (PARTITION BY v.mm, v.anon_vma), v.forked, p.mode,'
+    " p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping LEFT JOIN policies p ON p.id = v.policy",
     "labels": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = l.mm), l.name, l.start, l."end" FROM labels l',
     "mappings": "SELECT kind, name, fs, journal, method, ino, size, ring FROM mappings WHERE kind IN ('file', 'shm')",
     "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems'

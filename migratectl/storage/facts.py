@@ -6,15 +6,17 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.storage.work import write
 from migratectl.uapi import Profile
 
 
 class Facts(NamedTuple):
-    """Page size in bytes, and the kernel that the state models."""
+    """Page size in bytes, the kernel that the state models, and the nodes that can exist (none: those of the state)."""
 
     page_size: int
     profile: Profile
+    possible: Nodemask = NO_NODES
 
     @property
     def modern(self) -> bool:
@@ -31,8 +33,8 @@ def load(conn: Connection) -> Facts:
     """The facts of the state, read once a transaction."""
     known: Facts | None = conn.info.get("facts")
     if known is None:
-        page_size, name = conn.exec_driver_sql("SELECT page_size, profile FROM facts").one()
-        known = conn.info["facts"] = Facts(page_size, Profile(name))
+        page_size, name, possible = conn.exec_driver_sql("SELECT page_size, profile, possible FROM facts").one()
+        known = conn.info["facts"] = Facts(page_size, Profile(name), Nodemask.parse(possible))
     return known
 
 
@@ -40,8 +42,8 @@ def store(conn: Connection, facts: Facts) -> None:
     """Write the facts of a new state."""
     write(
         conn,
-        "INSERT INTO facts(id, format, page_size, profile) VALUES (1, 'migratectl/1', ?, ?)",
-        (facts.page_size, facts.profile.value),
+        "INSERT INTO facts(id, format, page_size, profile, possible) VALUES (1, 'migratectl/1', ?, ?, ?)",
+        (facts.page_size, facts.profile.value, str(facts.possible)),
     )
 
 

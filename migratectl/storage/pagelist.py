@@ -447,7 +447,7 @@ SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step 
     pages.clear_parts(conn)
 
 
-def deal(conn: Connection, chosen: Selection, nr: int, *, with_inode: bool) -> None:
+def deal(conn: Connection, chosen: Selection, nr: int) -> None:
     """
     Deal the chosen runs into classes: ``class`` is the page index, cut to 32 bits, modulo *nr*.
 
@@ -455,12 +455,9 @@ def deal(conn: Connection, chosen: Selection, nr: int, *, with_inode: bool) -> N
         conn: The connection of the transaction.
         chosen: Runs of the list.
         nr: Nodes of the interleave set; a run of step s falls into nr / gcd(s, nr) classes.
-        with_inode: The index of a page of shared memory counts from the object's inode number (``modern``).
     """
     where, values = chosen.where()
-    inode = "coalesce((SELECT m.ino FROM mappings m WHERE m.id = p.mapping AND m.kind = 'shm'), 0)"
-    index = f"(p.first + {inode})" if with_inode else "p.first"
-    _cut_at_index_wrap(conn, where, values, index)
+    _cut_at_index_wrap(conn, where, values)
     steps = conn.exec_driver_sql(f"SELECT DISTINCT step FROM iso WHERE {where} AND count > 1", values).scalars().all()
     for step in steps:
         classes = nr // math.gcd(step, nr)
@@ -474,16 +471,16 @@ SELECT i.page, r.value, {classes}, (i.count - r.value + {classes} - 1) / {classe
         kept = f"SELECT DISTINCT page, {classes}, (count + {classes} - 1) / {classes} FROM iso"
         conn.exec_driver_sql(f"INSERT INTO rest(page, stride, count) {kept} WHERE page IN (SELECT page FROM part)")
         _cut_listed(conn)
-    number = f"(SELECT {index} FROM pages p WHERE p.id = iso.page) % {INDEX_LIMIT} % ?"
+    number = f"(SELECT p.first FROM pages p WHERE p.id = iso.page) % {INDEX_LIMIT} % ?"
     conn.exec_driver_sql(f"UPDATE iso SET class = {number} WHERE {where}", (nr, *values))
 
 
-def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int], index: str) -> None:
+def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int]) -> None:
     """Cut runs where the interleave index passes a multiple of 2^32, so that each has its indexes on one side."""
-    border = f"(({index} / {INDEX_LIMIT} + 1) * {INDEX_LIMIT} - {index} + p.step - 1) / p.step"
+    border = f"((p.first / {INDEX_LIMIT} + 1) * {INDEX_LIMIT} - p.first + p.step - 1) / p.step"
     crossing = f"""INSERT INTO part(page, k, stride, count) SELECT p.id, {border}, 1, p.count - ({border})
 FROM pages p WHERE p.id IN (SELECT page FROM iso WHERE {where})
- AND {index} / {INDEX_LIMIT} <> ({index} + (p.count - 1) * p.step) / {INDEX_LIMIT}"""
+ AND p.first / {INDEX_LIMIT} <> (p.first + (p.count - 1) * p.step) / {INDEX_LIMIT}"""
     while conn.exec_driver_sql(crossing, tuple(values)).rowcount > 0:
         conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
         _cut_listed(conn)
@@ -677,6 +674,13 @@ def age(conn: Connection, chosen: Selection) -> None:
  FROM ptes t WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.young) WHERE nr <= 10"""
     rows = conn.exec_driver_sql(query, values).all()
     write_many(conn, "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?", [(mm, addr) for _, mm, addr in rows])
+
+
+def activate(conn: Connection, chosen: Selection) -> None:
+    """The chosen pages go to the active list."""
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
+    write(conn, f"UPDATE pages SET flags = flags | {int(PG.ACTIVE)} WHERE id IN ({listed})", values)
 
 
 def clean(conn: Connection, chosen: Selection) -> None:

@@ -188,6 +188,7 @@ vma = Table(
     _integer("policy", ForeignKey("policies.id"), null=True),
     _integer("order", default=0),
     _integer("anon_vma", default=0),
+    _integer("forked", default=0),
     PrimaryKeyConstraint("mm", "start"),
     CheckConstraint('start < "end" AND start >= 0'),
     Index("vmas_mapping", "mapping"),

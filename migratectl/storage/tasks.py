@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -13,13 +13,17 @@ from migratectl.policy import Policy
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import Mode, ModeFlag
 
+KEPT_DEFAULTS: Final = {"sched_load_balance": 1, "sched_relax_domain_level": -1}
+"""What a new cpuset has in files that mean nothing to the model, where that is not 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cpuset:
     """
     A cpuset: ``mems`` and ``cpus`` as written, then its switches.
 
-    ``kept`` names those of its other files that are on; they mean nothing to the model.
+    ``kept`` has those of its other files that are not as in a new one, ``name`` where it is on, else ``name=value``;
+    they mean nothing to the model.
     """
 
     id: int
@@ -35,6 +39,20 @@ class Cpuset:
     def parent(self) -> str:
         """The name of the cpuset above it; of the root its own."""
         return self.name.rpartition("/")[0] or "/"
+
+    def kept_value(self, word: str) -> int:
+        """What is in one of the files that mean nothing to the model."""
+        told = next((each for each in self.kept if each.partition("=")[0] == word), None)
+        if told is None:
+            return KEPT_DEFAULTS.get(word, 0)
+        return int(told.partition("=")[2] or 1)
+
+    def keeping(self, word: str, value: int) -> Cpuset:
+        """This cpuset with another value in such a file."""
+        others = frozenset(each for each in self.kept if each.partition("=")[0] != word)
+        if value == KEPT_DEFAULTS.get(word, 0):
+            return replace(self, kept=others)
+        return replace(self, kept=others | {word if value == 1 else f"{word}={value}"})
 
 
 @dataclass(frozen=True, slots=True)

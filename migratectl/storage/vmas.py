@@ -12,14 +12,18 @@ from sqlalchemy import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import VM
 
+NOTHING: Final = VM(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Vma:
     """
     An area [start, end) of an address space; page index = address + ``delta``.
 
-    ``kind`` and ``name`` are its mapping's; ``policy`` is a row id or None; ``order`` its page order (0: base pages);
-    ``anon_vma``: it has, or had, anonymous pages, so that a fork copies its ptes.
+    ``kind`` and ``name`` are its mapping's; ``policy`` is a row id or None, ``bound`` what of that policy another one
+    must have to be equal; ``order`` its page order (0: base pages). ``anon_vma``: the number that areas of its address
+    space share which merge again, 0 where it never had an anonymous page, so that a fork copies nothing of it;
+    ``forked``: a fork made that number.
     """
 
     mm: int
@@ -32,32 +36,52 @@ class Vma:
     order: int
     kind: str
     name: str
-    anon_vma: bool = False
+    anon_vma: int = 0
+    forked: bool = False
+    bound: str | None = None
 
     @property
     def private_anonymous(self) -> bool:
         """Whether its absent pages are zero-filled on demand."""
         return self.kind == "anon"
 
-    def continues(self, other: Vma) -> bool:
-        """Whether *other*, which starts where this ends, is the same area but for the border."""
-        return self.end == other.start and (self.mapping, self.delta, self.flags, self.policy, self.order) == (
-            other.mapping,
-            other.delta,
-            other.flags,
-            other.policy,
-            other.order,
-        )
+    def continues(self, other: Vma, *, whatever: VM = NOTHING) -> bool:
+        """
+        Whether *other*, which starts where this ends, is the same area but for the border and the flags *whatever*.
 
+        Areas of devices, raw frames and huge pages never are (VM_SPECIAL of mm/mmap.c).
+        """
+        differ = int(self.flags ^ other.flags) & ~int(whatever)
+        special = self.flags & _SPECIAL
+        return self.end == other.start and not differ and not special and self._what() == other._what()
+
+    def _what(self) -> tuple[Any, ...]:
+        return self.mapping, self.delta, self.bound, self.order
+
+
+def bound_by(conn: Connection, policy: int | None) -> str | None:
+    """What areas with the policy of a row id have as ``bound``."""
+    if policy is None:
+        return None
+    return str(conn.exec_driver_sql(f"SELECT {_BOUND} FROM policies o WHERE o.id = ?", (policy,)).scalar_one())
+
+
+_SPECIAL: Final = VM.IO | VM.PFNMAP | VM.HUGETLB
+_BOUND: Final = (
+    "o.mode || ' ' || o.flags || ' ' || o.nodes"
+    " || CASE WHEN o.flags LIKE '%static%' OR o.flags LIKE '%relative%' THEN ' ' || o.mems ELSE '' END"
+)
+"""What mpol_equal() compares of a policy: the allowed nodes that it was made with are no part of it."""
 
 _SELECT: Final = (
-    'SELECT v.mm, v.start, v."end", v.mapping, v.delta, v.flags, v.policy, v."order", m.kind, m.name, v.anon_vma'
-    " FROM vmas v JOIN mappings m ON m.id = v.mapping"
+    'SELECT v.mm, v.start, v."end", v.mapping, v.delta, v.flags, v.policy, v."order", m.kind, m.name, v.anon_vma,'
+    f" v.forked, {_BOUND} FROM vmas v JOIN mappings m ON m.id = v.mapping LEFT JOIN policies o ON o.id = v.policy"
 )
 
 
 def _vma(row: Any) -> Vma:
-    return Vma(row[0], row[1], row[2], row[3], row[4], VM(row[5]), row[6], row[7], row[8], row[9], bool(row[10]))
+    mm, start, end, mapping, delta, flags, policy, order, kind, name, anon_vma, forked, bound = row
+    return Vma(mm, start, end, mapping, delta, VM(flags), policy, order, kind, name, anon_vma, bool(forked), bound)
 
 
 def load(conn: Connection, mm: int) -> list[Vma]:
@@ -83,9 +107,12 @@ def insert_many(conn: Connection, vmas: Sequence[Vma]) -> None:
     """Add areas."""
     write_many(
         conn,
-        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order", anon_vma)'
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(v.mm, v.start, v.end, v.mapping, v.delta, int(v.flags), v.policy, v.order, int(v.anon_vma)) for v in vmas],
+        'INSERT INTO vmas(mm, start, "end", mapping, delta, flags, policy, "order", anon_vma, forked)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (v.mm, v.start, v.end, v.mapping, v.delta, int(v.flags), v.policy, v.order, v.anon_vma, int(v.forked))
+            for v in vmas
+        ],
     )
 
 
@@ -102,10 +129,13 @@ def split(conn: Connection, vma: Vma, at: int) -> tuple[Vma, Vma]:
     return low, high
 
 
-def set_flags(conn: Connection, vma: Vma, flags: VM) -> Vma:
-    """Give an area other flags."""
-    write(conn, "UPDATE vmas SET flags = ? WHERE mm = ? AND start = ?", (int(flags), vma.mm, vma.start))
-    return replace(vma, flags=flags)
+def put(conn: Connection, vma: Vma) -> None:
+    """Write flags and policy of an area that is there."""
+    write(
+        conn,
+        "UPDATE vmas SET flags = ?, policy = ? WHERE mm = ? AND start = ?",
+        (int(vma.flags), vma.policy, vma.mm, vma.start),
+    )
 
 
 def set_policy(conn: Connection, mm: int, start: int, end: int, policy: int | None) -> None:
@@ -134,26 +164,39 @@ def replace_policies(conn: Connection, mm: int, new: Mapping[int, int]) -> None:
     write_many(conn, "UPDATE vmas SET policy = ? WHERE mm = ? AND start = ?", changes)
 
 
-def note_anon_vma(conn: Connection, vma: Vma) -> None:
-    """Remember that an area has had an anonymous page."""
-    if not vma.anon_vma:
-        write(conn, "UPDATE vmas SET anon_vma = 1 WHERE mm = ? AND start = ?", (vma.mm, vma.start))
+def last_anon_vma(conn: Connection, mm: int) -> int:
+    """The highest number of an anon_vma in an address space; 0 where it has none."""
+    return int(conn.exec_driver_sql("SELECT coalesce(max(anon_vma), 0) FROM vmas WHERE mm = ?", (mm,)).scalar_one())
 
 
-def merge(conn: Connection, mm: int, start: int, end: int) -> list[int]:
-    """Join equal neighbours at the borders of and inside [start, end]. The borders that are gone."""
-    borders = []
-    left: Vma | None = None
-    for vma in overlapping(conn, mm, max(start - 1, 0), end + 1):
-        if left is not None and left.continues(vma):
-            delete(conn, vma)
-            left = replace(left, end=vma.end, anon_vma=left.anon_vma or vma.anon_vma)
-            borders.append(vma.start)
-            joining = 'UPDATE vmas SET "end" = ?, anon_vma = ? WHERE mm = ? AND start = ?'
-            write(conn, joining, (left.end, int(left.anon_vma), mm, left.start))
-        else:
-            left = vma
-    return borders
+def set_anon_vma(conn: Connection, vma: Vma, number: int, *, forked: bool) -> None:
+    """Give an area its anon_vma, where it has none yet."""
+    write(
+        conn,
+        "UPDATE vmas SET anon_vma = ?, forked = ? WHERE mm = ? AND start = ? AND NOT anon_vma",
+        (number, int(forked), vma.mm, vma.start),
+    )
+
+
+def neighbours(conn: Connection, vma: Vma) -> tuple[Vma | None, Vma | None]:
+    """The areas that end where one starts, and start where it ends."""
+    around = overlapping(conn, vma.mm, max(vma.start - 1, 0), vma.end + 1)
+    before = next((other for other in around if other.end == vma.start), None)
+    return before, next((other for other in around if other.start == vma.end), None)
+
+
+def join(conn: Connection, parts: Sequence[Vma]) -> Vma:
+    """Make one area of adjacent ones; it has the policy and the flags of the first, and whatever anon_vma there is."""
+    owner = next((part for part in parts if part.anon_vma), parts[0])
+    whole = replace(parts[0], end=parts[-1].end, anon_vma=owner.anon_vma, forked=owner.forked)
+    for part in parts[1:]:
+        delete(conn, part)
+    write(
+        conn,
+        'UPDATE vmas SET "end" = ?, anon_vma = ?, forked = ? WHERE mm = ? AND start = ?',
+        (whole.end, whole.anon_vma, int(whole.forked), whole.mm, whole.start),
+    )
+    return whole
 
 
 def find_label(conn: Connection, mm: int, name: str) -> tuple[int, int] | None:

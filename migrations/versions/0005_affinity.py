@@ -1,10 +1,10 @@
 """
 A task knows its thread group, the CPUs that it may run on and its limit of locked memory; a ring, whether it is let go
-only after a first look; the facts, which nodes can exist.
+only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork.
 
 The tables are made anew, so that a file that was brought here has the same tables as a new one. The leader of a thread
 group was not kept: it is the lowest pid of the address space. No task had narrower CPUs than its cpuset's, or a limit
-of its own, and no ring was let go late.
+of its own, and no ring was let go late. Areas with anonymous pages were one family in each address space, and stay so.
 
 Revision ID: 0005
 Revises: 0004
@@ -22,15 +22,18 @@ depends_on = None
 FACTS = "id, format, page_size, profile"
 TASKS = "pid, name, uid, cpu, cpuset, mm, caps, dumpable, policy, il_next, il_weight"
 BUFFERS = "page, ring, dirty, locked, busy"
+VMAS = 'mm, start, "end", mapping, delta, flags, policy, "order", anon_vma'
 
 STATEMENTS = (
     f"CREATE TEMP TABLE kept_facts AS SELECT {FACTS} FROM facts",
     f"CREATE TEMP TABLE kept_tasks AS SELECT {TASKS},"
     " coalesce((SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.pid) AS tgid FROM tasks t",
     f"CREATE TEMP TABLE kept_buffers AS SELECT {BUFFERS} FROM buffers",
+    f"CREATE TEMP TABLE kept_vmas AS SELECT {VMAS} FROM vmas",
     "DROP TABLE facts",
     "DROP TABLE tasks",
     "DROP TABLE buffers",
+    "DROP TABLE vmas",
     """CREATE TABLE facts (
     id INTEGER NOT NULL,
     format TEXT NOT NULL,
@@ -75,17 +78,39 @@ STATEMENTS = (
     FOREIGN KEY(page) REFERENCES pages (id)
 )
  STRICT""",
+    """CREATE TABLE vmas (
+    mm INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    mapping INTEGER NOT NULL,
+    delta INTEGER DEFAULT '0' NOT NULL,
+    flags INTEGER NOT NULL,
+    policy INTEGER,
+    "order" INTEGER DEFAULT '0' NOT NULL,
+    anon_vma INTEGER DEFAULT '0' NOT NULL,
+    forked INTEGER DEFAULT '0' NOT NULL,
+    PRIMARY KEY (mm, start),
+    CHECK (start < "end" AND start >= 0),
+    FOREIGN KEY(mm) REFERENCES mms (id),
+    FOREIGN KEY(mapping) REFERENCES mappings (id),
+    FOREIGN KEY(policy) REFERENCES policies (id)
+)
+ WITHOUT ROWID,
+ STRICT""",
     "CREATE INDEX tasks_mm ON tasks (mm)",
+    "CREATE INDEX vmas_mapping ON vmas (mapping)",
     f"INSERT INTO facts({FACTS}) SELECT {FACTS} FROM kept_facts",
     f"INSERT INTO tasks({TASKS}, tgid) SELECT {TASKS}, tgid FROM kept_tasks",
     f"INSERT INTO buffers({BUFFERS}) SELECT {BUFFERS} FROM kept_buffers",
+    f"INSERT INTO vmas({VMAS}) SELECT {VMAS} FROM kept_vmas",
     "DROP TABLE kept_facts",
     "DROP TABLE kept_tasks",
     "DROP TABLE kept_buffers",
+    "DROP TABLE kept_vmas",
 )
 
 
 def upgrade() -> None:
-    """Copy facts, tasks and rings into tables that have the columns."""
+    """Copy facts, tasks, rings and areas into tables that have the columns."""
     for statement in STATEMENTS:
         op.execute(statement)

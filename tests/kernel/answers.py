@@ -89,17 +89,9 @@ def statuses(result: Document) -> Answer:
     return answer
 
 
-def cpuset_file(result: Document, name: str, file: str) -> Answer:
-    """A file of a cpuset."""
-    text = result["value"].strip()
-
-    def answer(document: Document) -> str | None:
-        (row,) = [row for row in document["cpusets"] if row["name"] == name]
-        if file == "cpuset.memory_migrate":
-            return differs(file, row["memory_migrate"], text not in ("", "0"))
-        return differs(file, Nodemask.parse(row["mems"]), Nodemask.parse(text))
-
-    return answer
+def cpuset_file(result: Document) -> Answer:
+    """A file of a cpuset, as cat prints it."""
+    return lambda document: differs("value", document["value"], result["value"].strip())
 
 
 def pages(areas: Mapping[str, int], seen: list[Document]) -> Answer:

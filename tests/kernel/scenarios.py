@@ -81,6 +81,7 @@ class Telling:
     pids: dict[str, int] = field(default_factory=dict)
     areas: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
+    forked: bool = False
 
     def lines(self, step: Step) -> list[Line]:
         """
@@ -124,6 +125,7 @@ class Telling:
         yield Line(("task", "create", "--pid", self._born(step["task"]), *words))
 
     def _fork(self, step: Step, _: Step) -> Iterator[Line]:
+        self.forked = True
         own = {vma: place for (task, vma), place in self.areas.items() if task == step["task"]}
         self.areas |= {(step["child"], vma): place for vma, place in own.items()}
         yield Line(("fork", self.pids[step["task"]], "--pid", self._born(step["child"])))
@@ -160,6 +162,12 @@ class Telling:
     def _munmap(self, step: Step, result: Step) -> list[Line]:
         return self._on_range("munmap", step=step, answer=answers.errno(result))
 
+    def _mlock(self, step: Step, result: Step) -> list[Line]:
+        return self._on_range("mlock", step=step, answer=answers.errno(result))
+
+    def _munlock(self, step: Step, result: Step) -> list[Line]:
+        return self._on_range("munlock", step=step, answer=answers.errno(result))
+
     def _mprotect(self, step: Step, result: Step) -> list[Line]:
         return self._on_range("mprotect", step=step, answer=answers.errno(result), more=(step["prot"] or "none",))
 
@@ -171,7 +179,8 @@ class Telling:
         return self._on_range("fault", step=step, answer=answers.faulted(result), more=more)
 
     def _pin(self, step: Step, _: Step) -> list[Line]:
-        return self._on_range("page", "pin", step=step, answer=answers.done)
+        more = ("--read",) if self.forked else ()  # a reference of the guest breaks no sharing
+        return self._on_range("page", "pin", step=step, answer=answers.done, more=more)
 
     def _unpin(self, step: Step, _: Step) -> Iterator[Line]:
         yield Line(("page", "unpin", self.pids[step["task"]]))
@@ -200,8 +209,6 @@ class Telling:
         yield Line(words, answers.policy(result, asked))
 
     def _migrate_pages(self, step: Step, result: Step) -> Iterator[Line]:
-        if step["target"].startswith("-"):
-            return  # no pid
         caller = self.pids[step["caller"]]
         target = caller if step["target"] == "0" else self.pids.get(step["target"]) or int(step["target"])
         if target == KTHREADD and "kthreadd" not in self.pids:
@@ -245,7 +252,14 @@ class Telling:
         yield Line(("cpuset", "set", f"/{step['name']}", switch), answers.errno(result))
 
     def _cpuset_read(self, step: Step, result: Step) -> Iterator[Line]:
-        yield Line(("cpuset", "list"), answers.cpuset_file(result, f"/{step['name']}", step["file"]))
+        yield Line(("cpuset", "read", f"/{step['name']}", step["file"]), answers.cpuset_file(result))
+
+    def _cpuset_write(self, step: Step, result: Step) -> Iterator[Line]:
+        words = ("cpuset", "write", f"/{step['name']}", step["file"], "--", step["value"])
+        yield Line(words, answers.errno(result))
+
+    def _cpuset_remove(self, step: Step, result: Step) -> Iterator[Line]:
+        yield Line(("cpuset", "remove", f"/{step['name']}"), answers.errno(result))
 
     # ---- looking -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from tests.conftest import Runner
 from tests.kernel.scenarios import Untold, scenarios, told
 
 ALL = list(scenarios())
-NR_TOLD = 337
+NR_TOLD = 596
 """Scenarios that the command line can say; more are welcome, fewer are not."""
 
 

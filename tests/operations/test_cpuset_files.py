@@ -70,3 +70,50 @@ def test_what_means_nothing_is_kept(make: Make) -> None:
     assert (read(tool, "/", "memory_spread_page"), tool("state", "hash").out == before) == ("1", False)
     assert tell(tool, "cpuset write / memory_spread_page 0") == "ok"
     assert (read(tool, "/", "memory_spread_page"), tool("state", "hash").out == before) == ("0", True)
+
+
+MODERN_FILES = [
+    # file, text, answer, what it holds then
+    ("sched_load_balance", "0", None, "0"),
+    ("sched_load_balance", "A", "EINVAL", "1"),
+    ("sched_relax_domain_level", "5", None, "5"),
+    ("sched_relax_domain_level", "-1", None, "-1"),
+    ("sched_relax_domain_level", "6", "EINVAL", "-1"),
+    ("sched_relax_domain_level", "-2", "EINVAL", "-1"),
+    ("cgroup.clone_children", "1", None, "1"),
+    ("memory_migrate", "0x1", None, "1"),
+    ("memory_migrate", "00", None, "0"),
+    ("memory_migrate", " 1", "EINVAL", "0"),
+    ("memory_migrate", "-1", "EINVAL", "0"),
+    ("mems", "0,,1", None, "0-1"),
+    ("mems", "0-3:1/2", "EINVAL", "0"),  # node 2 is not there
+    ("effective_mems", "1", "EACCES", "0"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "errno", "left"), MODERN_FILES)
+def test_what_the_files_of_today_take(tool: Runner, file: str, text: str, errno: str | None, left: str) -> None:
+    """Rule 56 of what a 6.1 kernel does; cpuset(7) for the levels of the scheduler."""
+    assert tool("init", "--nodes", 2, "--profile", "modern").code == 0
+    assert tool("cpuset", "create", "c", "--mems", 0).code == 0
+    assert tool("cpuset", "write", "c", file, "--json", "--", text).document["errno"] == errno
+    assert tool("cpuset", "read", "c", file).out == f"{left}\n"
+
+
+def test_a_clone_has_the_nodes_of_the_one_above(tool: Runner) -> None:
+    """CSINH-05 and -11 of the Linux Test Project; not beside a neighbour that is exclusive."""
+    assert tool("init", "--nodes", 2, "--profile", "modern").code == 0
+    script = "cpuset create p --mems 1\ncpuset write p cgroup.clone_children 1\ncpuset create p/c --mems none"
+    assert tool("batch", "-", stdin=script).code == 0
+    assert tool("cpuset", "read", "p/c", "mems").out == "1\n"
+    assert tool("cpuset", "read", "p/c", "cgroup.clone_children").out == "1\n"
+    script = "cpuset set p --mem-exclusive\ncpuset set p/c --mem-exclusive\ncpuset create p/d --mems none"
+    assert tool("batch", "-", stdin=script).code == 0
+    assert tool("cpuset", "read", "p/d", "mems").out == "\n"
+
+
+def test_what_is_no_pid_for_tasks_is_eio_under_v9(tool: Runner) -> None:
+    """semantics.md 3.6, the first row of attach."""
+    assert tool("init", "--nodes", 2).code == 0
+    assert tool("cpuset", "create", "c", "--mems", 0).code == 0
+    assert tool("cpuset", "write", "c", "tasks", "me", "--json").document["errno"] == "EIO"

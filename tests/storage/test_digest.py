@@ -127,7 +127,8 @@ SEEN = {
     "a task's name": "UPDATE tasks SET name = 'c' WHERE pid = 10",
     "a task's cpu": "UPDATE tasks SET cpu = 1 WHERE pid = 10",
     "a task's capabilities": "UPDATE tasks SET caps = 1 WHERE pid = 10",
-    "a new task": "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid) VALUES (12, 'c', 0, 0, 1, NULL, 0, 12)",
+    "a new task": "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid)"
+    " VALUES (12, 'c', 0, 0, 1, NULL, 0, 12)",
     "a thread instead of a task": "UPDATE tasks SET mm = 1 WHERE pid = 11",
     "a label": "INSERT INTO labels VALUES (1, 'heap', 0, 4)",
     "an area's flags": "UPDATE vmas SET flags = 1 WHERE mm = 1 AND start = 0",

@@ -141,8 +141,8 @@ with file.transaction(write=True) as conn:
     conn.exec_driver_sql("PRAGMA cache_spill = 1")
     conn.exec_driver_sql("PRAGMA cache_size = 1")
     for pid in range(1000, 3000):
-        write(conn, "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid) VALUES (?1, ?2, 0, 0, 1, NULL, 0, ?1)",
-              (pid, "x" * 500))
+        into = "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid)"
+        write(conn, f"{into} VALUES (?1, ?2, 0, 0, 1, NULL, 0, ?1)", (pid, "x" * 500))
     if sys.argv[2] == "inside":
         print("ready", flush=True)
         time.sleep(60)
