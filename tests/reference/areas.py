@@ -143,29 +143,46 @@ class Page:
 
 
 @dataclasses.dataclass(eq=False)
+class AnonVma:
+    """What areas share that were one when they had their first anonymous page; `forked`: made for a child (48)."""
+
+    forked: bool = False
+
+
+@dataclasses.dataclass(eq=False)
 class Area:
     """
     What the pages of an area share.
 
-    `anon_vma`: it had an anonymous fault, or was forked from one that had. `special`: `io`, `pfnmap` or `hugetlb`; a
-    fault there succeeds with nothing present (9a).
+    `anon_vma`: there since its first anonymous fault, or the parent's. `special`: `io`, `pfnmap` or `hugetlb`; a
+    fault there succeeds with nothing present (9a), and it never becomes one with another.
     """
 
     prot: str
     locked: bool
     policy: Policy | None = None
-    anon_vma: bool = False
+    anon_vma: AnonVma | None = None
     file: File | None = None
     delta: int = 0  # page index in the file less virtual page number
     shared: bool = False
     random: bool = False
     special: str | None = None
 
-    def same(self, other: Area) -> bool:
-        """Whether the two may be one; who has an anon_vma does not matter."""
-        flags = (self.prot, self.locked, self.shared, self.random, self.special) == (
-            other.prot, other.locked, other.shared, other.random, other.special)  # fmt: skip
-        return flags and self.policy == other.policy and (self.file, self.delta) == (other.file, other.delta)
+    def same(self, other: Area, prot: bool = True) -> bool:
+        """Whether nothing but an anon_vma, and unless asked the protection, tells the two apart."""
+        flags = (self.locked, self.shared, self.random, self.special) == (
+            other.locked, other.shared, other.random, None)  # fmt: skip
+        alike = not prot or self.prot == other.prot
+        places = (self.file, self.delta) == (other.file, other.delta)
+        return flags and alike and places and equal_policies(self.policy, other.policy)
+
+
+def equal_policies(one: Policy | None, other: Policy | None) -> bool:
+    """Mode, flags and nodes; the nodes that were recorded only where they are the user's own."""
+    if one is None or other is None:
+        return one is other
+    named = one.recorded == other.recorded or not one.fixed
+    return named and (one.mode, one.flags, one.nodes) == (other.mode, other.flags, other.nodes)
 
 
 @dataclasses.dataclass(eq=False)
@@ -184,6 +201,7 @@ class Mm:
     """An address space: virtual page number to slot. Neighbours with the same Area object are in one area."""
 
     number: int
+    modern: bool = False
     slots: dict[int, Slot] = dataclasses.field(default_factory=dict)
 
     def pages(self) -> list[tuple[int, Page]]:
@@ -216,23 +234,85 @@ class Mm:
             self.slots[vpn].area = upper
             vpn += 1
 
-    def merge(self, vpn: int) -> None:
-        """The areas that meet before this page become one if nothing tells them apart."""
-        if vpn not in self.slots or vpn - 1 not in self.slots:
+    def part_around(self, vpn: int) -> range:
+        """The pages of the area that this page is in."""
+        area, first, last = self.slots[vpn].area, vpn, vpn
+        while first - 1 in self.slots and self.slots[first - 1].area is area:
+            first -= 1
+        while last + 1 in self.slots and self.slots[last + 1].area is area:
+            last += 1
+        return range(first, last + 1)
+
+    def beside(self, part: range, prot: bool = True) -> tuple[Area | None, Area | None]:
+        """The areas before and behind a whole area that could be one with it."""
+        area = self.slots[part.start].area
+        lower, upper = self.slots.get(part.start - 1), self.slots.get(part.stop)
+        return (
+            lower.area if lower is not None and lower.area.same(area, prot) else None,
+            upper.area if upper is not None and area.same(upper.area, prot) else None,
+        )
+
+    def may_join(self, changed: AnonVma | None, neighbour: AnonVma | None) -> bool:
+        """
+        6.6 of 9a for v9: unless both have an anon_vma and these differ. Rule 48 for `modern`: a written area does not
+        join an unwritten one, an unwritten one joins a written one unless a fork has made that one's.
+        """
+        if changed is neighbour:
+            return True
+        if self.modern:
+            return changed is None and neighbour is not None and not neighbour.forked
+        return changed is None or neighbour is None
+
+    def join(self, part: range) -> range:
+        """An area that was changed becomes one with its equal neighbours; where they do not go together, the lower."""
+        area = self.slots[part.start].area
+        lower, upper = self.beside(part)
+        if lower is not None and not self.may_join(area.anon_vma, lower.anon_vma):
+            lower = None
+        if upper is not None and not self.may_join(area.anon_vma, upper.anon_vma):
+            upper = None
+        if lower is not None and upper is not None:
+            apart = lower.anon_vma and upper.anon_vma and lower.anon_vma is not upper.anon_vma
+            upper = None if apart else upper
+        return self.become_one(part, lower, upper)
+
+    def settle(self, part: range) -> range:
+        """A new area: `modern` asks the one behind it first, and then that one with the one before (mmap_region)."""
+        if not self.modern:
+            return self.join(part)
+        lower, upper = self.beside(part)
+        if upper is not None and not self.may_join(None, upper.anon_vma):
+            upper = None
+        if lower is not None and not self.may_join(upper.anon_vma if upper else None, lower.anon_vma):
+            lower = None
+        return self.become_one(part, lower, upper)
+
+    def become_one(self, part: range, lower: Area | None, upper: Area | None) -> range:
+        """The pages of the area and of these neighbours get one area."""
+        own = self.slots[part.start].area
+        whole = lower or own
+        whole.anon_vma = next((one.anon_vma for one in (lower, own, upper) if one and one.anon_vma), None)
+        for vpn in self.part_around(part.stop) if upper is not None else ():
+            self.slots[vpn].area = whole
+        for vpn in part:
+            self.slots[vpn].area = whole
+        return self.part_around(part.start)
+
+    def prepare(self, vpn: int) -> None:
+        """Before its first anonymous page: the anon_vma of a neighbour that may once be one with it, or a new one."""
+        area = self.slots[vpn].area
+        if area.anon_vma is not None:
             return
-        lower, upper = self.slots[vpn - 1].area, self.slots[vpn].area
-        if lower is upper or not lower.same(upper):
-            return
-        lower.anon_vma |= upper.anon_vma
-        while vpn in self.slots and self.slots[vpn].area is upper:
-            self.slots[vpn].area = lower
-            vpn += 1
+        lower, upper = self.beside(self.part_around(vpn), prot=False)
+        near = [one.anon_vma for one in (upper, lower) if one is not None and one.anon_vma is not None]
+        shared = [one for one in near if not (self.modern and one.forked)]
+        area.anon_vma = shared[0] if shared else AnonVma()
 
     def change(self, span: range, wanted: Callable[[Area], bool], change: Callable[[Area], None]) -> list[range]:
         """
-        Change the areas of a span, or parts of them, that `wanted` picks; equal neighbours in and around it merge.
+        Change the areas of a span, or parts of them, that `wanted` picks; each becomes one with its equal neighbours.
 
-        Reading of 3.3 and 6.6: neighbours that V9's mbind or a fork left apart merge also where nothing changes.
+        Neighbours that nothing is done to stay as they are, also equal ones.
 
         Returns:
             The parts that were changed.
@@ -242,13 +322,8 @@ class Mm:
             self.split(part.start)
             self.split(part.stop)
             change(self.slots[part.start].area)
-        self.merge_in(span)
+            self.join(part)
         return parts
-
-    def merge_in(self, span: range) -> None:
-        """Merge what is equal at both ends of a span and within it."""
-        for vpn in [part.start for part, _ in self.areas(span)] + [span.stop]:
-            self.merge(vpn)
 
     def forked(self, number: int) -> Mm:
         """
@@ -256,9 +331,11 @@ class Mm:
 
         The parent's ptes become read-only; the child's are read-only and old. Swap ptes are shared.
         """
-        child = Mm(number)
+        child = Mm(number, self.modern)
         for part, area in self.areas():
             copied = dataclasses.replace(area, locked=False)
+            if self.modern and copied.anon_vma:
+                copied.anon_vma = AnonVma(forked=True)
             for vpn in part:
                 old = self.slots[vpn]
                 new = child.slots[vpn] = Slot(copied, old.label)

@@ -171,18 +171,23 @@ class Cpusets(Swapping):
         task = self.task(pid)
         if caller.uid not in (0, task.uid):
             raise Refused("EACCES")
-        old, task.cpuset = self.hw.mems(task.cpuset), name
+        old = set(self.hw.online()) if task.cpuset == "/" else set(self.hw.mems(task.cpuset))  # 58: also the empty ones
+        task.cpuset = name
         self.keep_on_cpus(task, one)
-        return self.follow([task], set(old), one)
+        return self.follow([task], old, one, alone=self.hw.modern and not task.leader)
 
-    def follow(self, tasks: Iterable[Task], old: set[int], one: Cpuset) -> Document:
-        """Rebind and migrate: each address space once (B14), targets within the new nodes (B12), MOVE_ALL."""
+    def follow(self, tasks: Iterable[Task], old: set[int], one: Cpuset, alone: bool = False) -> Document:
+        """
+        Rebind and migrate: each address space once (B14), targets within the new nodes (B12), MOVE_ALL.
+
+        `alone`: only the task's own policy follows (61).
+        """
         machine, mems = self.hw, set(self.hw.mems(one.name)) & set(self.hw.online())
         spaces: list[tuple[int, Mm]] = []
         for task in tasks:
             if machine.modern:
                 machine.rebind(task)
-            if task.mm is not None and all(mm is not task.mm for _, mm in spaces):
+            if not alone and task.mm is not None and all(mm is not task.mm for _, mm in spaces):
                 spaces.append((task.pid, task.mm))
         command = Command(machine, spaces, machine.lowest_cpu_node(), self.chunk, mems)
         for _, mm in spaces:
@@ -212,12 +217,12 @@ class Cpusets(Swapping):
 
 
 def rebind_areas(machine: Machine, mm: Mm, mems: set[int]) -> None:
-    """The policies of all areas, and of the objects of tmpfs in the part that they map (9a)."""
+    """The policies of all areas; under v9 also of the objects of tmpfs in the part that they map (9a; 49)."""
     done: set[tuple[int, int]] = set()
     for part, area in mm.areas():
         if area.policy is not None:
             area.policy = rebound(area.policy, mems, machine.modern)
-        if area.file is None or area.file.fs != "tmpfs":
+        if machine.modern or area.file is None or area.file.fs != "tmpfs":
             continue
         for index in (vpn + area.delta for vpn in part):
             policy = area.file.policies.get(index)

@@ -290,6 +290,8 @@ class Draws:
             argv += ["--passes", str(self.number(0, 10))]
         if words[1] == "pin" and self.chance(4):
             argv += ["--count", str(self.number(1, 3))]
+        if words[1] == "pin" and self.chance(3):
+            argv += ["--read"]
         return argv
 
     def release(self, *words: str) -> list[str]:

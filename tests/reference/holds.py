@@ -118,17 +118,21 @@ class Holds(Memory):
             if slot is not None and (slot.area.prot == "none" or (slot.area.prot == "r" and slot.page is None)):
                 raise Unmodelled("pin of a page that may not be written")
 
-    def pin_one(self, task: Task, mm: Mm, vpn: int) -> None:
-        """Touch a page as get_user_pages() does: by writing where the area is writable."""
+    def pin_one(self, task: Task, mm: Mm, vpn: int, read: bool) -> None:
+        """Touch a page as get_user_pages() does: by writing where the area is writable, unless it only reads."""
         slot = mm.slots.get(vpn)
         if slot is None or slot.area.special:  # nothing is there to be had
             raise Refused("EFAULT")
-        if no_memory(self.touch(task, mm, vpn, write=slot.area.prot == "rw")):
+        if no_memory(self.touch(task, mm, vpn, write=slot.area.prot == "rw" and not read)):
             raise Refused("ENOMEM")
+        if slot.zero:
+            raise Unmodelled("a pin of the zero page")
 
-    def do_page_pin(self, pid: str, text: str, passes: str | None = None, count: str = "1") -> Document:
+    def do_page_pin(
+        self, pid: str, text: str, passes: str | None = None, count: str = "1", read: bool = False
+    ) -> Document:
         """
-        Every page is first touched, by writing where that is allowed: shared pages are copied.
+        Every page is first touched, by writing where that is allowed: shared pages are copied, but for `--read`.
 
         Reading: an error, also ENOMEM, leaves nothing done at all.
         """
@@ -140,7 +144,7 @@ class Holds(Memory):
         before = copy.deepcopy(self.machine)
         try:
             for vpn in span:
-                self.pin_one(task, mm, vpn)
+                self.pin_one(task, mm, vpn, read)
         except Refused:
             self.machine = before
             raise

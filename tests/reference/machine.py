@@ -44,6 +44,7 @@ class Task:
     turn: int = -1  # il_next
     served: int = 0  # pages that it has served in a row, where weights count
     cpuset: str = "/"
+    leader: bool = True  # of its thread group
 
 
 @dataclasses.dataclass
@@ -114,7 +115,7 @@ class Machine:
         ids = [n.nid for n in online]
         empty = [k for k, n in enumerate(online) if self.modern and not n.capacity]
         table = [[n.distance[nid] for nid in ids] for n in online]
-        made = fallback_lists(table, [bool(n.cpus) for n in online], empty)
+        made = fallback_lists(table, [bool(n.cpus) for n in online], empty, self.modern)
         self.lists = {nid: [ids[k] for k in one] for nid, one in zip(ids, made, strict=True)}
 
     def usable(self) -> set[int]:
@@ -208,10 +209,13 @@ class Machine:
         return [n for n in sorted(policy.nodes) for _ in range(self.nodes[n].weight if weighted else 1)]
 
     def take_for_fault(self, task: Task, mm: Mm, vpn: int) -> int | None:
-        """A free page for a fault: the policy of the area, else that of the task."""
+        """A free page for a fault: the policy of the area (52: of tmpfs below it), else that of the task."""
         area = mm.slots[vpn].area
+        own = area.policy
+        if self.modern and area.file is not None and area.file.fs == "tmpfs":
+            own = area.file.policies.get(vpn + area.delta)
         self.bring_up_to_date(task)
-        return self.take_by_policy(area.policy or task.policy, task, vpn + area.delta)
+        return self.take_by_policy(own or task.policy, task, vpn + area.delta)
 
     def take_for_move(self, task: Task, mm: Mm, vpn: int) -> int | None:
         """A target of mbind: as a fault, but tmpfs knows the policy of its object only (6.1)."""
@@ -223,7 +227,7 @@ class Machine:
         index = vpn + area.delta
         self.bring_up_to_date(task)
         policy = area.file.policies.get(index) or (task.policy if self.modern else None)  # reading for `modern`
-        return self.take_by_policy(policy, task, area.file.turn(index, self.modern))
+        return self.take_by_policy(policy, task, index)  # 51: by page offset alone
 
     def bring_up_to_date(self, task: Task) -> None:
         """V9 rebinds a task's policy at its next allocation or policy call, and not before (3.6)."""

@@ -57,12 +57,14 @@ class Memory(Filemap):
         if number in machine.tasks:
             raise Refused("EEXIST")
         if mm is None and "kernel_thread" not in options:
-            mm = Mm(self.new_mm())
+            mm = Mm(self.new_mm(), self.hw.modern)
         uid = int(options.get("uid", 0))
         caps = (frozenset() if uid else ALL_CAPS) | set(options.get("cap", ()))
         caps -= set(options.get("drop_cap", ()))
-        machine.tasks[number] = Task(number, options.get("name"), uid, cpu, caps, "no_dumpable" not in options, mm)
-        return self.row(machine.tasks[number])
+        made = Task(number, options.get("name"), uid, cpu, caps, "no_dumpable" not in options, mm)
+        made.leader = "thread_of" not in options
+        machine.tasks[number] = made
+        return self.row(made)
 
     def do_fork(self, parent: str, pid: str) -> Document:
         """A child with everything of its parent but LOCKED and holds (6.6)."""
@@ -73,7 +75,7 @@ class Memory(Filemap):
             raise Refused("EEXIST")
         old = self.task(parent)
         mm = old.mm.forked(self.new_mm()) if old.mm else None
-        child = dataclasses.replace(old, pid=number, mm=mm)
+        child = dataclasses.replace(old, pid=number, mm=mm, leader=True)
         machine.tasks[number] = child
         return self.row(child)
 
@@ -120,7 +122,7 @@ class Memory(Filemap):
         prot = options.get("prot", "rw")
         locked = "locked" in options
         if locked and "ipc_lock" not in task.caps:
-            raise Refused("EPERM")
+            self.within_limit(mm, range(first, first + pages), "EAGAIN")
         room = sum(self.hw.nodes[nid].free for nid in self.hw.allowed(task))
         few = room < pages or (task.policy is not None and task.policy.mode == "bind")
         if locked and (prot != "rw" or few):
@@ -128,8 +130,7 @@ class Memory(Filemap):
         area = self.new_area(range(first, first + pages), prot, locked, options)
         for vpn in range(first, first + pages):
             mm.slots[vpn] = Slot(area, label)
-        mm.merge(first)
-        mm.merge(first + pages)
+        mm.settle(range(first, first + pages))
         for vpn in range(first, first + pages) if locked else ():
             self.touch(task, mm, vpn, write=True)
         return {"pid": int(pid), "addr": hex(first * PAGE), "end": hex((first + pages) * PAGE), "pages": pages,
@@ -185,7 +186,7 @@ class Memory(Filemap):
         if advice == "pageout" and not self.hw.modern:
             raise Refused("EINVAL")
         span = self.call_span(mm, text)
-        swapped = 0
+        done = {"swapped": 0, "dropped": 0, "unmapped": 0}
         document: Document = {"errno": "ENOMEM"} if mm.hole(span) else {}
         for part, area in mm.areas(span):
             if area.locked or area.special in ("pfnmap", "hugetlb"):
@@ -193,11 +194,12 @@ class Memory(Filemap):
                 break
             for vpn in part:
                 if advice == "pageout":
-                    swapped += self.page_out(mm.slots[vpn].page)
+                    what = self.page_out(mm.slots[vpn].page)
+                    done |= {what: done[what] + 1} if what else {}
                 else:
                     self.hw.drop_pte(mm, vpn)
-        if advice == "pageout" and (swapped or "errno" not in document):
-            document["_back"] = {"swapped": swapped}
+        if advice == "pageout" and (any(done.values()) or "errno" not in document):
+            document["_back"] = done
         return document
 
     def advise_random(self, mm: Mm, span: range) -> Document:
@@ -206,21 +208,38 @@ class Memory(Filemap):
         mm.change(span, lambda area: not area.random, lambda area: setattr(area, "random", True))
         return {"errno": "ENOMEM"} if hole else {}
 
-    def page_out(self, page: Page | None) -> bool:
+    def page_out(self, page: Page | None) -> str | None:
         """
-        MADV_PAGEOUT of one page: out at once, without a trace in the swap cache (modern-kernel.md 26, 27).
+        MADV_PAGEOUT of one page: out at once, without a trace in the swap cache (modern-kernel.md 26, 27, 54).
 
-        Readings: what is shared, held in any way, or finds no slot stays as it is.
+        Readings: what is shared, held in any way, or finds no slot stays as it is; so do pages of ramfs. A dirty page
+        of a disk's file is unmapped and active, and nothing writes it.
+
+        Returns:
+            What became of it, None where it stays.
         """
-        if page is not None and page.file is not None:
-            raise Unmodelled("MADV_PAGEOUT of a file")
         if page is None or len(page.ptes) > 1 or page.lock or page.writeback or page.park or page.pins:
-            return False
+            return None
+        ring = page.ring
+        if ring is not None and (ring.busy or ring.locked or ring.journal):
+            return None
+        if page.file is not None and page.file.fs != "tmpfs":
+            if not page.file.disk:
+                raise Unmodelled("MADV_PAGEOUT of other files")
+            stays = page.dirty or any(pte.dirty for pte in page.ptes.values()) or (ring is not None and ring.dirty)
+            self.hw.unmap(page)
+            if stays:
+                page.active = True
+                return "unmapped"
+            self.hw.evict(page)
+            return "dropped"
+        if page.file is not None:
+            raise Unmodelled("MADV_PAGEOUT of tmpfs")
         if not page.swapcache and not self.hw.take_slot(page):
-            return False
+            return None
         self.hw.unmap(page)
         self.hw.evict(page)
-        return True
+        return "swapped"
 
     def lockable(self, mm: Mm, text: str) -> range:
         """The range of mlock and munlock. Reading: a hole is ENOMEM and nothing changes."""
@@ -229,15 +248,23 @@ class Memory(Filemap):
             raise Refused("ENOMEM")
         return span
 
+    def within_limit(self, mm: Mm, span: range, beyond: str) -> None:
+        """RLIMIT_MEMLOCK of a task that was told none: 8 MiB under `modern`, nothing in v9."""
+        if not self.hw.modern:
+            raise Refused("EPERM")
+        locked = {vpn for vpn, slot in mm.slots.items() if slot.area.locked}
+        if len(locked | set(span)) > 2048:
+            raise Refused(beyond)
+
     def do_mlock(self, pid: str, text: str) -> Document:
         """
         Lock, then populate by write where writable; ENOMEM leaves the area locked and what came before.
 
-        Reading of 6.6: RLIMIT_MEMLOCK is not modelled, so it takes CAP_IPC_LOCK; that is asked first.
+        The limit is asked before the areas are looked at (6.6, 57).
         """
         task, mm = self.user_task(pid)
         if "ipc_lock" not in task.caps:
-            raise Refused("EPERM")
+            self.within_limit(mm, self.span(mm, text), "ENOMEM")
         span = self.lockable(mm, text)
         if any(mm.slots[vpn].area.prot == "none" for vpn in span):
             raise Unmodelled("populating what may not be read")
@@ -351,7 +378,7 @@ class Memory(Filemap):
         self.hw.drop_pte(mm, vpn)
         slot = mm.slots[vpn]
         slot.page = Page(nid, {(mm.number, vpn): Pte(True, True, True)})
-        slot.area.anon_vma = True
+        mm.prepare(vpn)
         return True
 
     def before_waiting(self, mm: Mm, span: range) -> Machine | None:

@@ -23,7 +23,7 @@ class Node:
 
 
 def fallback_lists(
-    distance: Sequence[Sequence[int]], has_cpus: Sequence[bool], left_out: Iterable[int] = ()
+    distance: Sequence[Sequence[int]], has_cpus: Sequence[bool], left_out: Iterable[int] = (), modern: bool = False
 ) -> list[list[int]]:
     """
     The zonelist of every node (6.2): distance, headless first among equals, then the load shared by all lists.
@@ -33,6 +33,7 @@ def fallback_lists(
         has_cpus: Whether a node has CPUs.
         left_out: Nodes that are never chosen (`modern`: those without memory). Reading: they bear no load either,
             their own lists are still made, and the counter starts at the number of all nodes.
+        modern: The rule of 59: lower nodes count as one further, the scan starts at the lowest, a load is one.
     """
     count, absent = len(distance), set(left_out)
     load = [0] * count
@@ -45,14 +46,15 @@ def fallback_lists(
         while len(absent | set(chosen)) < count:
             best, best_value = -1, 0
             for k in range(count):
-                n = (local + k) % count
+                n = k if modern else (local + k) % count
                 if n in chosen or n in absent:
                     continue
-                value = (distance[local][n] + (1 if has_cpus[n] else 0)) * big + load[n]
+                below = 1 if modern and n < local else 0
+                value = (distance[local][n] + (1 if has_cpus[n] else 0) + below) * big + load[n]
                 if best < 0 or value < best_value:
                     best, best_value = n, value
             if distance[local][best] != distance[local][before]:
-                load[best] += counter
+                load[best] += 1 if modern else counter
             counter -= 1
             chosen.append(best)
             before = best

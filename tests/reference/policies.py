@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from .areas import Mm, Page, Policy
+from .areas import Mm, Page, Policy, equal_policies
 from .base import MAX_NUMNODES, Document
 from .holds import Holds
 from .machine import INTERLEAVING, PAGE, Refused, Task, Unmodelled
@@ -146,16 +147,17 @@ class Policies(Holds):
             return result(machine, command, None, 0)
         allowed = machine.allowed(task)
         policy = self.new_policy(mode, asked, allowed if machine.modern else machine.usable(), allowed, flags)
-        if not mm.areas(span) or (mode != "default" and mm.hole(span)):
-            raise Refused("EFAULT")  # B16
 
         def misplaced(nid: int) -> bool:
             return nid not in asked  # the whole mask, also for preferred; an empty one leaves nobody in place
 
         moving = move_all or "move" in options
+        if not mm.areas(span) or (mode != "default" and mm.hole(span)):
+            seen = self.before_the_hole(mm, span) if machine.modern and strict and not moving else []
+            raise Refused("EIO" if any(misplaced(page.node) for page in seen) else "EFAULT")  # B16, 53
         if strict and not moving and any(misplaced(page.node) for vpn, page in mm.pages() if vpn in span):
             raise Refused("EIO")
-        set_policy(mm, span, policy, merge=machine.modern)
+        set_policy(mm, span, policy)
         if moving:
             pagelist = command.collect(misplaced, move_all, span, strict)
             if machine.posted:  # B2: all targets are allocated for the start of the first area
@@ -166,6 +168,13 @@ class Policies(Holds):
         off_lru = machine.modern and any(reason == "off-lru" for reason, _ in command.skips.values())
         stayed = bool(command.failures) or off_lru
         return result(machine, command, "EIO" if strict and stayed else None, 0)
+
+    def before_the_hole(self, mm: Mm, span: range) -> list[Page]:
+        """The pages that STRICT alone looks at before it meets a hole: not those of the area that ends at it (53)."""
+        hole = next(vpn for vpn in span if vpn not in mm.slots)
+        whole = [(part, area) for part, area in mm.areas(range(span.start, hole))]
+        looked = [vpn for part, _ in whole[:-1] for vpn in part]
+        return [page for vpn in looked if (page := mm.slots[vpn].page) is not None]
 
     def move_all_cap(self) -> str:
         """What MOVE_ALL asks of the caller (B7)."""
@@ -185,18 +194,35 @@ def policy_at(mm: Mm, vpn: int) -> Policy | None:
     return area.policy
 
 
-def set_policy(mm: Mm, span: range, policy: Policy | None, merge: bool) -> None:
-    """Give the areas of a range this policy. v9 splits and never merges here; `modern` merges what became equal."""
-    mm.split(span.start)
-    mm.split(span.stop)
+def set_policy(mm: Mm, span: range, policy: Policy | None) -> None:
+    """
+    Give the areas of a range this policy, and the objects of tmpfs below.
+
+    v9 splits and never merges here. `modern` leaves an area alone that has an equal one, whatever the object has, and
+    sets it on all that becomes one by it (50).
+    """
+    if not mm.modern:
+        mm.split(span.start)
+        mm.split(span.stop)
+        for part, area in mm.areas(span):
+            area.policy = policy
+            set_object_policy(mm, part, policy)
+        return
     for part, area in mm.areas(span):
-        area.policy = policy
-        file = area.file
-        if file is None or file.fs != "tmpfs":
-            continue
-        for vpn in part:
-            file.policies.pop(vpn + area.delta, None)
+        if not equal_policies(area.policy, policy):
+            mm.split(part.start)
+            mm.split(part.stop)
+            mm.slots[part.start].area.policy = policy
+            whole = mm.join(part)
+            mm.slots[part.start].area.policy = policy
+            set_object_policy(mm, whole, policy)
+
+
+def set_object_policy(mm: Mm, part: Iterable[int], policy: Policy | None) -> None:
+    """The policy of an object of tmpfs, page by page."""
+    for vpn in part:
+        area = mm.slots[vpn].area
+        if area.file is not None and area.file.fs == "tmpfs":
+            area.file.policies.pop(vpn + area.delta, None)
             if policy is not None:
-                file.policies[vpn + area.delta] = policy
-    if merge:
-        mm.merge_in(span)
+                area.file.policies[vpn + area.delta] = policy

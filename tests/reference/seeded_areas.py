@@ -130,8 +130,8 @@ def child_areas_merge(patch: pytest.MonkeyPatch) -> None:
     """Fork joins what LOCKED told apart."""
 
     def spoil(_parent: Mm, child: Mm) -> None:
-        for vpn in sorted(child.slots):
-            child.merge(vpn)
+        for part, _ in child.areas():
+            child.join(child.part_around(part.start))
 
     after_fork(patch, spoil)
 
@@ -211,23 +211,22 @@ def split_forgets_the_anon_vma(patch: pytest.MonkeyPatch) -> None:
         joined = vpn in self.slots and self.slots[vpn].area is below
         right(self, vpn)
         if joined:
-            self.slots[vpn].area.anon_vma = False
+            self.slots[vpn].area.anon_vma = None
 
     patch.setattr(Mm, "split", wrong)
 
 
 def merge_forgets_the_anon_vma(patch: pytest.MonkeyPatch) -> None:
     """A merged area has an anon_vma only if its lower part had."""
-    right = Mm.merge
+    right = Mm.become_one
 
-    def wrong(self: Mm, vpn: int) -> None:
-        lower = self.slots[vpn - 1].area if vpn - 1 in self.slots else None
-        kept = lower.anon_vma if lower else False
-        right(self, vpn)
-        if lower is not None:
-            lower.anon_vma = kept
+    def wrong(self: Mm, part: range, lower: Any, upper: Any) -> range:
+        kept = (lower or self.slots[part.start].area).anon_vma
+        whole = right(self, part, lower, upper)
+        self.slots[whole.start].area.anon_vma = kept
+        return whole
 
-    patch.setattr(Mm, "merge", wrong)
+    patch.setattr(Mm, "become_one", wrong)
 
 
 def dontneed_takes_the_anon_vma(patch: pytest.MonkeyPatch) -> None:
@@ -238,7 +237,7 @@ def dontneed_takes_the_anon_vma(patch: pytest.MonkeyPatch) -> None:
         document = right(self, pid, text, advice)
         _, mm = self.user_task(pid)
         for _, area in mm.areas(self.call_span(mm, text)):
-            area.anon_vma = False
+            area.anon_vma = None
         return document
 
     patch.setattr(memory.Memory, "do_madvise", wrong)
@@ -257,16 +256,41 @@ def dontneed_stops_at_a_hole(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(memory.Memory, "do_madvise", wrong)
 
 
+def mbind_as(patch: pytest.MonkeyPatch, modern: bool) -> None:
+    """The areas of mbind are split and merged as by the one kernel or the other."""
+    right = policies.set_policy
+
+    def wrong(mm: Mm, span: range, policy: areas.Policy | None) -> None:
+        kept, mm.modern = mm.modern, modern
+        right(mm, span, policy)
+        mm.modern = kept
+
+    patch.setattr(policies, "set_policy", wrong)
+
+
 def mbind_merges_under_v9(patch: pytest.MonkeyPatch) -> None:
     """Neighbours that become equal are one area."""
-    right = policies.set_policy
-    patch.setattr(policies, "set_policy", lambda mm, span, policy, merge: right(mm, span, policy, True))
+    mbind_as(patch, True)
 
 
 def mbind_never_merges(patch: pytest.MonkeyPatch) -> None:
     """`modern` leaves areas apart too."""
-    right = policies.set_policy
-    patch.setattr(policies, "set_policy", lambda mm, span, policy, merge: right(mm, span, policy, False))
+    mbind_as(patch, False)
+
+
+def child_shares_anon_vmas(patch: pytest.MonkeyPatch) -> None:
+    """A child's areas merge as its parent's do."""
+
+    def spoil(parent: Mm, child: Mm) -> None:
+        for vpn, slot in parent.slots.items():
+            child.slots[vpn].area.anon_vma = slot.area.anon_vma
+
+    after_fork(patch, spoil)
+
+
+def written_areas_merge(patch: pytest.MonkeyPatch) -> None:
+    """Who has an anon_vma does not matter."""
+    patch.setattr(Mm, "may_join", lambda self, changed, neighbour: True)
 
 
 def faults_ignore_the_area(patch: pytest.MonkeyPatch) -> None:
@@ -393,8 +417,8 @@ BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     fork_copies_areas_without_anon_vma, fork_leaves_the_parent_writable, child_keeps_locked, child_is_young,
     child_has_no_policies, child_areas_merge, copy_leaves_the_old_page_mapped, locked_pages_are_reused, mlock_reads,
     mprotect_leaves_ptes_writable, mprotect_of_the_same_clears_write, split_forgets_the_anon_vma,
-    merge_forgets_the_anon_vma, dontneed_takes_the_anon_vma, dontneed_stops_at_a_hole, mbind_merges_under_v9,
-    mbind_never_merges, faults_ignore_the_area, eio_of_strict_applies_the_policy,
+    merge_forgets_the_anon_vma, dontneed_takes_the_anon_vma, dontneed_stops_at_a_hole, child_shares_anon_vmas,
+    written_areas_merge, mbind_never_merges, faults_ignore_the_area, eio_of_strict_applies_the_policy,
     eio_after_a_move_takes_the_policy_back, default_does_not_reallocate, preferred_looks_at_its_first_node_only,
     an_address_tells_the_policy_of_the_task, areas_merge_whatever_their_policy, raw_areas_have_pages,
 ]  # fmt: skip

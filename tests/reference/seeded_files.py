@@ -120,10 +120,10 @@ def policies_of_tmpfs_stay_in_the_area(patch: pytest.MonkeyPatch) -> None:
     """The object does not know them."""
     right = policies.set_policy
 
-    def wrong(mm: Mm, span: range, policy: Policy | None, merge: bool) -> None:
+    def wrong(mm: Mm, span: range, policy: Policy | None) -> None:
         files = {area.file for _, area in mm.areas(span) if area.file is not None}
         kept = {file: dict(file.policies) for file in files}
-        right(mm, span, policy, merge)
+        right(mm, span, policy)
         for file, known in kept.items():
             file.policies = known
 

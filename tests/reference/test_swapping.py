@@ -113,5 +113,5 @@ def test_pageout_leaves_shared_pages_and_nothing_in_the_cache() -> None:
     s = Session(*TWO, "--swap", "20p", "--profile", "modern")
     s("fork", "7", "--pid", "8")
     s("fault", "7", "0x10000+1p", "--write")
-    assert s("madvise", "7", "v", "pageout")["_back"] == {"swapped": 1}
+    assert s("madvise", "7", "v", "pageout")["_back"] == {"swapped": 1, "dropped": 0, "unmapped": 0}
     assert [row[0] for _, row in sorted(s.pages().items())] == ["swapped", "present", "present", "present"]
