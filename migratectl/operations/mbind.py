@@ -15,13 +15,13 @@ from migratectl.operations.caller import Caller, Identity, identify
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
 from migratectl.operations.mempolicy import check_mode, new_policy
 from migratectl.operations.migrate import Migration, collect, migrate_along
-from migratectl.operations.policy_targets import migrate_by_policy
+from migratectl.operations.policy_targets import leave_untried, migrate_by_policy
 from migratectl.operations.rebinding import keep_policy, up_to_date
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
 from migratectl.storage import pages, tasks, vmas
-from migratectl.storage.files import set_object_policy
+from migratectl.storage.files import object_policies, set_object_policy
 from migratectl.storage.pagelist import Wanted
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
@@ -144,19 +144,51 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
         migration.races.held_mm = target.mm
     rows = migration.gather(lambda: collect(migration, elsewhere)) if call.moves else []
     _set_policy(migration, target)
-    if rows:
-        asks_object = first.kind == "shm" and not machine.modern  # and that does not ask the task (6.1)
-        deciding = target.policy if target.policy is not None or asks_object else task_policy
+    deciding = _deciding(migration, target, first, task_policy) if rows else []
+    for low, high, policy in deciding:
+        if len(deciding) > 1:
+            rows = collect(migration, replace(elsewhere, start=low, end=high))
         choice = policy_zonelists(
-            deciding, who.local, machine.fallback, who.mems, modern=machine.modern, weights=machine.weights
+            policy, who.local, machine.fallback, who.mems, modern=machine.modern, weights=machine.weights
         )
         if machine.posted:  # all targets are allocated for the start of its first area (B2)
             number = (max(first.start, target.start) + first.delta) % INDEX_LIMIT % len(choice.zonelists)
             migrate_along(
                 migration, rows, choice.zonelists[number], choice.firsts[number], interleave=choice.interleave
             )
-        else:
+        elif migration.result.err is None:
             migrate_by_policy(migration, rows, choice)
+        else:
+            leave_untried(migration, rows)
+
+
+def _deciding(
+    migration: Migration, target: _Range, first: Vma, task_policy: Policy | None
+) -> list[tuple[int, int, Policy | None]]:
+    """
+    The policies that choose targets in the range, each with its pages [start, end).
+
+    V9 asks that of the first area, and of shared memory that of the object, without the task's. A 6.x kernel asks at
+    each page's address, where an object may have another policy than the call has set: one that was set through another
+    mapping, while this area's own was equal already (rule 50 of what a 6.1 kernel does).
+
+    Source:
+        new_vma_page(), get_vma_policy() of mm/mempolicy.c; semantics.md 6.1.
+    """
+    conn, whole = migration.conn, (target.start, target.end)
+    if not migration.modern:
+        asks_object = first.kind == "shm"
+        return [(*whole, target.policy if target.policy is not None or asks_object else task_policy)]
+    found: list[tuple[int, int, Policy | None]] = []
+    for vma in vmas.overlapping(conn, target.mm, *whole):
+        low, high = max(vma.start, target.start), min(vma.end, target.end)
+        for start, end, own in object_policies(conn, vma, low, high):
+            policy = task_policy if own is None else tasks.find_policy(conn, own)
+            goes_on = bool(found) and found[-1][1:] == (start, policy)
+            found.append((found.pop()[0] if goes_on else start, end, policy))
+    for start, _, _ in found[1:]:
+        pages.cut_address(conn, target.mm, start)
+    return found
 
 
 def _set_policy(migration: Migration, target: _Range) -> None:

@@ -51,6 +51,14 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     note_touched(migration)
 
 
+def leave_untried(migration: Migration, rows: Iterable[StateRow]) -> None:
+    """Note a gathered list that nothing is tried for, since memory has run out before it."""
+    groups = decide(migration, rows)
+    if groups:
+        note_stayed(migration, groups, None, Reached(None, nothing=True, last_pass=LAST_PASS[migration.modern]))
+        note_touched(migration)
+
+
 def _place(migration: Migration, line: Line, choice: Choice) -> tuple[list[Stretch], tuple[int, int] | None]:
     """The stretches of the line by giving nodes, and the first page that finds no memory."""
     nr = len(choice.zonelists)

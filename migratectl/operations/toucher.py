@@ -14,7 +14,7 @@ from migratectl.operations.machine import Machine
 from migratectl.policy import Policy
 from migratectl.runs import Run
 from migratectl.storage import cache, coalesce, pages, tasks
-from migratectl.storage.files import policies
+from migratectl.storage.files import object_policies
 from migratectl.storage.pages import ProtectedRun
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM, errno_number
@@ -124,18 +124,10 @@ class Toucher:
         """
         if vma.kind != "shm" or vma.flags & VM.SHARED or not self.machine.modern:
             return [(vma, start, end)]
-        parts, at = [], start
-        for own in policies(self.conn, vma.mapping, start + vma.delta, end + vma.delta):
-            low, high = max(own.start - vma.delta, start), min(own.end - vma.delta, end)
-            if at < low:
-                parts.append((replace(vma, policy=None), at, low))
-            parts.append((replace(vma, policy=own.policy), low, high))
-            at = high
-        if at < end:
-            parts.append((replace(vma, policy=None), at, end))
-        for _, low, _ in parts[1:]:
+        parts = object_policies(self.conn, vma, start, end)
+        for low, _, _ in parts[1:]:
             pages.cut_address(self.conn, self.mm, low)
-        return parts
+        return [(replace(vma, policy=own), low, high) for low, high, own in parts]
 
     def finish(self, start: int, end: int, *, rejoin: bool) -> None:
         """Write the accounts, and join runs of [start, end) again."""

@@ -151,6 +151,24 @@ def object_policy(conn: Connection, vma: Vma, page: int) -> int | None:
     return policy_at(conn, vma.mapping, page + vma.delta) if vma.kind == "shm" else None
 
 
+def object_policies(conn: Connection, vma: Vma, start: int, end: int) -> list[tuple[int, int, int | None]]:
+    """
+    The row ids of the policies that decide in pages [start, end) of an area, as (start, end, policy or None).
+
+    They are the area's own; of shared memory those of the object.
+    """
+    if vma.kind != "shm":
+        return [(start, end, vma.policy)]
+    parts: list[tuple[int, int, int | None]] = []
+    at = start
+    for own in policies(conn, vma.mapping, start + vma.delta, end + vma.delta):
+        low, high = max(own.start - vma.delta, start), min(own.end - vma.delta, end)
+        parts += [(at, low, None)] if at < low else []
+        parts.append((low, high, own.policy))
+        at = high
+    return [*parts, (at, end, None)] if at < end else parts
+
+
 def set_object_policy(conn: Connection, vma: Vma, policy: int | None) -> None:
     """Give the part of a shared memory object that an area maps a policy, or none; nothing for other areas."""
     if vma.kind == "shm":
