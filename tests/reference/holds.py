@@ -145,7 +145,7 @@ class Holds(Memory):
         try:
             for vpn in span:
                 self.pin_one(task, mm, vpn, read)
-        except (Refused, Unmodelled):
+        except Refused:
             self.machine = before
             raise
         for page in self.present(mm, text):

@@ -522,7 +522,7 @@ class Writer(Draws):
         risky = (
             machine is not None
             and argv[0] not in LOOKING
-            and (machine.files or "--via-swap" in argv or "offline" in argv)
+            and (machine.files or {"--via-swap", "offline", "--read"} & {*argv})
         )
         before = copy.deepcopy(machine) if risky else machine
         try:
