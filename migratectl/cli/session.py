@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +35,9 @@ BUSY: Final = 6
 INTERNAL: Final = 70
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+
+SEVERITY: Final = (DONE, STAYED, FOUND, FAILED, BUSY, USAGE, STATE_FILE, INTERNAL)
+"""Exit codes from the mildest to the worst: pages that stayed never hide a line that was refused or mistyped."""
 
 DEFAULT_TIMEOUT: Final = 30.0
 FORMAT: Final = "migratectl/1"
@@ -92,6 +95,7 @@ class Batch:
         dry_run: That transaction is rolled back at its end.
         connection: That transaction, once a line has begun it.
         beside: It is one command that runs beside another, within its transaction.
+        worked: A line has made or changed the state file.
     """
 
     state: Path
@@ -99,6 +103,7 @@ class Batch:
     dry_run: bool = False
     connection: Connection | None = None
     beside: bool = False
+    worked: bool = False
 
 
 @dataclass
@@ -331,6 +336,7 @@ class Session:
     def _transaction(self, *, write: bool) -> Iterator[Connection]:
         if self.batch is None or self.batch.stack is None:
             with self._file().transaction(write=write, dry_run=self.options.dry_run) as connection:
+                self._mark_worked(write)
                 yield connection
             return
         if self.batch.connection is None:
@@ -342,18 +348,23 @@ class Session:
     @contextmanager
     def _new_file(self, force: bool) -> Iterator[Connection]:
         self._make_room()
+        if self.batch is not None and (self.batch.connection is not None or (force and self.batch.worked)):
+            raise click.UsageError("earlier lines have worked on the state file; make a new one by the first command")
         if self.batch is None or self.batch.stack is None:
             with self._file().create(force=force, dry_run=self.options.dry_run) as connection:
                 yield connection
             self.close()  # a connection that is open belongs to the file that was replaced
+            self._mark_worked(True)
             return
-        if self.batch.connection is not None:
-            raise click.UsageError("in one transaction a new state file can only be made by the first command")
         with ExitStack() as attempt:
             connection = attempt.enter_context(self._file().create(force=force, dry_run=self.batch.dry_run))
             yield connection
             self.batch.connection = connection
             self.batch.stack.push(attempt.pop_all())  # the file is made when the batch ends
+
+    def _mark_worked(self, write: bool) -> None:
+        if self.batch is not None:
+            self.batch.worked |= write
 
     def _make_room(self) -> None:
         """The folder of the default state file is made; one that the user named must be there."""
@@ -380,6 +391,11 @@ def exit_code(document: Document) -> int:
     if document.get("failed"):
         return STAYED
     return DONE if document.get("ok", True) else FOUND
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of many commands: the worst of theirs; 0 where there are none."""
+    return max(codes, key=SEVERITY.index, default=DONE)
 
 
 def default_state(environment: Mapping[str, str]) -> Path:

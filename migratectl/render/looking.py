@@ -12,13 +12,13 @@ from migratectl.render.parts import (
     faults,
     flat,
     in_any,
-    pages_text,
     residue,
     sums,
     table,
     tells,
     wide_table,
 )
+from migratectl.wording import pages_text
 
 MOST_HELPS: Final = 3
 """Remedies told for one reason; they differ in addresses and holders."""

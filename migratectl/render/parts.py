@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from migratectl.wording import counted
+
 Document = Mapping[str, Any]
 
 
@@ -94,16 +96,6 @@ def is_rows(value: Any) -> bool:
 def in_any(key: str, rows: Iterable[Document]) -> bool:
     """Whether a row has the key."""
     return any(key in row for row in rows)
-
-
-def pages_text(count: int) -> str:
-    """Such as ``1 page``."""
-    return counted(count, "page", "pages")
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """A number with the word that goes with it."""
-    return f"{count} {one if count == 1 else many}"
 
 
 def tells(value: Any) -> bool:

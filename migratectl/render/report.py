@@ -12,11 +12,9 @@ from migratectl.render.parts import (
     Line,
     Part,
     Verbatim,
-    counted,
     faults,
     flat,
     is_rows,
-    pages_text,
     residue,
     sums,
     table,
@@ -24,6 +22,7 @@ from migratectl.render.parts import (
     wide_table,
 )
 from migratectl.render.steps import races, trace
+from migratectl.wording import counted, pages_text
 
 ENVELOPE: Final = frozenset(
     {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions", "notes"}

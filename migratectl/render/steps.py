@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from migratectl.render.parts import Document, Line, Part, counted, pages_text, table
+from migratectl.render.parts import Document, Line, Part, table
+from migratectl.wording import counted, pages_text
 
 
 def trace(blocks: Iterable[Document]) -> list[Part]:
