@@ -30,7 +30,8 @@ _ID_AT: Final = 68
 _HEADER: Final = 72
 """Where SQLite's file header keeps the application id."""
 
-_CORRUPT = ("malformed", "not a database", "encrypted", "disk i/o error")
+_FOREIGN = ("not a database", "encrypted")
+_CORRUPT = ("malformed", "disk i/o error")
 
 
 class StateFile:
@@ -114,10 +115,10 @@ class StateFile:
         Raises:
             StateFileError: A file is there and *force* is not given, or it cannot be written.
         """
-        if self.path.exists() and not force:
-            raise StateFileError(f"{self.path}: there already; give --force to replace it, or -s FILE for another")
         target = Path(os.path.realpath(self.path))  # behind a symbolic link, as every other command goes
         _check_replaceable(target)
+        if self.path.exists() and not force:
+            raise StateFileError(f"{self.path}: there already; give --force to replace it, or -s FILE for another")
         self.close()
         with _translated(self.path, self.timeout), placing.drafted(target, self.timeout) as draft:
             with _filled(draft, self.timeout) as connection:
@@ -177,9 +178,7 @@ def _check_replaceable(target: Path) -> None:
     except OSError as error:
         raise StateFileError(f"{target}: cannot be read: {error.strerror}") from None
     if head and head[_ID_AT:_HEADER] != APPLICATION_ID.to_bytes(4, "big"):
-        raise StateFileError(
-            f"{target}: not a state file of migratectl, and so not replaced; remove it, or give -s FILE"
-        )
+        raise StateFileError(f"{target}: not a state file of migratectl, and so not replaced; name another: -s FILE")
 
 
 def _connect(path: Path, timeout: float, *, foreign_keys: bool = True) -> Connection:
@@ -247,6 +246,8 @@ def _translation(path: Path, timeout: float, text: str) -> StateBusy | StateFile
         return StateFileError(f"{path}: cannot be opened for writing; check the rights of the file and its directory")
     if "full" in lower:
         return StateFileError(f"{path}: no room left on the device; nothing was changed")
+    if any(word in lower for word in _FOREIGN):
+        return StateFileError(f"{path}: not a state file of migratectl ({text}); name another: -s FILE")
     if any(word in lower for word in _CORRUPT):
-        return StateFileError(f"{path}: damaged, or not a state file ({text}); restore it from a copy")
+        return StateFileError(f"{path}: damaged ({text}); restore it from a copy")
     return StateFileError(f"{path}: {text}; see 'migratectl check'")
