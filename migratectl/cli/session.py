@@ -166,7 +166,7 @@ class Session:
         with self._transaction(write=True) as connection:
             document = self._run(connection, operation, *args, **keywords)
             self._record(connection, document)
-            self.answer(document)
+            self.answer(document | {"committed": document.get("committed", True)})
         return exit_code(document)
 
     def look(
@@ -191,7 +191,7 @@ class Session:
             self.profile = deferred.facts.profile(connection)
             document = self.envelope() | body
             self._record(connection, document)
-            self.answer(document)
+            self.answer(document | {"committed": True})
         return exit_code(document)
 
     def for_line(self, number: int, argv: Sequence[str], batch: Batch) -> Session:
@@ -223,8 +223,7 @@ class Session:
         """
         if document.get("errno") is not None:
             document.setdefault("message", deferred.render.failure(document))
-        if self.options.dry_run or (self.batch is not None and self.batch.dry_run):
-            document["dry_run"] = True
+        document["dry_run"] = self._dry
         self._write(document, exit_code(document))
         if self.options.verbosity > 0:
             self.complain(f"state file {self.options.state}, profile {self.profile}")
@@ -252,7 +251,7 @@ class Session:
                 sys.__excepthook__(type(error), error, error.__traceback__)
         message = " ".join(message.split())
         if self.options.json and not self.answered:
-            self._write(self._refusal(message, code, error), code)
+            self._write(self._refusal(message, error), code)
         self.complain(message)
         return code
 
@@ -297,22 +296,20 @@ class Session:
             return
         deferred.journal.record(connection, self.words, document)
 
-    def _refusal(self, message: str, code: int, error: BaseException | None) -> Document:
-        if isinstance(error, KernelError):
-            name = error.errno_name
-            return self.envelope() | {
-                "return": -errno_number(name),
-                "errno": name,
-                "message": message,
-                "committed": False,
-            }
-        return self.envelope() | {"errno": None, "exit": code, "message": message}
+    @property
+    def _dry(self) -> bool:
+        return self.options.dry_run or (self.batch is not None and self.batch.dry_run)
+
+    def _refusal(self, message: str, error: BaseException | None) -> Document:
+        name = error.errno_name if isinstance(error, KernelError) else None
+        refused = {"return": -errno_number(name) if name else None, "errno": name, "message": message}
+        return self.envelope() | refused | {"committed": False, "dry_run": self._dry}
 
     def _write(self, document: Document, code: int) -> None:
         self.answered = True
         if self.options.json:
-            if self.line is not None:
-                document = document | {"line": self.line, "argv": list(self.argv), "exit": code}
+            place = {} if self.line is None else {"line": self.line, "argv": list(self.argv)}
+            document = document | {"exit": code} | place
             text = deferred.render.to_json(document)
         else:
             text = deferred.render.to_text(document, self.stdout, self.options.color)

@@ -25,7 +25,8 @@ from migratectl.render.steps import races, trace
 from migratectl.wording import counted, pages_text
 
 ENVELOPE: Final = frozenset(
-    {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions", "notes"}
+    {"format", "command", "profile", "exit", "errno", "return", "committed", "message", "dry_run"}
+    | {"assumptions", "notes"}
 )
 
 

@@ -51,7 +51,7 @@ def _race(race: Document, tell: Callable[[Document], list[Part]]) -> Iterator[Pa
     if result.get("message"):
         yield Line(result["message"], bad=True)
     else:
-        yield from tell(result)
+        yield from tell({key: value for key, value in result.items() if value is not None})
 
 
 def _block(block: Document) -> Iterator[Part]:

@@ -163,7 +163,7 @@ def test_a_refused_line_of_a_dry_run_leaves_the_others(machine: Runner) -> None:
 def test_a_dry_line_of_an_atomic_batch(machine: Runner) -> None:
     lines = documents(machine("batch", "--atomic", "--json", stdin="task exit 100 -n\ntask list\n"))
     assert lines[0]["dry_run"] is True
-    assert "dry_run" not in lines[1]
+    assert lines[1]["dry_run"] is False
     assert [task["pid"] for task in lines[1]["tasks"]] == [100]
 
 
