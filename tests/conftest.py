@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from migratectl.cli import run
 from migratectl.render.keys import HEAD, KEYS
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # a busy machine makes no test fail
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
 
