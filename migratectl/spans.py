@@ -183,6 +183,8 @@ def parse_label(text: str) -> str:
     """
     if not _LABEL.fullmatch(text):
         raise ValueError(f"'{text}' cannot name an area: start with a letter, leave out blanks and the signs + @ =")
+    if not text.isprintable():
+        raise ValueError(f"'{text}' cannot name an area: it has characters that cannot be printed")
     return text
 
 

@@ -15,6 +15,7 @@ import click
 from migratectl.cli import deferred
 from migratectl.errors import KernelError, MigratectlError, StateFileError
 from migratectl.uapi import errno_number
+from migratectl.wording import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -266,7 +267,7 @@ class Session:
         place = f"batch: line {self.line}: " if self.line is not None else ""
         name = f"{self.command}: " if self.command else ""
         with suppress(OSError):  # a message that nobody can read changes no result
-            self.stderr.write(f"migratectl: {place}{name}{' '.join(message.split())}\n")
+            self.stderr.write(f"migratectl: {place}{name}{printable(' '.join(message.split()))}\n")
 
     def note(self, message: str) -> None:
         """Write a line to standard error that ``-q`` leaves out."""
