@@ -17,8 +17,8 @@ MAX_PAGES: Final = 1 << 52
 LARGEST_ID: Final = 1_000_000
 """Node ids above are taken as this one: every id from 1024 on is EINVAL, and a mask has a bit for each id."""
 
-_UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"([0-9]+)([pKMGT]?)")
+_UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_SIZE = re.compile(r"([0-9]+)p|([0-9]+)(?:\.([0-9]{1,12}))?(?:([KMGTkmgt])(?:i?[Bb]|i)?)?")
 _LABEL = re.compile(r"[A-Za-z_\[/][^\s+@=]*")
 _MAX_DIGITS: Final = 20
 _NO_NODES: Final = Nodemask()
@@ -73,6 +73,27 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """
+    An address within a labelled area.
+
+    Args:
+        label: Name of the area.
+        offset: How far behind its start; None is the start.
+    """
+
+    label: str
+    offset: Size | None = None
+
+    def __str__(self) -> str:
+        return self.label if self.offset is None else f"{self.label}@{self.offset}"
+
+
+Address = int | Place
+"""An address in bytes, or one that only a task's labels tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeList:
     """
     A set of nodes as numactl writes them; which nodes it names depends on the machine and the task.
@@ -97,30 +118,46 @@ class NodeList:
 
 def parse_size(text: str) -> Size:
     """
-    Read a size: pages such as ``64p``, bytes such as ``256K``, ``4G`` or ``4096``.
+    Read a size: pages such as ``64p``, bytes such as ``4096``, ``256K``, ``1.5G`` or ``64MiB``; all units are powers
+    of 1024, in either case.
 
     Raises:
-        ValueError: The text is no size, or larger than the address space.
+        ValueError: The text is no size, no whole number of bytes, or larger than the address space.
     """
     match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a size; write pages as 64p or bytes as 4096, 256K, 4G, 1T")
-    number, unit = match.groups()
-    amount = _whole(number, text)
-    if unit != "p":
-        amount <<= _UNITS[unit]
-    if amount > (MAX_PAGES if unit == "p" else ADDRESS_END):
+    if match is None or (match[3] and not match[4]):
+        raise ValueError(f"'{text}' is not a size; write pages as 64p or bytes as 4096, 256K, 1.5G, 64MiB")
+    pages, number, fraction, unit = match.groups()
+    if pages:
+        return Size(_within(_whole(pages, text), MAX_PAGES, text), "p")
+    shift, digits = _UNITS[(unit or "").lower()], fraction or ""
+    scaled, rest = divmod(_whole(number + digits, text) << shift, 10 ** len(digits))
+    if rest:
+        raise ValueError(f"'{text}' is no whole number of bytes; write fewer digits behind the point")
+    return Size(_within(scaled, ADDRESS_END, text))
+
+
+def _within(amount: int, limit: int, text: str) -> int:
+    if amount > limit:
         raise ValueError(f"'{text}' is more than a 64-bit address space holds")
-    return Size(amount, "p" if unit == "p" else "B")
+    return amount
 
 
-def parse_address(text: str) -> int:
+def parse_address(text: str) -> Address:
     """
-    Read an address, ``0x`` and up to 64 bits in hex.
+    Read an address: ``0x`` and up to 64 bits in hex, ``LABEL`` or ``LABEL@OFFSET``.
 
     Raises:
         ValueError: The text is no such address.
     """
+    label, at, offset = text.partition("@")
+    if _LABEL.fullmatch(label):
+        return Place(label, parse_size(offset) if at else None)
+    return _number(text)
+
+
+def _number(text: str) -> int:
+    """An address of the 64-bit space, in hex."""
     address = _hex(text)
     if address >= ADDRESS_END:
         raise ValueError(f"'{text}' is beyond the 64-bit address space")
@@ -146,12 +183,15 @@ def parse_label(text: str) -> str:
     """
     if not _LABEL.fullmatch(text):
         raise ValueError(f"'{text}' cannot name an area: start with a letter, leave out blanks and the signs + @ =")
+    if not text.isprintable():
+        raise ValueError(f"'{text}' cannot name an area: it has characters that cannot be printed")
     return text
 
 
 def parse_nodes(text: str) -> NodeList:
     """
-    Read a set of nodes: ``0-3,8``, ``all``, ``none``, ``!0-1``, ``+0-1``, or a mask ``00000000,0000000f``.
+    Read a set of nodes: ``0-3,8``, ``all`` and ``none`` in any case, ``!0-1``, ``+0-1``, or a mask
+    ``00000000,0000000f``.
 
     Returns:
         The set; ids above LARGEST_ID are taken as that one, the call refuses both.
@@ -159,9 +199,9 @@ def parse_nodes(text: str) -> NodeList:
     Raises:
         ValueError: The text is no list of ids and ascending ranges.
     """
-    if text == "all":
+    if text.lower() == "all":
         return NodeList(all=True)
-    if text == "none":
+    if text.lower() == "none":
         return NodeList()
     sign = text[:1] if text[:1] in ("!", "+") else ""
     mask = Nodemask.parse_mask(text.removeprefix(sign))
@@ -176,7 +216,7 @@ def parse_nodes(text: str) -> NodeList:
 
 def _numeric_span(text: str) -> Span:
     start, sign, rest = re.fullmatch(r"([^+-]*)([+-]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
-    address = parse_address(start)
+    address = _number(start)
     if sign == "+":
         return Span(address=address, length=parse_size(rest))
     if sign == "-":
@@ -232,5 +272,7 @@ def _whole(number: str, text: str) -> int:
 
 def _hex(text: str) -> int:
     if not re.fullmatch(r"0[xX][0-9a-fA-F]+", text):
-        raise ValueError(f"'{text}' is not an address; write it in hex, such as 0x10000000")
+        raise ValueError(
+            f"'{text}' is not an address; write it in hex, such as 0x10000000, or as a label: heap, heap@2p"
+        )
     return int(text, 16)

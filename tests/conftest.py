@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from migratectl.cli import run
+from migratectl.render.keys import HEAD, KEYS
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # a busy machine makes no test fail
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / "../shared/data"
 
@@ -26,9 +31,13 @@ class Outcome:
 
     @property
     def document(self) -> Any:
-        """The one JSON document of standard output."""
+        """The one JSON document of standard output; its keys are those of its command, whatever became of it."""
         assert self.out.count("\n") == 1, f"not one line: {self.out!r}"
-        return json.loads(self.out)
+        found = json.loads(self.out)
+        place = ("line", "argv") if "line" in found else ()
+        assert tuple(found) == (*HEAD, *KEYS.get(found["command"], ()), *place)
+        assert found["exit"] == self.code
+        return found
 
 
 class Runner(Protocol):

@@ -40,7 +40,7 @@ def start(folder: Path, command: str) -> subprocess.Popen[str]:
 def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     """Run a command like that to its end."""
     started = start(folder, command)
-    out, err = started.communicate(timeout=300)
+    out, err = started.communicate()
     return subprocess.CompletedProcess(command, started.returncode, out, err)
 
 
@@ -92,7 +92,7 @@ def test_the_script_waits_for_another_process(evening: Path) -> None:
         assert night.stderr is not None
         assert night.stderr.readline() == "state file busy, trying again\n"
         other.execute("ROLLBACK")
-    out, err = night.communicate(timeout=300)
+    out, err = night.communicate()
     assert night.returncode == 3, err
     assert out.splitlines()[0] == "job 101: moved 1048576, 0 stayed"
 

@@ -28,7 +28,6 @@ FEW = 32
 
 sized = settings(
     max_examples=MANY or FEW,
-    deadline=None,
     database=None,
     derandomize=not MANY,
     phases=[Phase.generate],

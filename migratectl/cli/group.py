@@ -95,6 +95,26 @@ class LazyGroup(click.Group):
             self.commands[cmd_name] = self._load(cmd_name, self.registry[cmd_name])
         return self.commands.get(cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names. Raises UsageError with the names that are like it."""
+        word = args[0]
+        if ctx.resilient_parsing or word.startswith("-") or word in self.registry:
+            return super().resolve_command(ctx, args)
+        meant = " or ".join(f"'{name}'" for name in self._meant(word))
+        raise click.UsageError(f"No such command '{word}'" + (f"; did you mean {meant}?" if meant else ""), ctx)
+
+    def _meant(self, word: str) -> list[str]:
+        """Names like a word: of this group's commands, else of those below it that are called so."""
+        from difflib import get_close_matches  # noqa: PLC0415 - only a wrong word needs it
+
+        known = word.lower().replace("_", "-")
+        if near := get_close_matches(known, self.registry, n=2, cutoff=0.7):
+            return near
+        below = {f"{name} {each}": each for name, entry in self.registry.items() for each in entry.group or ()}
+        return [path for path, each in below.items() if each == known][:2]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by section, without loading one."""
         for section in dict.fromkeys(entry.section for entry in self.registry.values()):
@@ -244,6 +264,10 @@ def _option(words: tuple[str, ...], text: str, hidden: bool, **keywords: Any) ->
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     name, session = str(param.name), ctx.find_object(Session)
+    if name == "global_state" and value == "":
+        raise click.BadParameter(
+            "'' names no file; write the path of a state file, or leave the option out", ctx, param
+        )
     if session is not None and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
         session.options.set(name.removeprefix("global_"), value)
     return value

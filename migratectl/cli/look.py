@@ -122,17 +122,17 @@ def locality_command(session: Session, pid: int | None) -> int:
     return session.look(operations.locality.locality, pid)
 
 
-@command("explain 100 heap", "explain 100 0x10000000+64p --from 0 --move")
+@command("explain 100 heap", "explain 100 0x10000000+64p --from 0 --move", "explain 100")
 @_pid
-@click.argument("span", type=RANGE, metavar="RANGE")
+@_some_span
 @click.option("--from", "source", type=NODES, metavar="NODES", help="Ask about leaving these nodes (default: all).")
 @click.option("--move", is_flag=True, help="Ask for pages that only this task maps, whoever calls.")
-def explain_command(session: Session, pid: int, span: Span, source: NodeList | None, move: bool) -> int:
+def explain_command(session: Session, pid: int, span: Span | None, source: NodeList | None, move: bool) -> int:
     """
     Tell for each page whether it could move, and why not.
 
-    Nothing moves. The caller (--as, --by) decides whether shared pages are taken. Whether a node has room for the
-    pages is told by a dry run of the migration.
+    Without RANGE all areas are told, grouped by reason. Nothing moves. The caller (--as, --by) decides whether shared
+    pages are taken. Whether a node has room for the pages is told by a dry run of the migration.
     """
     call = operations.explain.Explain(pid, span, source, move)
     return session.look(operations.explain.explain, session.caller, call)

@@ -33,6 +33,15 @@ def _place(function: F) -> F:
     return node(cpu(function))
 
 
+def _capabilities(function: F) -> F:
+    """The options that give and take capabilities."""
+    cap = click.option("--cap", "caps", type=CAPABILITY, multiple=True, help="Give it this capability (repeatable).")
+    drop_cap = click.option(
+        "--drop-cap", "drop_caps", type=CAPABILITY, multiple=True, help="Take it this capability (repeatable)."
+    )
+    return cap(drop_cap(function))
+
+
 def _hold(function: F) -> F:
     """The options of what stands in a migration's way."""
     passes = click.option(
@@ -91,8 +100,7 @@ def node_weight_command(session: Session, node: int, weight: int) -> int:
 @_place
 @click.option("--cpus", type=CPU_LIST, help="The CPUs that it may run on (default: all of its cpuset).")
 @click.option("--cpuset", default="/", metavar="C", help="Its cpuset (default /).")
-@click.option("--cap", "caps", type=CAPABILITY, multiple=True, help="Give it this capability (repeatable).")
-@click.option("--drop-cap", "drop_caps", type=CAPABILITY, multiple=True, help="Take it this capability (repeatable).")
+@_capabilities
 @click.option("--no-dumpable", is_flag=True, help="Others of its user may not look into it.")
 @click.option("--kernel-thread", is_flag=True, help="It has no address space.")
 @click.option("--thread-of", type=PID, help="It shares the address space of this task.")
@@ -104,15 +112,21 @@ def task_create_command(session: Session, no_dumpable: bool, **words: Any) -> in
     return session.perform(operations.tasks.task_create, task)
 
 
-@command("task set 100 --uid 1000", "task set 100 --name db")
+@command("task set 100 --uid 1000", "task set 100 --name db", "task set 100 --cap sys_nice --drop-cap ipc_lock")
 @_pid
 @click.option("--uid", type=UID, metavar="U", help="Its user from now on.")
 @click.option("--name", metavar="S", help="Its name from now on.")
-def task_set_command(session: Session, pid: int, uid: int | None, name: str | None) -> int:
-    """Change a task's user or name."""
-    if uid is None and name is None:
-        raise click.UsageError("give --uid, --name or both")
-    return session.perform(operations.tasks.task_set, pid, uid, name)
+@_capabilities
+def task_set_command(session: Session, pid: int, **words: Any) -> int:
+    """
+    Change a task's user, name or capabilities.
+
+    A change of the user gives root all capabilities and takes them from others; --cap and --drop-cap come after that.
+    """
+    change = operations.tasks.TaskSet(**words)
+    if change == operations.tasks.TaskSet():
+        raise click.UsageError("say what is to change, such as --uid 1000 or --name db")
+    return session.perform(operations.tasks.task_set, pid, change)
 
 
 @command("task list", "task list --json")
@@ -127,9 +141,10 @@ def task_list_command(session: Session) -> int:
 @click.option("--cpus", type=CPU_LIST, help="Any of these CPUs, from now on; the lowest, unless it runs on one.")
 def task_run_on_command(session: Session, pid: int, node: int | None, cpu: int | None, cpus: Nodemask | None) -> int:
     """Let a task run on another CPU."""
-    given = [each for each in (node, cpu, cpus) if each is not None]
-    if len(given) != 1:
-        raise click.UsageError("give only one of --node, --cpu and --cpus" if given else "give --node, --cpu or --cpus")
+    words = {"node": node, "cpu": cpu, "cpus": cpus}
+    _one_of(words, *words)
+    if all(value is None for value in words.values()):
+        raise click.UsageError("give --node, --cpu or --cpus")
     return session.perform(operations.tasks.task_run_on, pid, node, cpu, cpus)
 
 
@@ -305,4 +320,4 @@ def swap_off_command(session: Session, name: str) -> int:
 def _one_of(words: dict[str, Any], *names: str) -> None:
     given = [f"--{name}" for name in names if words[name] is not None and words[name] is not False]
     if len(given) > 1:
-        raise click.UsageError(f"{' and '.join(given)} exclude each other")
+        raise click.UsageError(f"{' and '.join(given)}: give only one of them")

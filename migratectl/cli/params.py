@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -10,13 +10,28 @@ import click
 
 from migratectl.errors import InputFileError
 from migratectl.nodemask import Nodemask
-from migratectl.spans import NodeList, Size, Span, parse_address, parse_label, parse_nodes, parse_size, parse_span
+from migratectl.spans import (
+    Address,
+    NodeList,
+    Size,
+    Span,
+    parse_address,
+    parse_label,
+    parse_nodes,
+    parse_size,
+    parse_span,
+)
+from migratectl.wording import counted
 
 T = TypeVar("T")
 
 Distances = tuple[int, int] | Path
-Move = tuple[int, int]
+Move = tuple[Address, int]
 SwapChoice = Size | None | Literal["default"]
+
+LEAST_DISTANCE = 10
+MOST_DISTANCE = 254
+"""Distances of ACPI's SLIT: below 10 is reserved, 255 is no way at all."""
 
 MAX_PID = (1 << 31) - 1
 MAX_UID = (1 << 32) - 1
@@ -72,11 +87,27 @@ def read_matrix(path: Path, nodes: int) -> tuple[tuple[int, ...], ...]:
             continue
         words = line.split()
         if len(words) != nodes or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
-            raise InputFileError(f"{path}:{number}: expected {nodes} distances, whole numbers with blanks between")
+            expected = counted(nodes, "distance")
+            raise InputFileError(f"{path}:{number}: expected {expected}, whole numbers with blanks between")
         rows.append(tuple(int(word) for word in words))
+        if len(rows) <= nodes and (wrong := _wrong_distances(rows[-1], len(rows) - 1)):
+            raise InputFileError(f"{path}:{number}: {wrong}")
     if len(rows) != nodes:
-        raise InputFileError(f"{path}: has {len(rows)} lines of distances, the machine {nodes} nodes")
+        lines, machine = counted(len(rows), "line"), counted(nodes, "node")
+        raise InputFileError(f"{path}: has {lines} of distances, the machine {machine}; write one line a node")
     return tuple(rows)
+
+
+def _wrong_distances(row: Sequence[int], own: int) -> str | None:
+    """What a node's row of distances breaks of what firmware tables promise; None where it is fine."""
+    low, high = min(row), max(row)
+    if low < LEAST_DISTANCE or high > MOST_DISTANCE:
+        return (
+            f"a distance of {low if low < LEAST_DISTANCE else high}; they go from {LEAST_DISTANCE} to {MOST_DISTANCE}"
+        )
+    if any(distance <= row[own] for nid, distance in enumerate(row) if nid != own):
+        return f"node {own} is at {row[own]} from itself and no farther from another; its own is the smallest of a row"
+    return None
 
 
 def per_node(values: tuple[T, ...], nodes: int, option: str) -> tuple[T, ...]:
@@ -84,7 +115,8 @@ def per_node(values: tuple[T, ...], nodes: int, option: str) -> tuple[T, ...]:
     if len(values) == 1:
         return values * nodes
     if len(values) != nodes:
-        raise click.UsageError(f"{option} has {len(values)} values for {nodes} nodes; give one, or one a node")
+        given, machine = counted(len(values), "value"), counted(nodes, "node")
+        raise click.UsageError(f"{option} has {given} for {machine}; give one, or one a node")
     return values
 
 
@@ -115,28 +147,34 @@ def _count(limit: int) -> Callable[[str], int]:
 def _distances(text: str) -> Distances:
     local, comma, remote = text.partition(",")
     if comma and local.isdigit() and remote.isdigit():
-        return int(local[:9]), int(remote[:9])
+        pair = int(local[:9]), int(remote[:9])
+        if wrong := _wrong_distances(pair, 0):
+            raise ValueError(f"'{text}': {wrong}")
+        return pair
     return Path(text)
 
 
 def _swap(text: str) -> SwapChoice:
     if text == "default":
         return "default"
-    return None if text == "none" else parse_size(text)
+    return None if text.lower() == "none" else parse_size(text)
 
 
 def _move(text: str) -> Move:
     address, equals, node = text.partition("=")
     digits = node.removeprefix("-")
     if not equals or not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
-        raise ValueError(f"'{text}' is not ADDR=NODE, such as 0x10000000=1")
+        raise ValueError(f"'{text}' is not ADDR=NODE, such as 0x10000000=1 or heap@2p=1")
     return parse_address(address), int(node)
 
 
 def _query(text: str) -> Span:
-    if text[:2] in ("0x", "0X") and not set(text) & set("+-"):
-        return Span(address=parse_address(text))
-    return parse_span(text)
+    if set(text) & set("+-") or ("@" not in text and text[:2] not in ("0x", "0X")):
+        return parse_span(text)
+    place = parse_address(text)
+    if isinstance(place, int):
+        return Span(address=place)
+    return Span(label=place.label, length=Size(1), offset=place.offset)
 
 
 def _seconds(text: str) -> float:

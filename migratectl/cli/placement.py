@@ -12,7 +12,7 @@ from migratectl.cli.group import command
 from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE
 from migratectl.cli.session import Session
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
-from migratectl.spans import NodeList, Span
+from migratectl.spans import Address, NodeList, Span
 from migratectl.uapi import MF, Mode, ModeFlag
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +44,16 @@ def _mode_flags(words: dict[str, Any]) -> tuple[ModeFlag, ...]:
     return tuple(flag for name, flag in names.items() if words[name])
 
 
+def _called_by_the_task(session: Session, pid: int) -> None:
+    """Refuse --as and --by where the task itself calls."""
+    options = session.options
+    if options.uid is None and options.by is None:
+        return
+    uid = "U" if options.uid is None else options.uid
+    remedy = f"'migratectl task set {pid} --uid {uid}" + (" --cap C'" if options.uid is None else "'")
+    raise click.UsageError(f"the task itself calls, so --as and --by do not go with it; {remedy} makes it another's")
+
+
 @command("set-mempolicy 100 interleave 0-3", "set-mempolicy 100 default")
 @click.argument("pid", type=PID)
 @_policy
@@ -54,15 +64,16 @@ def set_mempolicy_command(session: Session, pid: int, mode: str, nodes: NodeList
     MODE is default, preferred, bind or interleave; under the profile modern also local, preferred-many and
     weighted-interleave.
     """
+    _called_by_the_task(session, pid)
     return session.perform(operations.mempolicy.set_mempolicy, pid, Mode(mode), nodes, _mode_flags(words))
 
 
-@command("get-mempolicy 100", "get-mempolicy 100 0x10000000 --node")
+@command("get-mempolicy 100", "get-mempolicy 100 0x10000000 --node", "get-mempolicy 100 heap@2p")
 @click.argument("pid", type=PID)
 @click.argument("addr", type=ADDR, required=False, metavar="[ADDR]")
 @click.option("--node", is_flag=True, help="The node of the page at ADDR, or the next one of interleaving.")
 @click.option("--mems-allowed", is_flag=True, help="The nodes that the task may use (modern).")
-def get_mempolicy_command(session: Session, pid: int, addr: int | None, node: bool, mems_allowed: bool) -> int:
+def get_mempolicy_command(session: Session, pid: int, addr: Address | None, node: bool, mems_allowed: bool) -> int:
     """
     Tell a task's memory policy, get_mempolicy(2).
 
@@ -97,6 +108,7 @@ def mbind_command(
     The task PID itself calls. MODE is default, preferred, bind or interleave, under the profile modern also local.
     The exit code is 3 where pages stayed behind; with --strict that is EIO, yet the others have moved.
     """
+    _called_by_the_task(session, pid)
     flags = MF(0)
     for name in ("strict", "move", "move_all"):
         flags |= MF[name.upper()] if words[name] else MF(0)
@@ -128,7 +140,7 @@ def migrate_pages_command(
     return session.perform(operation, session.caller, pid, source, dest, watch(session, trace, race))
 
 
-@command("move-pages 100 0x10000000=1 0x10001000=0", "move-pages 100 --query 0x10000000 heap+4p")
+@command("move-pages 100 0x10000000=1 heap@2p=0", "move-pages 100 --query 0x10000000 heap+4p")
 @click.argument("pid", type=PID)
 @click.argument("words", nargs=-1, metavar="ADDR=NODE... | ADDR|RANGE...")
 @click.option("--move-all", is_flag=True, help="Move pages too that other tasks map.")

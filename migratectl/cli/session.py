@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 from migratectl.cli import deferred
 from migratectl.errors import KernelError, MigratectlError, StateFileError
 from migratectl.uapi import errno_number
+from migratectl.wording import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,6 +36,9 @@ BUSY: Final = 6
 INTERNAL: Final = 70
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+
+SEVERITY: Final = (DONE, STAYED, FOUND, FAILED, BUSY, USAGE, STATE_FILE, INTERNAL)
+"""Exit codes from the mildest to the worst: pages that stayed never hide a line that was refused or mistyped."""
 
 DEFAULT_TIMEOUT: Final = 30.0
 FORMAT: Final = "migratectl/1"
@@ -92,6 +96,7 @@ class Batch:
         dry_run: That transaction is rolled back at its end.
         connection: That transaction, once a line has begun it.
         beside: It is one command that runs beside another, within its transaction.
+        worked: A line has made or changed the state file.
     """
 
     state: Path
@@ -99,6 +104,7 @@ class Batch:
     dry_run: bool = False
     connection: Connection | None = None
     beside: bool = False
+    worked: bool = False
 
 
 @dataclass
@@ -161,7 +167,7 @@ class Session:
         with self._transaction(write=True) as connection:
             document = self._run(connection, operation, *args, **keywords)
             self._record(connection, document)
-            self.answer(document)
+            self.answer(document | {"committed": document.get("committed", True)})
         return exit_code(document)
 
     def look(
@@ -186,7 +192,7 @@ class Session:
             self.profile = deferred.facts.profile(connection)
             document = self.envelope() | body
             self._record(connection, document)
-            self.answer(document)
+            self.answer(document | {"committed": True})
         return exit_code(document)
 
     def for_line(self, number: int, argv: Sequence[str], batch: Batch) -> Session:
@@ -218,8 +224,7 @@ class Session:
         """
         if document.get("errno") is not None:
             document.setdefault("message", deferred.render.failure(document))
-        if self.options.dry_run or (self.batch is not None and self.batch.dry_run):
-            document["dry_run"] = True
+        document["dry_run"] = self._dry
         self._write(document, exit_code(document))
         if self.options.verbosity > 0:
             self.complain(f"state file {self.options.state}, profile {self.profile}")
@@ -247,7 +252,7 @@ class Session:
                 sys.__excepthook__(type(error), error, error.__traceback__)
         message = " ".join(message.split())
         if self.options.json and not self.answered:
-            self._write(self._refusal(message, code, error), code)
+            self._write(self._refusal(message, error), code)
         self.complain(message)
         return code
 
@@ -262,7 +267,7 @@ class Session:
         place = f"batch: line {self.line}: " if self.line is not None else ""
         name = f"{self.command}: " if self.command else ""
         with suppress(OSError):  # a message that nobody can read changes no result
-            self.stderr.write(f"migratectl: {place}{name}{' '.join(message.split())}\n")
+            self.stderr.write(f"migratectl: {place}{name}{printable(' '.join(message.split()))}\n")
 
     def note(self, message: str) -> None:
         """Write a line to standard error that ``-q`` leaves out."""
@@ -292,22 +297,20 @@ class Session:
             return
         deferred.journal.record(connection, self.words, document)
 
-    def _refusal(self, message: str, code: int, error: BaseException | None) -> Document:
-        if isinstance(error, KernelError):
-            name = error.errno_name
-            return self.envelope() | {
-                "return": -errno_number(name),
-                "errno": name,
-                "message": message,
-                "committed": False,
-            }
-        return self.envelope() | {"errno": None, "exit": code, "message": message}
+    @property
+    def _dry(self) -> bool:
+        return self.options.dry_run or (self.batch is not None and self.batch.dry_run)
+
+    def _refusal(self, message: str, error: BaseException | None) -> Document:
+        name = error.errno_name if isinstance(error, KernelError) else None
+        refused = {"return": -errno_number(name) if name else None, "errno": name, "message": message}
+        return self.envelope() | refused | {"committed": False, "dry_run": self._dry}
 
     def _write(self, document: Document, code: int) -> None:
         self.answered = True
         if self.options.json:
-            if self.line is not None:
-                document = document | {"line": self.line, "argv": list(self.argv), "exit": code}
+            place = {} if self.line is None else {"line": self.line, "argv": list(self.argv)}
+            document = document | {"exit": code} | place
             text = deferred.render.to_json(document)
         else:
             text = deferred.render.to_text(document, self.stdout, self.options.color)
@@ -331,6 +334,7 @@ class Session:
     def _transaction(self, *, write: bool) -> Iterator[Connection]:
         if self.batch is None or self.batch.stack is None:
             with self._file().transaction(write=write, dry_run=self.options.dry_run) as connection:
+                self._mark_worked(write)
                 yield connection
             return
         if self.batch.connection is None:
@@ -342,18 +346,23 @@ class Session:
     @contextmanager
     def _new_file(self, force: bool) -> Iterator[Connection]:
         self._make_room()
+        if self.batch is not None and (self.batch.connection is not None or (force and self.batch.worked)):
+            raise click.UsageError("earlier lines have worked on the state file; make a new one by the first command")
         if self.batch is None or self.batch.stack is None:
             with self._file().create(force=force, dry_run=self.options.dry_run) as connection:
                 yield connection
             self.close()  # a connection that is open belongs to the file that was replaced
+            self._mark_worked(True)
             return
-        if self.batch.connection is not None:
-            raise click.UsageError("in one transaction a new state file can only be made by the first command")
         with ExitStack() as attempt:
             connection = attempt.enter_context(self._file().create(force=force, dry_run=self.batch.dry_run))
             yield connection
             self.batch.connection = connection
             self.batch.stack.push(attempt.pop_all())  # the file is made when the batch ends
+
+    def _mark_worked(self, write: bool) -> None:
+        if self.batch is not None:
+            self.batch.worked |= write
 
     def _make_room(self) -> None:
         """The folder of the default state file is made; one that the user named must be there."""
@@ -380,6 +389,11 @@ def exit_code(document: Document) -> int:
     if document.get("failed"):
         return STAYED
     return DONE if document.get("ok", True) else FOUND
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of many commands: the worst of theirs; 0 where there are none."""
+    return max(codes, key=SEVERITY.index, default=DONE)
 
 
 def default_state(environment: Mapping[str, str]) -> Path:

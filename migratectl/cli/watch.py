@@ -15,7 +15,7 @@ import click
 from migratectl.cli import call, deferred
 from migratectl.cli.params import Parsed
 from migratectl.cli.session import Batch, Document, Options, Session
-from migratectl.spans import parse_address
+from migratectl.spans import Address, parse_address
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 RaceWords = tuple[int, tuple[str, ...]]
-Traced = int | Literal["all"]
+Traced = Address | Literal["all"]
 
 _OUTSIDE: Final = frozenset({"init", "import", "import-numa-maps", "batch", "demo", "check", "db", "log", "state"})
 """Commands about the state file, which no task runs."""
@@ -88,7 +88,7 @@ def watch(session: Session, trace: Traced | None, race: Sequence[RaceWords]) -> 
     """
     traced = races = None
     if trace is not None:
-        traced = deferred.tracing.Trace(address=trace if isinstance(trace, int) else None)
+        traced = deferred.tracing.Trace(address=None if trace == "all" else trace)
     for _, words in race:
         _check_race(words)
     if race:

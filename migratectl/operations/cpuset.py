@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,9 +28,10 @@ from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.operations.rebinding import keep_policy, rebound
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
-from migratectl.storage import files, pagelist, tasks, vmas
+from migratectl.storage import files, pagelist, pages, tasks, vmas
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import MF
+from migratectl.wording import counted
 
 _REFUSALS: dict[str, tuple[type[KernelError], str]] = {
     "ENOSPC": (NoSpace, "it may not be left without {what}; move its tasks elsewhere or name some"),
@@ -129,9 +132,10 @@ def cpuset_set(
     for task in inside if cpuset.cpus != wanted.cpus else ():
         _keep_on_cpus(conn, task, wanted.cpus)
     migration = Migration(conn, machine, MF.MOVE_ALL, _worker(conn, machine, caller, wanted), **watch._asdict())
+    notes = []
     if cpuset.mems != wanted.mems:
-        _follow(migration, inside, cpuset.mems, wanted)
-    return {"cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None}
+        notes = _follow(migration, inside, cpuset.mems, wanted)
+    return {"cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None, "notes": notes}
 
 
 def cpuset_move(conn: Connection, caller: Caller, pid: int, name: str, watch: Watch = NOT_WATCHED) -> dict[str, Any]:
@@ -161,8 +165,8 @@ def cpuset_move(conn: Connection, caller: Caller, pid: int, name: str, watch: Wa
     _keep_on_cpus(conn, task, cpuset.cpus)
     worker = _worker(conn, machine, caller, cpuset)
     migration = Migration(conn, machine, MF.MOVE_ALL, worker, **watch._asdict())
-    _follow(migration, [task], _left(machine, task.cpuset), cpuset, attached=True)
-    return {"pid": pid, "cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None}
+    notes = _follow(migration, [task], _left(machine, task.cpuset), cpuset, attached=True)
+    return {"pid": pid, "cpuset": cpuset.name, **migration.document(), "return": 0, "errno": None, "notes": notes}
 
 
 def cpuset_remove(conn: Connection, name: str) -> dict[str, Any]:
@@ -295,9 +299,11 @@ def _left(machine: Machine, cpuset: Cpuset) -> Nodemask:
     return cpuset.mems | machine.online if cpuset.name == "/" else cpuset.mems
 
 
-def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpuset, *, attached: bool = False) -> None:
+def _follow(
+    migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpuset, *, attached: bool = False
+) -> list[str]:
     """
-    Rebind what the tasks have to the cpuset's nodes, and move their pages where it says so.
+    Rebind what the tasks have to the cpuset's nodes, and move their pages where it says so; what stays is told.
 
     A thread that is attached and does not lead its group leaves the address space alone under ``modern`` (rule 61 of
     what a 6.1 kernel does).
@@ -314,7 +320,7 @@ def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpus
     for mm in spaces:
         _rebind_areas(conn, mm, mems, modern=modern)
     if not cpuset.memory_migrate:
-        return
+        return _left_behind(conn, spaces, old - mems, cpuset)
     pairs = list(migration_pairs(old, mems, modern=modern))
     migration.result.nids |= {nid for nid in old | mems if nid in migration.machine.nodes}
     pagelist.forget_met(conn)
@@ -328,6 +334,17 @@ def _follow(migration: Migration, moved: list[Task], old: Nodemask, cpuset: Cpus
             if migration.result.err:
                 break
         migration.result.err = None  # nobody tells the writer, and the next address space is tried all the same
+    return []
+
+
+def _left_behind(conn: Connection, spaces: Iterable[int], left: Nodemask, cpuset: Cpuset) -> list[str]:
+    """A sentence about the pages on nodes that the tasks may not use any more, where there are some."""
+    nr = sum(nr for mm in spaces for nid, nr in pages.by_node(conn, mm).items() if nid in left)
+    if not nr:
+        return []
+    what = f"{counted(nr, 'page lies', 'pages lie')} outside the new nodes and {'stays' if nr == 1 else 'stay'} there"
+    remedy = f"'migratectl cpuset set {shlex.quote(cpuset.name)} --memory-migrate' lets pages follow from then on"
+    return [f"{what}, as memory_migrate of cpuset {cpuset.name} is off; {remedy}"]
 
 
 def _rebind_areas(conn: Connection, mm: int, mems: Nodemask, *, modern: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -17,41 +17,29 @@ from migratectl.operations.line import page_state
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
 from migratectl.operations.migrate import Migration, collect
 from migratectl.operations.migrate_pages import may_move, refusal
+from migratectl.operations.remedies import BEYOND, Remedies, Remedy, Verdict
+from migratectl.operations.show import WHOLE, policy_text
 from migratectl.runs import Run, maximal_runs
 from migratectl.spans import NodeList, Span
-from migratectl.storage import holds, pagelist, pages, vmas
+from migratectl.storage import files, holds, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import StateRow, Wanted
-from migratectl.uapi import MF, NEVER, SYS_NICE
+from migratectl.storage.vmas import Vma
+from migratectl.uapi import MF, NEVER, SYS_NICE, VM
 
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    """The words of ``explain``; ``source``: the nodes to leave, None for all; ``move``: as MOVE, whoever calls."""
+    """
+    The words of ``explain``.
+
+    ``span``: the range, None for all areas; ``source``: the nodes to leave, None for all; ``move``: as MOVE, whoever
+    calls.
+    """
 
     pid: int
-    span: Span
+    span: Span | None
     source: NodeList | None = None
     move: bool = False
-
-
-class Verdict(NamedTuple):
-    """
-    What would become of a page.
-
-    ``step`` is the one of the documentation's twenty at which it ends, None where the page is not even collected;
-    ``holders`` are (pid, kind, release pass), ``mappers`` pids, as far as they stand in its way; ``outside``: tasks
-    that this state does not have map it too.
-    """
-
-    node: int | None
-    state: str
-    reason: str
-    errno: str | None = None
-    nr_pass: int | None = None
-    step: int | None = None
-    holders: tuple[tuple[int, str, int], ...] = ()
-    mappers: tuple[int, ...] = ()
-    outside: bool = False
 
 
 SENTENCES: Final = {
@@ -82,23 +70,11 @@ SENTENCES: Final = {
 }
 """What each word means, in the order of cli.md."""
 
-_HELP: Final = {
-    "not-present": "touch it first: 'migratectl fault {pid} {span}'",
-    "other-node": "name its node among those to leave",
-    "shared": "take shared pages too: --move-all, or a caller with CAP_SYS_NICE; mapped by pid {mappers}",
-    "vma-locked": "unlock it for the time of the move: 'migratectl munlock {pid} {span}'",
-    "reserved-page": "a write gives it a page of its own: 'migratectl fault {pid} {span} --write'",
-    "off-lru": "take it out of the batch: 'migratectl page unpark {holder}'",
-    "busy-locked": "let the lock go: 'migratectl page unlock {holder}'",
-    "busy-writeback": "let it be over: 'migratectl page unwriteback {holder}'",
-    "no-swap": "one free slot is enough for any number of pages: 'migratectl swap on NAME SIZE'",
-    "pinned": "let the references go: 'migratectl page unpin {holder}'",
-    "mlocked": "unlock it for the time of the move ('migratectl munlock') there: pid {mappers}",
-    "pageout-activate": "swap space, for tmpfs: 'migratectl swap on NAME SIZE'; ramfs has nowhere to write",
-    "writeback-started": "try once more, or write it first: 'migratectl file sync'",
-    "buffers-busy": "let its buffers be idle: 'migratectl page buffers {pid} {span} --state idle'",
-}
-"""What would help, where something would."""
+MOST_HELPS: Final = 3
+"""Remedies told for one reason; they differ in addresses and holders."""
+
+_WITHOUT_PAGES: Final = {VM.HUGETLB: "vma-hugetlb", VM.PFNMAP: "vma-pfnmap", VM.IO: "vma-io"}
+"""Areas that are not looked into and have no page to show for it."""
 
 _STANDING_IN_THE_WAY: Final = {
     "busy-locked": "lock",
@@ -110,7 +86,7 @@ _STANDING_IN_THE_WAY: Final = {
 
 def explain(conn: Connection, caller: Caller, call: Explain) -> dict[str, Any]:
     """
-    Tell for each page of a range whether it could move, and if not, at which step, why, and what would help.
+    Tell for each page whether it could move, and if not, at which step, why, and what would help.
 
     Room on a target node is not asked for: that is what a dry run of the migration shows.
 
@@ -120,8 +96,10 @@ def explain(conn: Connection, caller: Caller, call: Explain) -> dict[str, Any]:
         call: The words.
 
     Returns:
-        ``pages``: entries by address, each a maximal run of pages with one node, reason and cause; ``refused``: why
-        the caller may not move the task's pages at all, or None.
+        ``pages``: entries by address, each a maximal run of pages of one area with one node, reason and cause; None
+        where no range is named. ``groups``: the pages by reason, each with the first remedies. ``placed``: the areas of
+        files whose policy does not decide where their pages lie. ``refused``: why the caller may not move the task's
+        pages at all, or None.
 
     Raises:
         NoSuchProcess, InvalidArgument, BadAddress: No such task; a kernel thread; a bad range or node.
@@ -137,121 +115,197 @@ def explain(conn: Connection, caller: Caller, call: Explain) -> dict[str, Any]:
     source = machine.online
     if call.source is not None:
         source = resolve_nodes(machine, call.source, task.cpuset.mems, subject)
-    start, end = resolve_span(conn, mm, call.span, machine.facts.page_size, subject)
+    start, end = resolve_span(conn, mm, call.span or WHOLE, machine.facts.page_size, subject)
     refused: KernelError | None = None
     if not may_move(who, task, machine):
         refused = PermissionDenied(subject, refusal(who, task))
     everything = who.capable(SYS_NICE) and not call.move and not machine.posted
     flags = MF.MOVE_ALL if everything else MF.MOVE
     migration = Migration.of(conn, machine, pid, mm, flags, who)
-    found = _verdicts(migration, mm, source, (start, end))
-    document = {
+    areas = {vma.start: vma for vma in vmas.overlapping(conn, mm, start, end)}
+    found = _verdicts(migration, areas.values(), source, (start, end))
+    told = _Told(areas, Remedies(conn, machine, task, call.move), machine.facts.page_size)
+    runs = sorted(((run, verdict) for verdict, runs in found.items() for run in maximal_runs(runs)), key=_by_address)
+    groups = told.groups(runs)
+    return {
         "pid": pid,
         "flags": "MOVE_ALL" if flags is MF.MOVE_ALL else "MOVE",
         "from": str(source),
-        "pages": _entries(found, machine, pid),
+        "pages": None if call.span is None else [told.entry(run, verdict) for run, verdict in runs],
+        "groups": groups,
+        "placed": _placed(conn, machine, areas.values()),
         "refused": str(refused) if refused else None,
+        "total": {group["reason"]: group["pages"] for group in groups},
     }
-    totals: dict[str, int] = {}
-    for verdict, runs in found.items():
-        totals[verdict.reason] = totals.get(verdict.reason, 0) + sum(run.nr_pages for run in runs)
-    return document | {"total": {word: totals[word] for word in SENTENCES if word in totals}}
 
 
-def _verdicts(migration: Migration, mm: int, source: Nodemask, span: tuple[int, int]) -> dict[Verdict, list[Run]]:
+def _by_address(item: tuple[Run, Verdict]) -> tuple[int, str]:
+    return item[0].start, item[1].reason
+
+
+def _verdicts(
+    migration: Migration, areas: Iterable[Vma], source: Nodemask, span: tuple[int, int]
+) -> dict[Verdict, list[Run]]:
     """The pages of a range by verdict. Runs that reach beyond the range are clipped, not cut: nothing is written."""
     conn = migration.conn
     found: dict[Verdict, list[Run]] = {}
-    for vma in vmas.overlapping(conn, mm, *span):
+    for vma in areas:
         low, high = max(vma.start, span[0]), min(vma.end, span[1])
         rows = collect(migration, Wanted(tuple(migration.machine.nodes), vma.start, vma.end, zero=True))
         present: list[Run] = []
         for row in rows:
-            for verdict, run in _of_state(migration, row, source):
+            for verdict, run in _of_state(migration, row, source, vma):
                 inside = run.between(low, high)
                 if inside:
                     present.append(inside)
                     found.setdefault(verdict, []).append(inside)
-        swapped = [row.run for row in pages.mapped(conn, mm, (vma.start, vma.end), low, high) if row.state == "swapped"]
-        inside_swap = [piece for run in swapped if (piece := run.between(low, high))]
-        for state, runs in (("swapped", inside_swap), ("absent", absent(low, high, [*present, *inside_swap]))):
-            if runs:
-                found.setdefault(Verdict(None, state, "not-present"), []).extend(runs)
+        mapped = pages.mapped(conn, vma.mm, (vma.start, vma.end), low, high)
+        swapped = [piece for row in mapped if row.state == "swapped" and (piece := row.run.between(low, high))]
+        for verdict, run in _without_page(conn, vma, swapped, absent(low, high, [*present, *swapped])):
+            found.setdefault(verdict, []).append(run)
     return found
 
 
-def _of_state(migration: Migration, row: StateRow, source: Nodemask) -> Iterable[tuple[Verdict, Run]]:
+def _without_page(
+    conn: Connection, vma: Vma, swapped: Iterable[Run], gone: Iterable[Run]
+) -> Iterator[tuple[Verdict, Run]]:
+    """What there is to say of addresses without a page."""
+    for run in swapped:
+        yield Verdict(vma.start, None, "swapped", "not-present"), run
+    closed = next((word for flag, word in _WITHOUT_PAGES.items() if vma.flags & flag), None)
+    size = None if vma.private_anonymous else files.load(conn, vma.mapping).size
+    end = vma.end if size is None or closed else size - vma.delta
+    for run in gone:
+        inside, beyond = run.between(vma.start, end), run.between(max(end, vma.start), vma.end)
+        if inside:
+            yield Verdict(vma.start, None, "absent", closed or "not-present"), inside
+        if beyond:
+            yield Verdict(vma.start, None, BEYOND, "not-present"), beyond
+
+
+def _of_state(migration: Migration, row: StateRow, source: Nodemask, vma: Vma) -> Iterable[tuple[Verdict, Run]]:
     """The runs of one gathered state, each with what would become of it and who stands in its way."""
-    plain = _judge(migration, row, source)
+    plain = _judge(migration, row, source, vma)
     kind = _STANDING_IN_THE_WAY.get(plain.reason)
     by_page: dict[int, list[tuple[int, str, int]]] = {}
     if kind:
         for page, holder in holds.holders(migration.conn, row.state, kind):
             by_page.setdefault(page, []).append(holder)
     mappers: dict[int, tuple[int, ...]] = {}
+    locked: dict[int, list[tuple[int, int]]] = {}
     outside: set[int] = set()
     if plain.reason in ("shared", "mlocked"):
         mappers = pagelist.mappers(migration.conn, row.state, locked=plain.reason == "mlocked")
         outside = pagelist.mapped_outside(migration.conn, row.state)
+    if plain.reason == "mlocked":
+        for page, pid, shift in pagelist.locked_at(migration.conn, row.state):
+            locked.setdefault(page, []).append((pid, shift))
     for page, run in pagelist.listed(migration.conn, row.state):
         holding, mapping = tuple(by_page.get(page, ())), mappers.get(page, ())
-        yield plain._replace(holders=holding, mappers=mapping, outside=page in outside), run
+        there = tuple(locked.get(page, ()))
+        yield plain._replace(holders=holding, mappers=mapping, outside=page in outside, locked=there), run
 
 
-def _judge(migration: Migration, row: StateRow, source: Nodemask) -> Verdict:
+def _judge(migration: Migration, row: StateRow, source: Nodemask, vma: Vma) -> Verdict:
     """What would become of the pages of a state."""
     state = page_state(row)
     zero = row.kind == "zero"
     node, shown = (None, "zero") if zero else (row.node, "present")
     if not zero and row.node not in source:
-        return Verdict(node, shown, "other-node")
+        return Verdict(vma.start, node, shown, "other-node")
     posted = migration.machine.posted
     reason = skip_reason(state, migration.flags, modern=migration.modern, posted=posted)
     if reason is not None:
-        return Verdict(node, shown, row.area if reason == UNSEEN else reason)
+        return Verdict(vma.start, node, shown, row.area if reason == UNSEEN else reason)
     way = course(state, modern=migration.modern, slot_from=migration.slot_from(), posted=posted)
     nr_pass = way.end if way.end is not None else LAST_PASS[migration.modern]
     if way.moves:
-        return Verdict(node, shown, "movable", None, nr_pass, way.last.step)
-    return Verdict(node, shown, way.last.reason, way.last.errno, nr_pass, way.last.step)
+        return Verdict(vma.start, node, shown, "movable", None, nr_pass, way.last.step)
+    writepage = row.writepage if way.last.reason == "pageout-activate" else ""
+    last = way.last
+    return Verdict(vma.start, node, shown, last.reason, last.errno, nr_pass, last.step, writepage=writepage)
 
 
-def _entries(found: dict[Verdict, list[Run]], machine: Machine, pid: int) -> list[dict[str, Any]]:
-    """One entry a maximal run, by address."""
-    entries = []
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Verdicts as a document tells them; ``areas`` by their first page."""
+
+    areas: Mapping[int, Vma]
+    remedies: Remedies
+    page_size: int
+
+    def remedy(self, run: Run, verdict: Verdict) -> Remedy | None:
+        """What would help."""
+        return self.remedies.of(verdict, self.areas[verdict.area], run)
+
+    def entry(self, run: Run, verdict: Verdict) -> dict[str, Any]:
+        """One maximal run."""
+        remedy = self.remedy(run, verdict)
+        entry: dict[str, Any] = {
+            "addr": hex(run.start * self.page_size),
+            "pages": run.nr_pages,
+            "node": verdict.node,
+            "state": "absent" if verdict.state == BEYOND else verdict.state,
+            "movable": verdict.reason == "movable",
+            "reason": verdict.reason,
+            "errno": verdict.errno,
+            "pass": verdict.nr_pass,
+            "at_step": verdict.step,
+            "why": SENTENCES[verdict.reason],
+            "help": str(remedy) if remedy else None,
+            "commands": list(remedy.commands) if remedy else [],
+            "holders": [
+                {"pid": holder, "hold": kind, "passes": None if passes >= NEVER else passes}
+                for holder, kind, passes in verdict.holders
+            ],
+            "mappers": list(verdict.mappers),
+            "mapped_outside": verdict.outside,
+        }
+        return entry | ({"step": run.step} if run.step > 1 else {})
+
+    def groups(self, runs: Iterable[tuple[Run, Verdict]]) -> list[dict[str, Any]]:
+        """The runs by reason, in the order of the words; each group with its first remedies."""
+        by_reason: dict[str, list[tuple[Run, Verdict]]] = {}
+        for run, verdict in runs:
+            by_reason.setdefault(verdict.reason, []).append((run, verdict))
+        return [self._group(word, by_reason[word]) for word in SENTENCES if word in by_reason]
+
+    def _group(self, word: str, runs: Sequence[tuple[Run, Verdict]]) -> dict[str, Any]:
+        helps: dict[str, int] = {}
+        seen = 0
+        for run, verdict in runs:
+            if len(helps) == MOST_HELPS:
+                break
+            seen += 1
+            if remedy := self.remedy(run, verdict):
+                helps.setdefault(str(remedy), seen)
+        return {
+            "reason": word,
+            "errno": runs[0][1].errno,
+            "pages": sum(run.nr_pages for run, _ in runs),
+            "areas": len({verdict.area for _, verdict in runs}),
+            "addr": hex(runs[0][0].start * self.page_size),
+            "why": SENTENCES[word],
+            "help": list(helps),
+            "more": len(runs) - seen,
+        }
+
+
+def _placed(conn: Connection, machine: Machine, areas: Iterable[Vma]) -> list[dict[str, Any]]:
+    """
+    The areas with a policy that does not place their pages: those of files, under today's kernel.
+
+    Source:
+        filemap_alloc_folio() of a 6.x kernel; modern-kernel.md 22.
+    """
     page_size = machine.facts.page_size
-    for verdict, runs in found.items():
-        for run in maximal_runs(runs):
-            entry: dict[str, Any] = {
-                "addr": hex(run.start * page_size),
-                "pages": run.nr_pages,
-                "node": verdict.node,
-                "state": verdict.state,
-                "movable": verdict.reason == "movable",
-                "reason": verdict.reason,
-                "errno": verdict.errno,
-                "pass": verdict.nr_pass,
-                "at_step": verdict.step,
-                "why": SENTENCES[verdict.reason],
-                "help": _help(verdict, pid, f"{run.start * page_size:#x}+{run.last - run.start + 1}p"),
-                "holders": [
-                    {"pid": holder, "hold": kind, "passes": None if passes >= NEVER else passes}
-                    for holder, kind, passes in verdict.holders
-                ],
-                "mappers": list(verdict.mappers),
-                "mapped_outside": verdict.outside,
-            }
-            if run.step > 1:
-                entry["step"] = run.step
-            entries.append((run.start, verdict.reason, entry))
-    return [entry for *_, entry in sorted(entries, key=lambda item: item[:2])]
-
-
-def _help(verdict: Verdict, pid: int, span: str) -> str | None:
-    """What would help; None where nothing does."""
-    text = _HELP.get(verdict.reason)
-    if text is None:
-        return None
-    holder = verdict.holders[0][0] if verdict.holders else pid
-    mappers = ", ".join(map(str, verdict.mappers)) + (" and others outside this state" if verdict.outside else "")
-    return text.format(pid=pid, span=span, holder=holder, mappers=mappers)
+    return [
+        {
+            "addr": hex(vma.start * page_size),
+            "end": hex(vma.end * page_size),
+            "file": vma.name,
+            "policy": policy_text(tasks.find_policy(conn, vma.policy), modern=True),
+        }
+        for vma in areas
+        if machine.modern and vma.kind == "file" and vma.policy is not None
+    ]

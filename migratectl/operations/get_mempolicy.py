@@ -8,23 +8,26 @@ from sqlalchemy import Connection
 
 from migratectl.errors import BadAddress, InvalidArgument
 from migratectl.operations.fault import populate
-from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine
+from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_address
 from migratectl.operations.rebinding import keep_policy, up_to_date
 from migratectl.policy import Policy
+from migratectl.spans import Address
 from migratectl.storage import pages, tasks, vmas
 from migratectl.storage.files import object_policy
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM, Mode
 
 
-def get_mempolicy(conn: Connection, pid: int, addr: int | None, *, node: bool, mems_allowed: bool) -> dict[str, Any]:
+def get_mempolicy(
+    conn: Connection, pid: int, addr: Address | None, *, node: bool, mems_allowed: bool
+) -> dict[str, Any]:
     """
     Tell a policy, or where it puts the next page or has put one, as if the task called get_mempolicy(2) itself.
 
     Args:
         conn: The connection of the transaction.
         pid: The task.
-        addr: An address in bytes: the policy of its area; None: that of the task.
+        addr: An address: the policy of its area; None: that of the task.
         node: Not the policy but a node: of the page at *addr*, which is read in where it is absent, or the next one of
             an interleaving task.
         mems_allowed: The nodes that the task may use, instead (``modern``).
@@ -58,8 +61,9 @@ def get_mempolicy(conn: Connection, pid: int, addr: int | None, *, node: bool, m
                 subject, "only an interleaving task has a next node; name an ADDR or leave out --node"
             )
         return done | {"node": task.il_next}
-    page = addr // machine.facts.page_size
-    vma = _area_at(conn, pid, page)
+    mm = find_mm(conn, pid)[1]
+    page = resolve_address(conn, mm, addr, machine.facts.page_size, subject) // machine.facts.page_size
+    vma = _area_at(conn, pid, mm, page)
     if node:
         return done | {"node": _node_at(conn, machine, pid, vma, page)}
     own = object_policy(conn, vma, page) if vma.kind == "shm" else vma.policy
@@ -76,8 +80,7 @@ def _told(machine: Machine, policy: Policy | None, scope: str) -> dict[str, Any]
     return {"mode": str(policy.mode), "nodes": str(nodes), "flags": [str(f) for f in policy.flags], "scope": scope}
 
 
-def _area_at(conn: Connection, pid: int, page: int) -> Vma:
-    _, mm = find_mm(conn, pid)
+def _area_at(conn: Connection, pid: int, mm: int, page: int) -> Vma:
     found = vmas.overlapping(conn, mm, page, page + 1)
     if not found:
         raise BadAddress(f"pid {pid}", f"no area at that address; see 'migratectl show vmas {pid}'")

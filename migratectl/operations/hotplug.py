@@ -22,6 +22,7 @@ from migratectl.storage import nodes, pagelist, pages, tasks
 from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.pages import Orphan
 from migratectl.uapi import MF, errno_number
+from migratectl.wording import counted
 
 
 def node_offline(conn: Connection, caller: Caller, nid: int, watch: Watch = NOT_WATCHED) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def node_offline(conn: Connection, caller: Caller, nid: int, watch: Watch = NOT_
     refresh(conn)
     _leave_cpusets(conn)
     if machine.nodes[nid].other:
-        what = f"{machine.nodes[nid].other} pages in use by what this state does not model count as gone with the node"
-        result["assumptions"] = [what]
+        other = counted(machine.nodes[nid].other, "page in use", "pages in use")
+        result["assumptions"] = [f"gone with the node: {other} by what this state does not model"]
     return result | {"return": 0, "errno": None}
 
 
@@ -143,7 +144,7 @@ def _migrate(migration: Migration, rows: list[StateRow], zonelist: Zonelist) -> 
 
 
 def _still_busy(nid: int, left: int, orphans: list[Orphan], *, full: bool) -> dict[str, Any]:
-    what = "1 page stays" if left == 1 else f"{left} pages stay"
+    what = counted(left, "page stays", "pages stay")
     pinned = sum(orphan.pages for orphan in orphans)
     holders = Nodemask(orphan.pid for orphan in orphans)
     held = f", {pinned} of them mapped by nobody and pinned by pid {holders}" if pinned else ""

@@ -18,6 +18,7 @@ from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.storage.tasks import Cpuset
 from migratectl.uapi import MAX_NUMNODES, Profile
+from migratectl.wording import counted
 
 T = TypeVar("T")
 _DEFAULT_SWAP: Final = Size(1 << 30, "B")
@@ -64,7 +65,7 @@ def init(conn: Connection, call: Init) -> dict[str, Any]:
     """
     page_size = check_page_size(call.page_size)
     if not 1 <= call.nodes <= MAX_NUMNODES:
-        raise InvalidArgument("--nodes", f"{call.nodes} nodes; a machine has 1 to {MAX_NUMNODES}")
+        raise InvalidArgument("--nodes", f"{counted(call.nodes, 'node')}; a machine has 1 to {MAX_NUMNODES}")
     memory = _one_each(call.memory, call.nodes, "--memory")
     cpus = _one_each(call.cpus, call.nodes, "--cpus")
     distance = _matrix(call.distance, call.nodes)
@@ -154,7 +155,8 @@ def _one_each(values: tuple[T, ...], nr: int, option: str) -> tuple[T, ...]:
     if len(values) == 1:
         return values * nr
     if len(values) != nr:
-        raise InvalidArgument(option, f"{len(values)} values for {nr} nodes; give one, or one a node")
+        given, machine = counted(len(values), "value"), counted(nr, "node")
+        raise InvalidArgument(option, f"{given} for {machine}; give one, or one a node")
     return values
 
 
@@ -165,7 +167,8 @@ def _matrix(given: tuple[int, int] | tuple[tuple[int, ...], ...], nr: int) -> di
         local, remote = pair
         rows = [tuple(local if i == j else remote for j in range(nr)) for i in range(nr)]
     if len(rows) != nr or any(len(row) != nr for row in rows):
-        raise InvalidArgument("--distance", f"the matrix is not {nr} rows of {nr} numbers")
+        wanted, each = counted(nr, "row"), counted(nr, "number")
+        raise InvalidArgument("--distance", f"the matrix is not {wanted} of {each}")
     if any(value < 1 for row in rows for value in row):
         raise InvalidArgument("--distance", "a distance is 1 or more")
     return {(i, j): value for i, row in enumerate(rows) for j, value in enumerate(row)}

@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from migratectl.errors import BadAddress, InvalidArgument, NoSuchProcess
 from migratectl.kernel.page_alloc import Allocations, Zonelist
 from migratectl.nodemask import Nodemask
-from migratectl.spans import ADDRESS_END, NodeList, Size, Span
+from migratectl.spans import ADDRESS_END, Address, NodeList, Size, Span
 from migratectl.storage import facts, nodes, tasks, vmas
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.storage.tasks import Task
 from migratectl.uapi import BITS_PER_LONG, MAX_NUMNODES, SYS_ADMIN, SYS_NICE, SYS_RESOURCE
+from migratectl.wording import counted, pages_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def find_task(conn: Connection, pid: int) -> Task:
     if task is None:
         nr = tasks.count(conn)
         raise NoSuchProcess(
-            f"pid {pid}", f"no such task in this state ({nr} task{'' if nr == 1 else 's'}; see 'migratectl task list')"
+            f"pid {pid}", f"no such task in this state ({counted(nr, 'task')}; see 'migratectl task list')"
         )
     return task
 
@@ -169,11 +170,32 @@ def resolve_span(
     return start, -(-(address + length) // page_size) if length else start
 
 
-def _within_label(conn: Connection, mm: int, span: Span, page_size: int, subject: str) -> tuple[int, int]:
-    found = vmas.find_label(conn, mm, span.label or "")
+def resolve_address(conn: Connection, mm: int, address: Address, page_size: int, subject: str) -> int:
+    """
+    An address in bytes.
+
+    Raises:
+        BadAddress: No area has that label, or it ends before.
+    """
+    if isinstance(address, int):
+        return address
+    start, end = _labelled(conn, mm, address.label, subject)
+    offset = address.offset.to_bytes(page_size) if address.offset else 0
+    if offset >= (end - start) * page_size:
+        raise BadAddress(subject, f"{address} lies beyond '{address.label}', which has {pages_text(end - start)}")
+    return start * page_size + offset
+
+
+def _labelled(conn: Connection, mm: int, label: str, subject: str) -> tuple[int, int]:
+    found = vmas.find_label(conn, mm, label)
     if found is None:
         known = ", ".join(name for name, _, _ in vmas.labels(conn, mm)) or "none"
-        raise BadAddress(subject, f"no area is labelled '{span.label}' (labels: {known})")
+        raise BadAddress(subject, f"no area is labelled '{label}' (labels: {known})")
+    return found
+
+
+def _within_label(conn: Connection, mm: int, span: Span, page_size: int, subject: str) -> tuple[int, int]:
+    found = _labelled(conn, mm, span.label or "", subject)
     offset = span.offset.to_bytes(page_size) if span.offset else 0
     if offset % page_size:
         raise InvalidArgument(subject, f"offset {offset} is not aligned to pages of {page_size} bytes")
@@ -181,7 +203,7 @@ def _within_label(conn: Connection, mm: int, span: Span, page_size: int, subject
     length = None if span.length is None else span.length.to_bytes(page_size)
     end = found[1] if length is None else start - (-length // page_size)
     if end > found[1] or start > end:
-        raise BadAddress(subject, f"{span} reaches beyond '{span.label}', which has {found[1] - found[0]} pages")
+        raise BadAddress(subject, f"{span} reaches beyond '{span.label}', which has {pages_text(found[1] - found[0])}")
     return start, end
 
 
@@ -207,7 +229,9 @@ def resolve_nodes(machine: Machine, listed: NodeList, mems: Nodemask, subject: s
     if listed.relative:
         members = list(mems)
         if any(nid >= len(members) for nid in listed.mask):
-            raise InvalidArgument(subject, f"the cpuset has {len(members)} nodes, +{listed.mask} asks for more")
+            raise InvalidArgument(
+                subject, f"the cpuset has {counted(len(members), 'node')}, +{listed.mask} asks for more"
+            )
         return Nodemask(members[nid] for nid in listed.mask)
     return listed.mask
 

@@ -25,6 +25,7 @@ from migratectl.storage.files import object_policies, set_object_policy
 from migratectl.storage.pagelist import Wanted
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
+from migratectl.wording import counted, pages_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _refuse_misplaced(migration: Migration, call: Mbind, elsewhere: Wanted) -> N
     misplaced = [row for row in collect(migration, elsewhere) if row.kind != "zero" and row.area != "vma-hugetlb"]
     if misplaced:
         nr = sum(row.pages for row in misplaced)
-        what = "1 page lies" if nr == 1 else f"{nr} pages lie"
+        what = counted(nr, "page lies", "pages lie")
         raise InputOutputError(
             f"pid {call.pid}", f"{what} on another node, the policy is not set; add --move, or leave out --strict"
         )
@@ -242,7 +243,7 @@ def _outcome(call: Mbind, document: dict[str, Any], *, failed: bool) -> dict[str
     if not failed:
         return {"return": 0, "errno": None}
     nr = document["failed"]
-    stayed = "1 page" if nr == 1 else f"{nr} pages"
+    stayed = pages_text(nr)
     others = "the others have moved" if document["moved"] else "none has moved"
     look = f"migratectl explain {call.pid} {call.span}"
     return {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from migratectl import uapi
+from migratectl.errors import BadAddress
 from migratectl.kernel.migrate import (
     LAST_PASS,
     UNSEEN,
@@ -29,10 +30,11 @@ from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
 from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of, page_state
-from migratectl.operations.machine import Machine, count_allocations, load_machine
+from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
+from migratectl.spans import Address
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.uapi import MF, NEVER
@@ -71,8 +73,6 @@ class Migration:
 
     def __post_init__(self) -> None:
         self.free = self.machine.free
-        if self.trace is not None:
-            self.trace.aim(self.machine.facts.page_size)
         pagelist.start_travel(self.conn)
 
     @classmethod
@@ -90,6 +90,8 @@ class Migration:
         migration = cls(conn, machine, flags, caller, trace=watch.trace, races=watch.races)
         migration.concern([mm])
         migration.turn_to(pid, mm)
+        if watch.trace is not None and watch.trace.address is not None:
+            resolve_address(conn, mm, watch.trace.address, machine.facts.page_size, f"pid {pid}")
         return migration
 
     def concern(self, mms: Iterable[int]) -> None:
@@ -101,6 +103,16 @@ class Migration:
     def turn_to(self, pid: int | None, mm: int | None) -> None:
         """Go on with another address space, or with pages that nobody maps."""
         self.pid, self.mm, self.zero_seen = pid, mm, False
+        if self.trace is not None and self.trace.address is not None and mm is not None:
+            self.trace.aim(self._traced_page(mm, self.trace.address))
+
+    def _traced_page(self, mm: int, address: Address) -> int:
+        """The page that is traced in an address space; -1 where a label is none of its."""
+        page_size = self.machine.facts.page_size
+        try:
+            return resolve_address(self.conn, mm, address, page_size, "trace") // page_size
+        except BadAddress:
+            return -1
 
     @property
     def modern(self) -> bool:

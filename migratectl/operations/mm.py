@@ -17,16 +17,18 @@ from migratectl.operations.machine import (
     find_mm,
     give_back,
     load_machine,
+    resolve_address,
     resolve_span,
 )
 from migratectl.operations.mmap_file import backing, release_objects
 from migratectl.operations.toucher import Faults
-from migratectl.spans import ADDRESS_END, Size, Span
+from migratectl.spans import ADDRESS_END, Address, Size, Span
 from migratectl.storage import cache, coalesce, pages, tasks, vmas
 from migratectl.storage.pages import Freed
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import IPC_LOCK, VM
+from migratectl.wording import counted, pages_text
 
 MMAP_BASE: Final = 0x10000000
 MMAP_GRAIN: Final = 2 << 20
@@ -43,7 +45,7 @@ class Mmap:
 
     pid: int
     size: Size
-    addr: int | None = None
+    addr: Address | None = None
     label: str | None = None
     locked: bool = False
     prot: str = "rw"
@@ -77,7 +79,8 @@ def mmap(conn: Connection, call: Mmap) -> dict[str, Any]:
     nr = -(-call.size.to_bytes(page_size) // page_size)
     if nr < 1:
         raise InvalidArgument(subject, "an area has at least one page")
-    start = _place(conn, mm, call.addr, nr, page_size, subject)
+    addr = None if call.addr is None else resolve_address(conn, mm, call.addr, page_size, subject)
+    start = _place(conn, mm, addr, nr, page_size, subject)
     if call.label is not None:
         if vmas.find_label(conn, mm, call.label) is not None:
             raise AlreadyExists(subject, f"the label '{call.label}' is taken in this address space")
@@ -107,13 +110,18 @@ def _place(conn: Connection, mm: int, addr: int | None, nr: int, page_size: int,
     if addr is None:
         start = _lowest_gap(conn, mm, nr, page_size)
         if start + nr > end_of_space:
-            raise OutOfMemory(subject, f"no gap of {nr} pages in the address space; unmap something or give --addr")
+            raise OutOfMemory(
+                subject, f"no gap of {pages_text(nr)} in the address space; unmap something or give --addr"
+            )
         return start
     if addr % page_size:
         raise InvalidArgument(subject, f"{addr:#x} is not aligned to pages of {page_size} bytes")
     start = addr // page_size
     if start + nr > end_of_space:
-        raise InvalidArgument(subject, f"{nr} pages at {addr:#x} end beyond the 64-bit address space")
+        raise InvalidArgument(
+            subject,
+            f"{counted(nr, 'page')} at {addr:#x} {'ends' if nr == 1 else 'end'} beyond the 64-bit address space",
+        )
     taken = vmas.overlapping(conn, mm, start, start + nr)
     if taken:
         where = f"{taken[0].start * page_size:#x}-{taken[0].end * page_size:#x}"

@@ -81,6 +81,8 @@ def _of_object(file: File, start: int) -> Backing:
 def _segment(conn: Connection, machine: Machine, name: str, nr: int) -> File:
     """The segment of that name, which grows to the largest size asked for."""
     path = segment_path(name)
+    if not path.isprintable():
+        raise InvalidArgument(f"segment '{name}'", "the name has characters that cannot be printed")
     found = files.find(conn, path)
     if found is None:
         return files.insert(conn, _tmpfs(machine, path, files.next_ino(conn), nr))

@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 from migratectl.errors import AccessDenied, InvalidArgument, NoSuchDevice, PermissionDenied
 from migratectl.kernel.result import Stayed
 from migratectl.operations.caller import Caller, Identity, called_pid, identify
-from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_span
+from migratectl.operations.machine import Machine, allowed_nodes, find_task, load_machine, resolve_address, resolve_span
 from migratectl.operations.migrate import Migration, migrate_list
 from migratectl.operations.migrate_pages import may_move, refusal
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run
-from migratectl.spans import Span
+from migratectl.spans import Address, Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.pagelist import StateRow
 from migratectl.storage.pages import MappedRun
@@ -207,7 +207,7 @@ def move_pages(
     conn: Connection,
     caller: Caller,
     pid: int,
-    moves: tuple[tuple[int, int], ...],
+    words: tuple[tuple[Address, int], ...],
     move_all: bool,
     watch: Watch = NOT_WATCHED,
 ) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def move_pages(
         conn: The connection of the transaction.
         caller: Who calls.
         pid: The task; 0 is the caller.
-        moves: (address in bytes, node) pairs, in the caller's order.
+        words: (address, node) pairs, in the caller's order.
         move_all: Take pages that others map too.
         watch: Who looks on: gets the courses of the pages, or meets them.
 
@@ -227,7 +227,7 @@ def move_pages(
         EACCES, pages that stay end it with their number; what moved before stays moved.
 
     Raises:
-        PermissionDenied, NoSuchProcess, InvalidArgument: In the order of the call.
+        PermissionDenied, NoSuchProcess, InvalidArgument, BadAddress: In the order of the call; a label of no area.
 
     Source:
         move_pages(2), do_pages_move() of today; rules 28 to 33 of what a 6.1 kernel does.
@@ -235,6 +235,8 @@ def move_pages(
     machine = load_machine(conn)
     pid = called_pid(caller, pid)
     who, task, mm = _target(conn, machine, caller, pid, move_all=move_all)
+    page_size, subject = machine.facts.page_size, f"pid {pid}"
+    moves = [(resolve_address(conn, mm, address, page_size, subject), node) for address, node in words]
     migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL if move_all else MF.MOVE, who, watch)
     call = _Call(conn, machine, task, mm, migration, moves)
     migration.pending = set(machine.nodes)

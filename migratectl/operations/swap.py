@@ -19,6 +19,7 @@ from migratectl.spans import Size, Span
 from migratectl.storage import coalesce, facts, holds, pages, swap
 from migratectl.storage.pagelist import Wanted
 from migratectl.uapi import MF, errno_number
+from migratectl.wording import counted
 
 
 def swap_on(conn: Connection, name: str, size: Size) -> dict[str, Any]:
@@ -106,7 +107,8 @@ def swap_off(conn: Connection, caller: Caller, name: str) -> dict[str, Any]:
         raise NoSuchFile(f"swap area '{name}'", f"no such area is in use (areas: {known})")
     waiting = swap.nr_waited_for(conn, area.id)
     if waiting:
-        what = f"{waiting} of its pages are locked or under writeback, which would be waited for; end that first"
+        told = counted(waiting, "of its pages is", "of its pages are")
+        what = f"{told} locked or under writeback, which would be waited for; end that first"
         raise Busy(f"swap area '{name}'", what)
     wanted = swap.swapped_total(conn, area.id)
     read, touched = _read_all(conn, _reader(conn, machine, caller), area.id, wanted)

@@ -68,7 +68,7 @@ def task_create(conn: Connection, call: TaskCreate) -> dict[str, Any]:
         _cpu(machine, open_cpus, call.node, call.cpu, subject, default=_first_of(open_cpus)),
         cpuset,
         mm,
-        _capabilities(call, subject),
+        _changed(0 if call.uid else ALL_CAPABILITIES, call, subject),
         call.dumpable,
         None,
         None,
@@ -120,13 +120,14 @@ def _cpuset(conn: Connection, name: str, subject: str) -> Cpuset:
     return found
 
 
-def _capabilities(call: TaskCreate, subject: str) -> int:
+def _changed(caps: int, call: TaskCreate | TaskSet, subject: str) -> int:
+    """Capabilities after those that the words give and take."""
     try:
         given = sum({capability(name) for name in call.caps})
         dropped = sum({capability(name) for name in call.drop_caps})
     except ValueError:
         raise InvalidArgument(subject, "no such capability; write names of capabilities(7) such as sys_nice") from None
-    return ((0 if call.uid else ALL_CAPABILITIES) | given) & ~dropped
+    return (caps | given) & ~dropped
 
 
 def _first_of(cpus: Nodemask) -> int:
@@ -183,18 +184,40 @@ def task_row(machine: Machine, task: Task) -> dict[str, Any]:
     }
 
 
-def task_set(conn: Connection, pid: int, uid: int | None, name: str | None) -> dict[str, Any]:
-    """Change name or user id; a change of the user id gives root all capabilities and takes them from others."""
+@dataclass(frozen=True, slots=True)
+class TaskSet:
+    """The words of ``task set``; None: as it is."""
+
+    uid: int | None = None
+    name: str | None = None
+    caps: tuple[str, ...] = ()
+    drop_caps: tuple[str, ...] = ()
+
+
+def task_set(conn: Connection, pid: int, change: TaskSet) -> dict[str, Any]:
+    """
+    Change name, user id or capabilities of a task.
+
+    A change of the user id gives root all capabilities and takes them from others; those that are named come after it.
+
+    Raises:
+        NoSuchProcess, InvalidArgument: No such task, user id or capability.
+    """
     task = find_task(conn, pid)
-    if uid is not None:
-        if not 0 <= uid <= MAX_UID:
-            raise InvalidArgument(f"pid {pid}", f"user ids go from 0 to {MAX_UID}")
-        if uid != task.uid:
-            tasks.update(conn, pid, "caps", 0 if uid else ALL_CAPABILITIES)
-        tasks.update(conn, pid, "uid", uid)
-    if name is not None:
-        _check_name(name, f"pid {pid}")
-        tasks.update(conn, pid, "name", name)
+    subject = f"pid {pid}"
+    caps = task.caps
+    if change.uid is not None:
+        if not 0 <= change.uid <= MAX_UID:
+            raise InvalidArgument(subject, f"user ids go from 0 to {MAX_UID}")
+        if change.uid != task.uid:
+            caps = 0 if change.uid else ALL_CAPABILITIES
+        tasks.update(conn, pid, "uid", change.uid)
+    if change.name is not None:
+        _check_name(change.name, subject)
+        tasks.update(conn, pid, "name", change.name)
+    caps = _changed(caps, change, subject)
+    if caps != task.caps:
+        tasks.update(conn, pid, "caps", caps)
     return task_row(load_machine(conn), find_task(conn, pid))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from migratectl.kernel.trace import Counts, TracePass, trace
 from migratectl.operations.line import Group
 from migratectl.runs import Run
+from migratectl.spans import Address
 
 
 @dataclass(slots=True)
@@ -17,18 +18,18 @@ class Trace:
     The courses of one migrating call.
 
     Attributes:
-        address: Address in bytes of the one page that is wanted; None: all.
-        only: Its page number, once aim() was told the page size.
+        address: Address of the one page that is wanted; None: all.
+        only: Its page number in the address space at hand, once aim() was told.
         blocks: For each course that was taken the pages that took it: how many, and the first address.
     """
 
-    address: int | None = None
+    address: Address | None = None
     only: int | None = None
     blocks: dict[tuple[TracePass, ...], tuple[int, int]] = field(default_factory=dict)
 
-    def aim(self, page_size: int) -> None:
-        """Learn how many bytes a page has."""
-        self.only = None if self.address is None else self.address // page_size
+    def aim(self, page: int) -> None:
+        """Learn which page is wanted in the address space at hand; a negative one is nowhere."""
+        self.only = page
 
     def note(self, group: Group, nr_pass: int, runs: Iterable[Run], seen: tuple[int, int], *, modern: bool) -> None:
         """

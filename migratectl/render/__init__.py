@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from migratectl.render.json import to_json
+from migratectl.render.parts import safe
 from migratectl.render.plain import to_plain
 from migratectl.render.report import failure, report
 from migratectl.render.terminal import looks
@@ -26,7 +27,7 @@ def to_text(document: Mapping[str, Any], stream: TextIO, color: str) -> str:
         The text with its last newline; empty where there is nothing to say.
     """
     look = looks(stream, color)
-    parts = report(document)
+    parts = [safe(part, terminal=stream.isatty()) for part in report(document)]
     if look.boxes:
         from migratectl.render.table import to_table  # noqa: PLC0415 - loads rich, which a pipe does without
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from migratectl.render.keys import complete
+
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """The document in one line of ASCII, keys as they stand; the key ``text``, which is for readers, is left out."""
-    return json.dumps({key: value for key, value in document.items() if key != "text"}) + "\n"
+    """The document in one line of ASCII, with every key of its command."""
+    return json.dumps(complete(document)) + "\n"

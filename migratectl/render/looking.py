@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from typing import Final
+from collections.abc import Sequence
 
 from migratectl.render.parts import (
     Document,
     Line,
     Part,
+    Table,
     faults,
     flat,
     in_any,
-    pages_text,
     residue,
     sums,
     table,
     tells,
     wide_table,
 )
-
-MOST_HELPS: Final = 3
-"""Remedies told for one reason; they differ in addresses and holders."""
+from migratectl.wording import pages_text
 
 
 def vmas(document: Document) -> list[Part]:
@@ -183,16 +181,32 @@ def db_upgrade(document: Document) -> list[Part]:
 
 
 def explain(document: Document) -> list[Part]:
-    """A table of the pages, then each reason once: what it means and what would help."""
-    rows = [{**entry, "step": entry["at_step"], "stride": entry.get("step", 1)} for entry in document["pages"]]
+    """A table of the pages, or of the reasons where no range is named; then each reason: its sense, what would help."""
+    groups = document["groups"]
+    if not groups:
+        return [Line("no areas")]
+    parts: list[Part] = [_reasons(groups) if document["pages"] is None else _explained(document["pages"])]
+    for group in groups:
+        told = f"{group['reason']}: {pages_text(group['pages'])}: {group['why']}"
+        parts.append(Line(told, bad=bool(group["errno"])))
+        parts += [Line(f"  {text}") for text in group["help"]]
+        if group["help"] and group["more"]:
+            parts.append(Line(f"  and {group['more']} more of the kind (see --json)"))
+    parts += [Line(_placing(area)) for area in document["placed"]]
+    return parts + ([Line(f"refused: {document['refused']}", bad=True)] if document["refused"] else [])
+
+
+def _explained(entries: Sequence[Document]) -> Table:
+    rows = [{**entry, "step": entry["at_step"], "stride": entry.get("step", 1)} for entry in entries]
     stride = ("stride",) if any(row["stride"] > 1 for row in rows) else ()
     keys = ("addr", "pages", *stride, "node", "state", "reason", "errno", "step", "pass")
-    parts: list[Part] = [table(rows, keys, left={"reason", "errno"})] if rows else [Line("no areas")]
-    for word, nr in document["total"].items():
-        entries = [entry for entry in document["pages"] if entry["reason"] == word]
-        parts.append(Line(f"{word}: {pages_text(nr)}: {entries[0]['why']}", bad=bool(entries[0]["errno"])))
-        helps = list(dict.fromkeys(entry["help"] for entry in entries if entry["help"]))
-        parts += [Line(f"  {text}") for text in helps[:MOST_HELPS]]
-        if len(helps) > MOST_HELPS:
-            parts.append(Line(f"  and {len(helps) - MOST_HELPS} more of the kind (see --json)"))
-    return parts + ([Line(f"refused: {document['refused']}", bad=True)] if document["refused"] else [])
+    return table(rows, keys, left={"reason", "errno"})
+
+
+def _reasons(groups: Sequence[Document]) -> Table:
+    return table(groups, ("reason", "errno", "pages", "areas", "addr"), left={"reason", "errno"})
+
+
+def _placing(area: Document) -> str:
+    what = "placed by the policy of the task that reads it in, not by the area's"
+    return f"{area['addr']}-{area['end']}: a page of {flat(area['file'])} is {what} ({area['policy']})"

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from migratectl.wording import counted, printable
+
 Document = Mapping[str, Any]
 
 
@@ -48,6 +50,9 @@ class Verbatim:
 
 Part = Line | Table | Verbatim
 
+_BYTES: Final = "".join(map(chr, range(0xDC80, 0xDD00)))
+"""What stands for the bytes of a path that is no UTF-8."""
+
 WORDS: Final = frozenset(
     {"addr", "area", "cap", "command", "cpu_exclusive", "cpus", "cpuset", "drop_cap", "dumpable", "end", "errno"}
     | {"file", "flags", "fs", "hold", "journal", "kernel_thread", "kind", "label", "mapped", "mem_exclusive"}
@@ -82,8 +87,24 @@ def flat(value: Any) -> str:
         return " ".join(f"{key}={flat(each)}" for key, each in value.items())
     if isinstance(value, (list, tuple)):
         return ",".join(map(flat, value))
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\{ord(c):03o}" for c in text)
+    return printable(str(value))
+
+
+def safe(part: Part, *, terminal: bool) -> Part:
+    """
+    A part without words that could steer a terminal; cells are flat already.
+
+    Args:
+        part: As a report has it.
+        terminal: It goes to one; a pipe gets the bytes of paths as they are.
+    """
+    kept = "" if terminal else _BYTES
+    match part:
+        case Line(text, bad):
+            return Line(printable(text, keeping=kept), bad)
+        case Verbatim(text):
+            return Verbatim(printable(text, keeping=f"\n\t{kept}"))
+    return part
 
 
 def is_rows(value: Any) -> bool:
@@ -94,16 +115,6 @@ def is_rows(value: Any) -> bool:
 def in_any(key: str, rows: Iterable[Document]) -> bool:
     """Whether a row has the key."""
     return any(key in row for row in rows)
-
-
-def pages_text(count: int) -> str:
-    """Such as ``1 page``."""
-    return counted(count, "page", "pages")
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """A number with the word that goes with it."""
-    return f"{count} {one if count == 1 else many}"
 
 
 def tells(value: Any) -> bool:

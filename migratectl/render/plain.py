@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from migratectl.render.parts import Line, Part, Table, Verbatim
+from migratectl.wording import cell_width
 
 _BOLD, _RED, _PLAIN = "\033[1m", "\033[31m", "\033[0m"
 
@@ -36,12 +37,16 @@ def _laid_out(part: Part, colored: bool) -> str:
 
 def _columns(table: Table) -> list[str]:
     rows = [table.headings, *table.rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(table.headings))]
+    widths = [max(cell_width(row[column]) for row in rows) for column in range(len(table.headings))]
     left = [heading in table.left for heading in table.headings]
     return [
         "  ".join(
-            cell.ljust(width) if to_left else cell.rjust(width)
-            for cell, width, to_left in zip(row, widths, left, strict=True)
+            _aligned(cell, width, to_left) for cell, width, to_left in zip(row, widths, left, strict=True)
         ).rstrip()
         for row in rows
     ]
+
+
+def _aligned(cell: str, width: int, to_left: bool) -> str:
+    blanks = " " * (width - cell_width(cell))
+    return cell + blanks if to_left else blanks + cell

@@ -12,11 +12,9 @@ from migratectl.render.parts import (
     Line,
     Part,
     Verbatim,
-    counted,
     faults,
     flat,
     is_rows,
-    pages_text,
     residue,
     sums,
     table,
@@ -24,9 +22,11 @@ from migratectl.render.parts import (
     wide_table,
 )
 from migratectl.render.steps import races, trace
+from migratectl.wording import counted, pages_text
 
 ENVELOPE: Final = frozenset(
-    {"format", "command", "profile", "errno", "return", "committed", "message", "dry_run", "assumptions", "notes"}
+    {"format", "command", "profile", "exit", "errno", "return", "committed", "message", "dry_run"}
+    | {"assumptions", "notes"}
 )
 
 
@@ -132,7 +132,7 @@ def _tasks(document: Document) -> list[Part]:
     if not document["tasks"]:
         return [Line("no tasks")]
     rows = document["tasks"]
-    if not any(tells(row["cpus"]) for row in rows):
+    if not any(tells(row.get("cpus")) for row in rows):
         rows = [{key: value for key, value in row.items() if key != "cpus"} for row in rows]
     return [wide_table(rows, ("pid", "name", "uid", "cpu", "node", "cpuset"))]
 
@@ -143,7 +143,7 @@ def _mmap(document: Document) -> list[Part]:
 
 
 def _check(document: Document) -> list[Part]:
-    checked = ", ".join(f"{count} {what}" for what, count in document.get("checked", {}).items())
+    checked = ", ".join(counted(nr, what.removesuffix("s"), what) for what, nr in document.get("checked", {}).items())
     broken = [Line(flat(violation), bad=True) for violation in document.get("violations", ())]
     if document.get("ok"):
         return [Line(f"ok: {checked} checked")]

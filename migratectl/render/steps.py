@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from migratectl.render.parts import Document, Line, Part, counted, pages_text, table
+from migratectl.render.parts import Document, Line, Part, table
+from migratectl.wording import counted, pages_text
 
 
 def trace(blocks: Iterable[Document]) -> list[Part]:
@@ -50,7 +51,7 @@ def _race(race: Document, tell: Callable[[Document], list[Part]]) -> Iterator[Pa
     if result.get("message"):
         yield Line(result["message"], bad=True)
     else:
-        yield from tell(result)
+        yield from tell({key: value for key, value in result.items() if value is not None})
 
 
 def _block(block: Document) -> Iterator[Part]:

@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from migratectl.render.parts import WORDS, Line, Part, Table, Verbatim
+from migratectl.wording import cell_width
 
 PLACES: Final = frozenset({"addr", "end", "errno", "kind", "state"})
 """Columns of words that are never folded."""
@@ -63,7 +64,7 @@ def _folds(heading: str) -> bool:
 
 def _widths(table: Table) -> Iterable[int]:
     """The widest cell of each column."""
-    return (max(map(len, cells)) for cells in zip(table.headings, *table.rows, strict=True))
+    return (max(map(cell_width, cells)) for cells in zip(table.headings, *table.rows, strict=True))
 
 
 def _narrowest(table: Table) -> int:

@@ -23,13 +23,13 @@ class Rule(NamedTuple):
 RULES: Final = (
     Rule(
         "INV-03",
-        "swap area {0}: {1} slots counted as used, {2} pages have one",
+        "swap area {0}: slots counted as used: {1}, pages that have one: {2}",
         "SELECT name, used, (SELECT coalesce(sum(count), 0) FROM pages WHERE area = s.id) AS held FROM swap_areas s"
         " WHERE used <> held ORDER BY s.id",
     ),
     Rule(
         "INV-05",
-        "page row {0}: a cache page of '{1}' at index {2}, and the file has {3} pages",
+        "page row {0}: a cache page of '{1}' at index {2}, and the pages of the file: {3}",
         "SELECT p.id, m.name, p.next - p.step, m.size FROM pages p JOIN mappings m ON m.id = p.mapping"
         " WHERE m.kind IN ('file', 'shm') AND p.next - p.step >= m.size ORDER BY p.id",
     ),
@@ -70,7 +70,7 @@ RULES: Final = (
     ),
     Rule(
         "INV-10",
-        "node {0}: {1} pages counted as used, {2} lie on it",
+        "node {0}: pages counted as used: {1}, pages on it: {2}",
         "SELECT n.id, n.used, coalesce(h.total, 0) FROM nodes n LEFT JOIN (SELECT node, sum(count) AS total FROM pages"
         " GROUP BY node) h ON h.node = n.id WHERE n.used <> coalesce(h.total, 0) ORDER BY n.id",
     ),
@@ -141,7 +141,7 @@ RULES: Final = (
     ),
     Rule(
         "run-shape",
-        "page row {0}: {1} pages at step {2}",
+        "page row {0}: pages: {1}, at step {2}",
         "SELECT id, count, step FROM pages WHERE count < 1 OR step < 1 OR (count = 1 AND step <> 1) ORDER BY id",
     ),
     Rule(

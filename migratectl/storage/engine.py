@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from migratectl.errors import StateBusy, StateFileError
-from migratectl.storage import schema
+from migratectl.storage import placing, schema
 from migratectl.storage.work import WORK_TABLES, begin_info
 
 APPLICATION_ID: Final = 0x4D494752
@@ -30,7 +30,8 @@ _ID_AT: Final = 68
 _HEADER: Final = 72
 """Where SQLite's file header keeps the application id."""
 
-_CORRUPT = ("malformed", "not a database", "encrypted", "disk i/o error")
+_FOREIGN = ("not a database", "encrypted")
+_CORRUPT = ("malformed", "disk i/o error")
 
 
 class StateFile:
@@ -49,6 +50,7 @@ class StateFile:
         self.timeout = timeout
         self.accept: schema.Accept = accept
         self._connection: Connection | None = None
+        self._inode: tuple[int, int] | None = None
 
     @contextmanager
     def transaction(self, *, write: bool, dry_run: bool = False) -> Iterator[Connection]:
@@ -56,14 +58,17 @@ class StateFile:
         One transaction: commits at the end, rolls back on an exception or, always, with *dry_run*.
 
         Raises:
-            StateFileError: The file is missing, not ours, damaged, of another version, read-only or without room.
+            StateFileError: The file is missing, not ours, damaged, of another version, read-only or without room; or
+                it was removed or replaced while it was open.
             StateBusy: Another process held it longer than the timeout.
         """
         with _translated(self.path, self.timeout):
             connection = self._connection or self._open()
             begin_info(connection, write=write)
             with connection.begin() as transaction:
+                self._check_there()
                 yield connection
+                self._check_there()  # a commit into a file that has no name any more would be lost without a word
                 if dry_run:
                     transaction.rollback()
 
@@ -81,9 +86,11 @@ class StateFile:
             raise StateFileError(f"{self.path}: no state file; make one with 'migratectl init', or give -s FILE")
         if self.path.stat().st_size == 0:
             raise StateFileError(f"{self.path}: an empty file, not a state file; see 'migratectl init'")
+        self._inode = _inode(self.path)
         connection = _connect(self.path, self.timeout, foreign_keys=self.accept == "newest")
         try:
-            _check_ours(connection, self.path)
+            _check_ours(connection, self.path)  # from here on it is held, and only the user can take its name away
+            self._check_there()
             schema.check_revision(connection, self.path, self.accept)
         except BaseException:
             connection.close()
@@ -91,6 +98,10 @@ class StateFile:
             raise
         self._connection = connection
         return connection
+
+    def _check_there(self) -> None:
+        if _inode(self.path) != self._inode:
+            raise StateFileError(f"{self.path}: was removed or replaced meanwhile; nothing was changed, run it again")
 
     @contextmanager
     def create(self, *, force: bool, dry_run: bool = False) -> Iterator[Connection]:
@@ -104,30 +115,21 @@ class StateFile:
         Raises:
             StateFileError: A file is there and *force* is not given, or it cannot be written.
         """
-        if self.path.exists() and not force:
-            raise StateFileError(f"{self.path}: there already; give --force to replace it, or -s FILE for another")
         target = Path(os.path.realpath(self.path))  # behind a symbolic link, as every other command goes
         _check_replaceable(target)
+        if self.path.exists() and not force:
+            raise StateFileError(f"{self.path}: there already; give --force to replace it, or -s FILE for another")
         self.close()
-        draft = target.with_name(f".{target.name}.{os.urandom(4).hex()}.new")  # pids repeat on shared file systems
-        with _translated(self.path, self.timeout):
-            try:
-                with _drafted(draft, self.timeout) as connection:
-                    yield connection
-                _seal(draft)
-                if not dry_run:
-                    self._put_in_place(draft, target, force=force)
-            finally:
-                for name in (draft, *_side_files(draft)):
-                    name.unlink(missing_ok=True)
+        with _translated(self.path, self.timeout), placing.drafted(target, self.timeout) as draft:
+            with _filled(draft, self.timeout) as connection:
+                yield connection
+            _seal(draft)
+            if not dry_run:
+                self._put_in_place(draft, target, force=force)
 
     def _put_in_place(self, draft: Path, target: Path, *, force: bool) -> None:
         try:
-            if not force:
-                os.link(draft, target)
-                return
-            with _held(target, self.timeout):
-                draft.replace(target)
+            placing.put_in_place(draft, target, force=force, timeout=self.timeout)
         except FileExistsError:
             raise StateFileError(f"{self.path}: another process has just made it; nothing was changed") from None
         except OSError as error:
@@ -135,12 +137,8 @@ class StateFile:
 
 
 @contextmanager
-def _drafted(draft: Path, timeout: float) -> Iterator[Connection]:
-    """A database of the newest schema at *draft*, private to its owner; committed at the end."""
-    try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except OSError as error:
-        raise StateFileError(f"{draft.parent}: cannot be written: {error.strerror}") from None
+def _filled(draft: Path, timeout: float) -> Iterator[Connection]:
+    """A database of the newest schema in the empty file *draft*; committed at the end."""
     plain = sqlite3.connect(draft, isolation_level=None)  # cannot be said inside a transaction
     plain.execute(f"PRAGMA application_id={APPLICATION_ID}")
     plain.close()
@@ -180,41 +178,7 @@ def _check_replaceable(target: Path) -> None:
     except OSError as error:
         raise StateFileError(f"{target}: cannot be read: {error.strerror}") from None
     if head and head[_ID_AT:_HEADER] != APPLICATION_ID.to_bytes(4, "big"):
-        raise StateFileError(
-            f"{target}: not a state file of migratectl, and so not replaced; remove it, or give -s FILE"
-        )
-
-
-def _side_files(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
-
-
-@contextmanager
-def _held(path: Path, timeout: float) -> Iterator[None]:
-    """
-    Hold the file that is to be replaced, its log folded in, so that no other process has it open meanwhile.
-
-    A file that is no database is replaced as it is. Raises sqlite3.OperationalError where others work on it.
-    """
-    if not path.exists():
-        yield
-        return
-    location = f"file:{urllib.parse.quote(str(path))}?mode=rw"
-    old = sqlite3.connect(location, uri=True, timeout=timeout, isolation_level=None)
-    try:
-        try:
-            old.execute(
-                "PRAGMA journal_mode=DELETE"
-            )  # needs the file for itself, and leaves no log to meet the new one
-            old.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            for name in _side_files(path):
-                name.unlink(missing_ok=True)
-        yield
-    finally:
-        old.close()
+        raise StateFileError(f"{target}: not a state file of migratectl, and so not replaced; name another: -s FILE")
 
 
 def _connect(path: Path, timeout: float, *, foreign_keys: bool = True) -> Connection:
@@ -245,6 +209,15 @@ def _connect(path: Path, timeout: float, *, foreign_keys: bool = True) -> Connec
     return connection
 
 
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Which file has the name now, None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _check_ours(connection: Connection, path: Path) -> None:
     found = connection.exec_driver_sql("PRAGMA application_id").scalar()
     connection.rollback()
@@ -268,11 +241,13 @@ def _translated(path: Path, timeout: float) -> Iterator[None]:
 def _translation(path: Path, timeout: float, text: str) -> StateBusy | StateFileError:
     lower = text.lower()
     if "locked" in lower or "busy" in lower:
-        return StateBusy(f"{path}: busy for {timeout:g} s; try again, or wait longer with --timeout SECONDS")
+        return placing.busy(path, timeout)
     if "readonly" in lower or "unable to open" in lower:
         return StateFileError(f"{path}: cannot be opened for writing; check the rights of the file and its directory")
     if "full" in lower:
         return StateFileError(f"{path}: no room left on the device; nothing was changed")
+    if any(word in lower for word in _FOREIGN):
+        return StateFileError(f"{path}: not a state file of migratectl ({text}); name another: -s FILE")
     if any(word in lower for word in _CORRUPT):
-        return StateFileError(f"{path}: damaged, or not a state file ({text}); restore it from a copy")
+        return StateFileError(f"{path}: damaged ({text}); restore it from a copy")
     return StateFileError(f"{path}: {text}; see 'migratectl check'")

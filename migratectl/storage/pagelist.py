@@ -408,6 +408,20 @@ CROSS JOIN tasks k ON k.mm = t.mm WHERE i.state = ? {area if locked else ""} ORD
     return {page: tuple(pids) for page, pids in found.items()}
 
 
+def locked_at(conn: Connection, state: int) -> list[tuple[int, int, int]]:
+    """
+    Where the pages of one state are mapped in locked areas.
+
+    Returns:
+        Page row, lowest pid of the address space, and how many pages further on it is mapped there than in the list.
+    """
+    query = f"""SELECT i.page, (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr - i.addr
+FROM iso i CROSS JOIN ptes t ON t.page = i.page WHERE i.state = ? AND t.present AND EXISTS (
+ SELECT 1 FROM vmas v WHERE v.mm = t.mm AND v.flags & {int(VM.LOCKED)}
+ AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)) ORDER BY 1, 2, 3"""
+    return [(page, pid, shift) for page, pid, shift in conn.exec_driver_sql(query, (state,)) if pid is not None]
+
+
 def mapped_outside(conn: Connection, state: int) -> set[int]:
     """The page rows of one state that tasks outside the state file map too."""
     query = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE i.state = ? AND p.outside > 0"

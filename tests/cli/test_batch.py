@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from migratectl.cli import deferred
+from migratectl.cli.session import worst
 from migratectl.cli.state import split_line
 from tests.conftest import Outcome, Runner
 
@@ -50,7 +51,7 @@ def test_quotations_end(text: str) -> None:
 
 def test_one_document_a_line(tool: Runner) -> None:
     outcome = tool("batch", "--json", "-", stdin=BUILD)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "migratectl: batch: 4 lines: 4 with exit 0\n")
     lines = documents(outcome)
     assert [each["line"] for each in lines] == [2, 4, 5, 6]
     assert [each["exit"] for each in lines] == [0, 0, 0, 0]
@@ -78,7 +79,46 @@ def test_it_stops_at_a_failure(machine: Runner) -> None:
     assert "100" in machine("task", "list").out
 
 
-def test_keep_going_goes_on_and_returns_the_highest_code(machine: Runner) -> None:
+@pytest.mark.parametrize(
+    ("lines", "code", "told"),
+    [
+        ("", 0, "no lines with a command"),
+        ("# nothing\n\n", 0, "no lines with a command"),
+        ("STAYS\ntask list", 3, "2 lines: 1 with exit 0, 1 with exit 3"),
+        ("STAYS\ntask exit 7", 1, "2 lines: 1 with exit 3, 1 with exit 1"),
+        ("STAYS\ntask exit 7\nnonsense", 2, "3 lines: 1 with exit 3, 1 with exit 1, 1 with exit 2"),
+        ("nonsense\nSTAYS", 2, "2 lines: 1 with exit 3, 1 with exit 2"),
+        ("'", 2, "1 line: 1 with exit 2"),
+        ("init\nnonsense\nSTAYS", 4, "3 lines: 1 with exit 3, 1 with exit 2, 1 with exit 4"),
+    ],
+)
+def test_the_worst_line_decides_and_all_are_counted(machine: Runner, lines: str, code: int, told: str) -> None:
+    """The order of cli.md is 0, 3, 5, 1, 6, 2, 4, 70: pages that stayed do not hide a line that was mistyped."""
+    assert machine("page", "pin", 100, "heap+1p").code == 0
+    outcome = machine("batch", "--keep-going", stdin=lines.replace("STAYS", "migrate-pages 100 0 1"))
+    assert outcome.code == code
+    assert outcome.err.splitlines()[-1] == f"migratectl: batch: {told}"
+    assert told not in machine("batch", "-q", stdin="task list").err
+
+
+def test_the_order_of_the_codes() -> None:
+    order = [0, 3, 5, 1, 6, 2, 4, 70]
+    assert all(worst((mild, bad)) == bad for k, mild in enumerate(order) for bad in order[k:])
+    assert worst([]) == 0
+
+
+def test_a_new_file_does_not_take_the_place_of_what_lines_before_worked_on(machine: Runner, state: Path) -> None:
+    """What those lines said they had done would be gone without a word."""
+    for script in ("task create --pid 7\ninit --force", "init --force\ninit --force"):
+        outcome = machine("batch", "--json", stdin=script)
+        assert outcome.code == 2
+        assert "earlier lines have worked on the state file" in outcome.err
+    assert machine("batch", stdin="init --force --nodes 3\ntask create --pid 8\n").code == 0
+    assert machine("batch", "--atomic", stdin="init --force\ntask create --pid 9\n").code == 0
+    assert [task["pid"] for task in machine("task", "list", "--json").document["tasks"]] == [9]
+
+
+def test_keep_going_goes_on_and_returns_the_worst_code(machine: Runner) -> None:
     script = "task exit 4711\nnonsense\n'\nmigrate-pages 100 5-2 1\ntask exit 100\n"
     outcome = machine("batch", "--keep-going", "--json", stdin=script)
     assert outcome.code == 2
@@ -107,7 +147,7 @@ def test_atomic_is_nothing(machine: Runner, options: list[str]) -> None:
     outcome = machine("batch", *options, "--json", stdin=script)
     assert outcome.code == 1
     assert [each["exit"] for each in documents(outcome)] == [0, 0, 1] + [0] * ("--keep-going" in options)
-    assert outcome.err.splitlines()[-1] == "migratectl: batch: a line failed, and with --atomic nothing was changed"
+    assert outcome.err.splitlines()[-2] == "migratectl: batch: a line failed, and with --atomic nothing was changed"
     assert machine("state", "hash").out == before
 
 
@@ -123,13 +163,13 @@ def test_a_refused_line_of_a_dry_run_leaves_the_others(machine: Runner) -> None:
 def test_a_dry_line_of_an_atomic_batch(machine: Runner) -> None:
     lines = documents(machine("batch", "--atomic", "--json", stdin="task exit 100 -n\ntask list\n"))
     assert lines[0]["dry_run"] is True
-    assert "dry_run" not in lines[1]
+    assert lines[1]["dry_run"] is False
     assert [task["pid"] for task in lines[1]["tasks"]] == [100]
 
 
 @pytest.mark.parametrize("options", [["--atomic"], ["--dry-run"], []])
 def test_a_new_file_comes_with_the_first_command(tool: Runner, state: Path, options: list[str]) -> None:
-    outcome = tool("batch", *options, stdin=BUILD)
+    outcome = tool("batch", "-q", *options, stdin=BUILD)
     assert (outcome.code, outcome.err) == (0, "")
     assert state.exists() == (options != ["--dry-run"])
     if state.exists():

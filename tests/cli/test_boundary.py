@@ -139,7 +139,7 @@ def test_wrong_words_name_the_command(tool: Runner) -> None:
     outcome = tool("task", "create", "--pid", "x", "--json")
     assert outcome.document["command"] == "task create"
     assert outcome.err.startswith("migratectl: task create: ")
-    assert "'x' is not a whole number" in outcome.err
+    assert "'x' is not a pid, a whole number" in outcome.err
 
 
 def test_json_by_environment(tool: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

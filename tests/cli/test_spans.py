@@ -10,6 +10,7 @@ from migratectl.nodemask import Nodemask
 from migratectl.spans import (
     LARGEST_ID,
     NodeList,
+    Place,
     Size,
     Span,
     parse_address,
@@ -31,6 +32,16 @@ from migratectl.spans import (
         ("3M", Size(3 * 1024**2), 3145728),
         ("4G", Size(4 * 1024**3), 4294967296),
         ("1T", Size(1024**4), 1099511627776),
+        ("64k", Size(65536), 65536),
+        ("64m", Size(64 << 20), 67108864),
+        ("64MiB", Size(64 << 20), 67108864),
+        ("64kB", Size(65536), 65536),
+        ("1.5G", Size(3 << 29), 1610612736),
+        ("0.5k", Size(512), 512),
+        ("0.125K", Size(128), 128),
+        ("2.0g", Size(2 << 30), 2147483648),
+        ("1tib", Size(1 << 40), 1 << 40),
+        ("64Mi", Size(64 << 20), 67108864),
     ],
 )
 def test_sizes(text: str, size: Size, in_bytes: int) -> None:
@@ -43,11 +54,15 @@ def test_pages_follow_the_page_size() -> None:
     assert Size(3).to_bytes(16384) == 3
 
 
-@pytest.mark.parametrize(
-    "text", ["", "p", "-1", "1.5G", "64 p", "1Q", "1pp", "٣p", "1e3", "0x10", "9" * 5000, "17179869185G"]
-)
+NO_SIZES = (
+    "", "p", "-1", "64 p", "1Q", "1pp", "٣p", "1e3", "0x10", "9" * 5000, "17179869185G", "1.5", "1.5p", "1.G", ".5G",
+    "1.3G", "1.0001K", "64B", "64P", "1,5G", "1.5.5G",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_SIZES)
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not a size|64-bit"):
+    with pytest.raises(ValueError, match=r"is not a size|64-bit|no whole number"):
         parse_size(text)
 
 
@@ -58,9 +73,16 @@ def test_addresses_have_64_bits() -> None:
         parse_address("0x10000000000000000")
 
 
-@pytest.mark.parametrize("text", ["10", "0x", "0xg", "-0x10", "", "0x1_0", "0x10 "])
+def test_an_address_may_be_a_label() -> None:
+    assert parse_address("heap") == Place("heap")
+    assert parse_address("my-heap@2p") == Place("my-heap", Size(2, "p"))
+    assert parse_address("[stack]@1.5k") == Place("[stack]", Size(1536))
+    assert [str(parse_address(text)) for text in ("heap", "heap@2p")] == ["heap", "heap@2p"]
+
+
+@pytest.mark.parametrize("text", ["10", "0x", "0xg", "-0x10", "", "0x1_0", "0x10 ", "a b", "heap@", "@2p"])
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="write it in hex"):
+    with pytest.raises(ValueError, match=r"write it in hex|not a size"):
         parse_address(text)
 
 
@@ -119,6 +141,8 @@ def test_labels_that_a_range_could_not_name(text: str) -> None:
         ("8,0,0-1", NodeList(Nodemask((0, 1, 8)))),
         ("all", NodeList(all=True)),
         ("none", NodeList()),
+        ("All", NodeList(all=True)),
+        ("NONE", NodeList()),
         ("!0-1", NodeList(Nodemask((0, 1)), inverted=True)),
         ("+0-1", NodeList(Nodemask((0, 1)), relative=True)),
         ("007", NodeList(Nodemask((7,)))),

@@ -82,7 +82,7 @@ def statuses(result: Document) -> Answer:
     """move_pages(2): the call, and each page that it has written a status for."""
 
     def answer(document: Document) -> str | None:
-        got = [row["errno"] or row["node"] for row in document.get("status", [])]
+        got = [row["errno"] or row["node"] for row in (document.get("status") or [])]
         pairs = zip(got, result.get("status", []), strict=False)
         return first(value(result)(document), *(differs("status", a, b) for a, b in pairs if b is not None))
 

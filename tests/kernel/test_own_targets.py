@@ -68,7 +68,7 @@ def machines(draw: st.DrawFn) -> tuple[list[Page], list[Zonelist], dict[int, int
     return pages, zonelists, free
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(machines())
 def test_stretches_are_what_a_loop_over_pages_does(case: tuple[list[Page], list[Zonelist], dict[int, int]]) -> None:
     pages, zonelists, free = case
@@ -78,7 +78,7 @@ def test_stretches_are_what_a_loop_over_pages_does(case: tuple[list[Page], list[
     assert (got, got_stop) == (want, stop)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(machines())
 def test_what_fits_at_once_is_what_the_loop_does(case: tuple[list[Page], list[Zonelist], dict[int, int]]) -> None:
     pages, zonelists, free = case

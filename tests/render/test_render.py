@@ -150,7 +150,7 @@ def test_status_of_pages() -> None:
         ({"command": "fault", "pid": 1, "faults": {"anonymous": 0}, "nodes": []}, "faults: none\n"),
         (
             {"command": "check", "ok": True, "checked": {"pages": 5, "tasks": 1}, "violations": []},
-            "ok: 5 pages, 1 tasks checked\n",
+            "ok: 5 pages, 1 task checked\n",
         ),
         (
             {"command": "check", "ok": False, "checked": {"pages": 5}, "violations": [{"id": "INV-03", "text": "a"}]},
@@ -274,7 +274,9 @@ def test_a_terminal_gets_the_same_figures() -> None:
 
 def test_json_is_one_line_of_ascii_without_the_text_for_readers() -> None:
     text = to_json({"command": "numa-maps", "text": "x", "lines": [{"file": "/é\udcff"}]})
-    assert text == '{"command": "numa-maps", "lines": [{"file": "/\\u00e9\\udcff"}]}\n'
+    assert text.endswith('"pid": null, "era": null, "lines": [{"file": "/\\u00e9\\udcff"}]}\n')
+    assert '"text"' not in text
+    assert text.isascii()
 
 
 def mapping(**facts: Any) -> dict[str, Any]:

@@ -72,8 +72,10 @@ FILE = "INSERT INTO mappings(id, kind, name, method) VALUES (50, 'file', '/lib',
 CACHE = "INSERT INTO pages(id, mapping, first, count, step, node, origin, origin_first) VALUES"
 
 BROKEN: dict[str, Damage] = {
-    "a slot counted twice": Damage("UPDATE swap_areas SET used = used + 1", {"INV-03"}, "swap0: 2 slots"),
-    "a slot not counted": Damage("UPDATE swap_areas SET used = 0", {"INV-03"}, "swap0: 0 slots"),
+    "a slot counted twice": Damage(
+        "UPDATE swap_areas SET used = used + 1", {"INV-03"}, "swap0: slots counted as used: 2,"
+    ),
+    "a slot not counted": Damage("UPDATE swap_areas SET used = 0", {"INV-03"}, "swap0: slots counted as used: 0,"),
     "a swap entry forgotten": Damage(f"UPDATE pages SET area = NULL WHERE id = {PINNED}", {"INV-03"}),
     "a page of another family": Damage(
         f"UPDATE pages SET mapping = (SELECT anon FROM mms WHERE id = {CHILD}) WHERE id = {PLAIN}", {"INV-06"}
@@ -133,7 +135,7 @@ BROKEN: dict[str, Damage] = {
         f"{FILE} UPDATE mappings SET size = 4 WHERE id = 50; {CACHE} (900, 50, 0, 2, 4, 0, 50, 0);"
         "UPDATE nodes SET used = used + 2 WHERE id = 0",
         {"INV-05"},
-        "a cache page of '/lib' at index 4, and the file has 4 pages",
+        "a cache page of '/lib' at index 4, and the pages of the file: 4",
     ),
     "a page of no file that is mapped": Damage(
         # Its area maps something else, too, and nobody holds it.

@@ -194,7 +194,7 @@ def test_two_contents_of_one_index_are_not_mixed(furnished: StateFile) -> None:
         assert shapes(conn) == [(0, 8, 1), (4, 4, 1)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(laid=pieces(), data=st.data())
 def test_joining_changes_no_page(furnished: StateFile, laid: list[Piece], data: st.DataObject) -> None:
     """Whatever was cut before; there are never more rows than before the cutting, and a second time joins nothing."""
@@ -217,7 +217,7 @@ def test_joining_changes_no_page(furnished: StateFile, laid: list[Piece], data: 
         assert shapes(conn) == after
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     run=st.builds(Run, st.integers(0, 9), st.integers(1, 2), st.integers(8, 14)),
     nr=st.integers(2, 4),

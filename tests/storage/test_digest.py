@@ -38,7 +38,7 @@ def cut_somehow(conn: Connection, data: st.DataObject) -> None:
         pages.cut_address(conn, data.draw(st.sampled_from([1, 2])), at)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(laid=pieces(), data=st.data())
 def test_the_hash_does_not_see_how_runs_are_cut(furnished: StateFile, laid: list[Piece], data: st.DataObject) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
@@ -52,7 +52,7 @@ def test_the_hash_does_not_see_how_runs_are_cut(furnished: StateFile, laid: list
         assert shape > 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(laid=pieces(), seed=st.randoms(use_true_random=False))
 def test_the_hash_does_not_see_row_ids(furnished: StateFile, laid: list[Piece], seed: st.DataObject) -> None:
     """The same pages, laid in another order after others had come and gone."""
@@ -83,7 +83,7 @@ ONE_PAGE = {
 }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(laid=pieces(), data=st.data(), what=st.sampled_from(sorted(ONE_PAGE)))
 def test_the_hash_sees_one_page_that_differs(
     furnished: StateFile, laid: list[Piece], data: st.DataObject, what: str

@@ -26,7 +26,7 @@ def an_object(name: str = "/dev/shm/s", ino: int | None = 1) -> File:
     return File(0, "shm", name, "tmpfs", None, "none", ino, SIZE, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(calls=CALLS)
 def test_policies_of_ranges(furnished: StateFile, calls: list[tuple[int, int, int | None]]) -> None:
     """A later call counts where it reaches; neighbours with one policy are one range, nothing is left of none."""

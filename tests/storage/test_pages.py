@@ -22,7 +22,7 @@ WHERE t.mm = ? AND t.addr < ? AND t.addr + (p.count - 1) * p.step >= ?"""
     return int(conn.exec_driver_sql(query, (mm, at, at)).scalar_one())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(laid=PIECES, data=st.data())
 def test_a_split_cuts_in_two_and_loses_nothing(furnished: StateFile, laid: list[Piece], data: st.DataObject) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
@@ -61,7 +61,7 @@ def test_no_cut_is_no_write(furnished: StateFile) -> None:
         assert conn.info["changed"] == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(laid=PIECES, nr=st.integers(1, 9))
 def test_a_deal_makes_residue_classes(furnished: StateFile, laid: list[Piece], nr: int) -> None:
     """Class r has the pages r, r + nr, …: as many classes as the run has residues, in their order."""
@@ -80,7 +80,7 @@ def test_a_deal_makes_residue_classes(furnished: StateFile, laid: list[Piece], n
         assert expanded(conn) == before
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(laid=PIECES, mm=st.sampled_from([MM, CHILD]), at=st.integers(0, 245))
 def test_no_pte_reaches_over_a_cut(furnished: StateFile, laid: list[Piece], mm: int, at: int) -> None:
     """Also of a file that the task maps twice: the cut of one window may be in the middle of the other."""
