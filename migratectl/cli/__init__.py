@@ -83,7 +83,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
         "Create, change, list and end tasks.",
         group={
             "create": Entry("Commands", "Create a task or a thread.", "machine"),
-            "set": Entry("Commands", "Change a task's user, name or capabilities.", "machine"),
+            "set": Entry("Commands", "Change a task's user, name, capabilities, CPUs or limits.", "machine"),
             "list": Entry("Commands", "List the tasks.", "machine"),
             "run-on": Entry("Commands", "Let a task run on another CPU.", "machine"),
             "exit": Entry("Commands", "End a task and free what it had.", "machine"),

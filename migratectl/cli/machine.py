@@ -42,6 +42,10 @@ def _capabilities(function: F) -> F:
     return cap(drop_cap(function))
 
 
+_cpus = click.option("--cpus", type=CPU_LIST, help="The CPUs that it may run on (default: all of its cpuset).")
+_memlock = click.option("--memlock", type=SIZE, help="So much may it lock without CAP_IPC_LOCK (default: by profile).")
+
+
 def _hold(function: F) -> F:
     """The options of what stands in a migration's way."""
     passes = click.option(
@@ -98,13 +102,13 @@ def node_weight_command(session: Session, node: int, weight: int) -> int:
 @click.option("--name", metavar="S", help="Its name.")
 @click.option("--uid", type=UID, default=0, metavar="U", help="Its user (default 0).")
 @_place
-@click.option("--cpus", type=CPU_LIST, help="The CPUs that it may run on (default: all of its cpuset).")
+@_cpus
 @click.option("--cpuset", default="/", metavar="C", help="Its cpuset (default /).")
 @_capabilities
 @click.option("--no-dumpable", is_flag=True, help="Others of its user may not look into it.")
 @click.option("--kernel-thread", is_flag=True, help="It has no address space.")
 @click.option("--thread-of", type=PID, help="It shares the address space of this task.")
-@click.option("--memlock", type=SIZE, help="So much may it lock without CAP_IPC_LOCK (default: by profile).")
+@_memlock
 def task_create_command(session: Session, no_dumpable: bool, **words: Any) -> int:
     """Create a task or a thread."""
     _one_of(words, "node", "cpu")
@@ -117,9 +121,11 @@ def task_create_command(session: Session, no_dumpable: bool, **words: Any) -> in
 @click.option("--uid", type=UID, metavar="U", help="Its user from now on.")
 @click.option("--name", metavar="S", help="Its name from now on.")
 @_capabilities
+@_cpus
+@_memlock
 def task_set_command(session: Session, pid: int, **words: Any) -> int:
     """
-    Change a task's user, name or capabilities.
+    Change a task's user, name, capabilities, CPUs or limits.
 
     A change of the user gives root all capabilities and takes them from others; --cap and --drop-cap come after that.
     """

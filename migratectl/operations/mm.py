@@ -244,7 +244,7 @@ def _check_mlock(
         modern=machine.modern,
     )
     subject = f"pid {task.pid}"
-    remedy = "create it with --cap ipc_lock, or with a --memlock"
+    remedy = f"see 'migratectl task set {task.pid} --cap ipc_lock', or --memlock SIZE"
     if refused == "EPERM":
         raise PermissionDenied(subject, f"the task lacks CAP_IPC_LOCK; {remedy}")
     if refused is not None:

@@ -192,11 +192,13 @@ class TaskSet:
     name: str | None = None
     caps: tuple[str, ...] = ()
     drop_caps: tuple[str, ...] = ()
+    cpus: Nodemask | None = None
+    memlock: Size | None = None
 
 
 def task_set(conn: Connection, pid: int, change: TaskSet) -> dict[str, Any]:
     """
-    Change name, user id or capabilities of a task.
+    Change name, user id, capabilities, CPUs or limit of locked memory of a task.
 
     A change of the user id gives root all capabilities and takes them from others; those that are named come after it.
 
@@ -218,7 +220,12 @@ def task_set(conn: Connection, pid: int, change: TaskSet) -> dict[str, Any]:
     caps = _changed(caps, change, subject)
     if caps != task.caps:
         tasks.update(conn, pid, "caps", caps)
-    return task_row(load_machine(conn), find_task(conn, pid))
+    machine = load_machine(conn)
+    if change.cpus is not None:
+        set_affinity(conn, machine, task, change.cpus)
+    if change.memlock is not None:
+        tasks.update(conn, pid, "memlock", change.memlock.to_bytes(machine.facts.page_size))
+    return task_row(machine, find_task(conn, pid))
 
 
 def task_list(conn: Connection) -> dict[str, Any]:

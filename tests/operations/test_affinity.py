@@ -28,6 +28,7 @@ def test_a_cpuset_cuts_the_cpus_of_a_task(tool: Runner) -> None:
     refused = tool("task", "run-on", 1, "--cpus", "2-3", "--json")
     assert (refused.code, refused.document["errno"]) == (1, "EINVAL")
     assert tool("task", "run-on", 1, "--cpu", 0).code == 1, "it may run on 1 only"
+    assert tool("task", "set", 1, "--cpus", "0-3", "--json").document["cpus"] == "0-1"
 
 
 def test_a_task_stays_where_it_runs_if_it_may(tool: Runner) -> None:
@@ -96,5 +97,6 @@ def test_the_limit_of_locked_memory(tool: Runner, profile: str, first: str | Non
         assert tool("mmap", 1, "1p", "--locked", "--json").document["errno"] == "EAGAIN"
     build(tool, "task create --pid 2 --uid 5 --memlock 2p", "mmap 2 4p --label b", "mlock 2 b+2p")
     assert tool("mlock", 2, "b+1p@2p", "--json").document["errno"] == "ENOMEM"
+    build(tool, "task set 2 --memlock 3p", "mlock 2 b+1p@2p")
     build(tool, "task create --pid 3 --uid 5 --memlock 0", "mmap 3 1p --label c")
     assert tool("mlock", 3, "c", "--json").document["errno"] == "EPERM"
