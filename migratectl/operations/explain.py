@@ -75,7 +75,7 @@ SENTENCES: Final = {
     "slot-changed": "the tree of its file holds another page in its place",
     "truncated": "its file was cut while somebody held it, so it has no mapping any more",
     "fs-refuses": "the file system's migratepage method refuses",
-    "pageout-keep": "dirty, its file system has no method to move it, and it cannot be written now",
+    "pageout-keep": "dirty, and cannot be written while others have it; its file system has no method to move it",
     "pageout-activate": "dirty, its file system has no method to move it, and nothing can write it",
     "writeback-started": "dirty without a method: it is written in the very last pass and could move then",
     "buffers-busy": "its file system has no method to move it, and its buffers cannot be dropped",
@@ -94,6 +94,7 @@ _HELP: Final = {
     "no-swap": "one free slot is enough for any number of pages: 'migratectl swap on NAME SIZE'",
     "pinned": "let the references go: 'migratectl page unpin {holder}'",
     "mlocked": "unlock it for the time of the move ('migratectl munlock') there: pid {mappers}",
+    "pageout-keep": "let the references go: 'migratectl page unpin {holder}'",
     "pageout-activate": "swap space, for tmpfs: 'migratectl swap on NAME SIZE'; ramfs has nowhere to write",
     "writeback-started": "try once more, or write it first: 'migratectl file sync'",
     "buffers-busy": "let its buffers be idle: 'migratectl page buffers {pid} {span} --state idle'",
@@ -104,6 +105,7 @@ _STANDING_IN_THE_WAY: Final = {
     "busy-locked": "lock",
     "busy-writeback": "writeback",
     "pinned": "pin",
+    "pageout-keep": "pin",
     "off-lru": "park",
 }
 
@@ -250,7 +252,7 @@ def _entries(found: dict[Verdict, list[Run]], machine: Machine, pid: int) -> lis
 def _help(verdict: Verdict, pid: int, span: str) -> str | None:
     """What would help; None where nothing does."""
     text = _HELP.get(verdict.reason)
-    if text is None:
+    if text is None or (verdict.reason == "pageout-keep" and not verdict.holders):
         return None
     holder = verdict.holders[0][0] if verdict.holders else pid
     mappers = ", ".join(map(str, verdict.mappers)) + (" and others outside this state" if verdict.outside else "")
