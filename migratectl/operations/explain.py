@@ -178,7 +178,8 @@ def _verdicts(migration: Migration, mm: int, source: Nodemask, span: tuple[int, 
         inside_swap = [piece for run in swapped if (piece := run.between(low, high))]
         for state, runs in (("swapped", inside_swap), ("absent", absent(low, high, [*present, *inside_swap]))):
             if runs:
-                found.setdefault(Verdict(None, state, "not-present"), []).extend(runs)
+                reason = vma.raw if state == "absent" and vma.raw else "not-present"
+                found.setdefault(Verdict(None, state, reason), []).extend(runs)
     return found
 
 
