@@ -5,17 +5,15 @@ and B28. The other profiles follow the corrections.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from migratectl.kernel.page import Attempt, Left, PageState, over
-from migratectl.kernel.vmscan import pageout, ring_droppable
+from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, Left, PageState, over
+from migratectl.kernel.vmscan import pageout, ring_droppable, swap_page
 from migratectl.uapi import MF
 
 UNMAP_CALLS: Final = 10
 """Calls of try_to_unmap() in one pass; each but the last stops at the first young pte and clears it (B28)."""
-
-FIRST_EVICTING_PASS: Final = 5
-"""swap_page() is tried from here on where the buffers of a mapping without a method cannot be dropped."""
 
 
 def shared_posted(state: PageState, flags: MF) -> bool:
@@ -47,7 +45,7 @@ def remove_references_posted(state: PageState, nr_pass: int, nr_refs: int) -> At
     if state.mlocked:
         return Attempt("retry", "unmap-incomplete", "EAGAIN", step=5, swap_entry=entry, left=Left(partly=True))
     if state.young >= UNMAP_CALLS:
-        return Attempt("retry", "unmap-incomplete", "EAGAIN", step=5, swap_entry=entry, left=Left(aged=True))
+        return Attempt("retry", "unmap-incomplete", "EAGAIN", step=5, swap_entry=entry, left=Left(aged=1))
     return Attempt("moved", swap_entry=entry)
 
 
@@ -67,10 +65,13 @@ def without_method_posted(state: PageState, nr_pass: int, *, slot: bool) -> Atte
     left = Left()
     if state.ring is not None:
         if not ring_droppable(state.ring, nr_pass):
+            evicts = nr_pass >= FIRST_EVICTING_PASS and not state.mlocked
+            if evicts and ring_droppable(state.ring, nr_pass, again=True):
+                return swap_page(replace(state, dirty=state.dropped_dirty), nr_pass, slot=slot, again=True)
             gone = state.mapcount > 0 and nr_pass >= FIRST_EVICTING_PASS and over(state.pin, nr_pass)
             left = Left(unmapped=gone and not state.mlocked, partly=gone and state.mlocked)
             return Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=left)
         left = Left(released=True)
     found = remove_references_posted(state, nr_pass, 2 + (state.ring is not None))
-    merged = Left(*(a or b for a, b in zip(left, found.left, strict=True)))
+    merged = found.left._replace(released=left.released)
     return Attempt(found.outcome, found.reason, found.errno, found.step, found.swap_entry, merged)

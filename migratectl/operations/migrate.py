@@ -8,7 +8,8 @@ only where something runs out: memory and swap slots are then given out by pure 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from migratectl.kernel.page import Left, PageState
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
+from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of, page_state
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
@@ -50,7 +52,7 @@ class Migration:
     One migrating call: what it may do, the address space that it is at, and what it has done so far.
 
     ``pid`` is None while it is at pages that nobody maps. ``pending`` are the source nodes of pairs to come, ``landed``
-    those of them that pages have moved to already.
+    those of them that pages have moved to already. ``isolated``: the list has candidates only, whatever they are now.
     """
 
     conn: Connection
@@ -70,6 +72,7 @@ class Migration:
     races: Races | None = None
     pending: set[int] = field(default_factory=set)
     landed: set[int] = field(default_factory=set)
+    isolated: bool = False
 
     def __post_init__(self) -> None:
         self.free = self.machine.free
@@ -127,26 +130,60 @@ class Migration:
     def note_trace(self, group: Group, chosen: Selection, nr_pass: int) -> None:
         """Tell the trace, where one is wanted, which way the chosen pages of a group took."""
         if self.trace is not None:
-            for seen, runs in pagelist.runs_by_references(self.conn, chosen).items():
-                self.trace.note(group, nr_pass, runs, seen, modern=self.modern)
+            met = {} if self.races is None else self.races.meetings
+            for seen, runs in pagelist.runs_by_references(self.conn, chosen, met).items():
+                here = met[seen.page] if seen.page is not None else ()
+                self.trace.note(group, nr_pass, runs, seen, modern=self.modern, met=here)
+
+    @contextmanager
+    def told(self, groups: Sequence[Group]) -> Iterator[None]:
+        """Tell the trace, where one is wanted, which sizes the lists of migrate_pages() have around what is done."""
+        if self.trace is None:
+            yield
+            return
+        listed = sum(group.pages for group in groups if not group.refused)
+        refused = sum(group.pages for group in groups if group.refused)
+        before = self.result.left, self.result.gone_wrong, self.result.moved, self.allocations.total
+        yield
+        now = self.result.left, self.result.gone_wrong, self.result.moved, self.allocations.total
+        left, failed, used, taken = (new - old for old, new in zip(before, now, strict=True))
+        evicts = any(group.evict for group in groups)
+        self.trace.call(self.pid, Lists(listed, left, failed - refused, None if evicts else taken, used))
 
     def document(self) -> dict[str, Any]:
         """The document of the whole call, which this ends."""
         page_size = self.machine.facts.page_size
         found = self.finish().document(page_size)
-        found |= {"trace": self.trace.document(page_size)} if self.trace is not None else {}
+        found |= self.trace.document(page_size) if self.trace is not None else {}
         return found | ({"races": self.races.finish(self.conn)} if self.races is not None else {})
 
     def gather(self, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
-        """Fill the list; races that meet a page of it run now, and it is filled again."""
+        """Fill the list; races that meet a page of it run now, on what was isolated."""
+        self.isolated = False
         return gather() if self.races is None else self.races.gather(self, gather)
 
     def way(self, row: StateRow) -> Course | None:
         """The course of the pages of a state as far as swap slots are there; None where they are no candidates."""
-        state = page_state(row)
-        if skip_reason(state, self.flags, modern=self.modern, posted=self.machine.posted) is not None:
+        if self.skip_reason(row) is not None:
             return None
-        return course(state, modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
+        return course(page_state(row), modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
+
+    def skip_reason(self, row: StateRow) -> str | None:
+        """Why the pages of a state are no candidates; None for candidates, and for what was isolated as such."""
+        if self.isolated:
+            return None
+        return skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
+
+    def isolate(self, rows: Iterable[StateRow]) -> None:
+        """Note the pages of the list that are no candidates, and take the others off the LRU."""
+        if not self.isolated:
+            apart = [(row, reason) for row in rows if (reason := self.skip_reason(row)) is not None]
+            for row, reason in apart:
+                if reason != UNSEEN:
+                    self.skip(row, reason)
+            pagelist.drop(self.conn, [row.state for row, _ in apart])
+            pagelist.isolate(self.conn)
+            self.isolated = True
 
     def slot_from(self) -> int:
         """The first pass in which a page finds a swap slot, as far as is known now; ``modern`` asks for none."""
@@ -233,6 +270,7 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
         files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
         evict=evict,
         posted=migration.machine.posted,
+        traced=migration.trace is not None,
     )
 
 
@@ -242,7 +280,8 @@ def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> N
     if migration.modern:
         groups = decide(migration, rows)
         if groups:
-            _run_modern(migration, groups, dest)
+            with migration.told(groups):
+                _run_modern(migration, groups, dest)
             note_touched(migration)
         return
     allowed = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
@@ -264,7 +303,8 @@ def migrate_along(
     """
     groups = decide(migration, rows)
     if groups:
-        _run_rounds(migration, groups, zonelist, first, interleave=interleave)
+        with migration.told(groups):
+            _run_rounds(migration, groups, zonelist, first, interleave=interleave)
         note_touched(migration)
 
 
@@ -286,7 +326,8 @@ def evict_list(migration: Migration, rows: Iterable[StateRow]) -> None:
         return
     groups, plan = give_slots(migration.conn, groups)
     reached = Reached(None, nothing=False, last_pass=LAST_PASS[False])
-    note_stayed(migration, groups, plan, reached)
+    with migration.told(groups):
+        note_stayed(migration, groups, plan, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     note_touched(migration)
 
@@ -314,8 +355,7 @@ def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = Fals
     modern = migration.modern and not evict
     groups = []
     for row in rows:
-        state = page_state(row)
-        reason = skip_reason(state, migration.flags, modern=migration.modern, posted=migration.machine.posted)
+        state, reason = page_state(row), migration.skip_reason(row)
         if reason == UNSEEN:
             continue
         if reason is None:
@@ -410,6 +450,8 @@ def move_stretch(
     held = [group for group in members if _held(group.state)]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left)
+        if left.cleaned:
+            migration.result.written += pagelist.total(conn, replace(chosen, states=some))
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern, restored=not migration.machine.posted)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
@@ -503,7 +545,7 @@ def leave_behind(migration: Migration, chosen: Selection, left: Left) -> int:
     if left.partly:
         torn = pagelist.unmap_before_locked(migration.conn, chosen)
     if left.aged:
-        pagelist.age(migration.conn, chosen)
+        torn = pagelist.age(migration.conn, chosen, left.aged)
     if left.cleaned:
         pagelist.clean(migration.conn, chosen)
     if left.released:
@@ -520,14 +562,20 @@ def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Ru
         migration.result.swapped += nr
 
 
+def scans(groups: Iterable[Group], last_pass: int) -> int:
+    """How many scans are made where memory lasts; none where all pages were refused when the list was made (B6)."""
+    listed = [group for group in groups if not group.refused]
+    if any(group.course.stuck for group in listed):
+        return last_pass + 1
+    return max((group.course.end or 0 for group in listed), default=-1) + 1
+
+
 def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> int:
     """How many scans the round that had most made."""
     if reached.nothing:
-        return int(any(group.refused for group in groups))
+        return 0
     if reached.cursor is None:
-        if any(group.course.stuck for group in groups):
-            return reached.last_pass + 1
-        return max((group.course.end or 0) for group in groups) + 1
+        return scans(groups, reached.last_pass)
     nr_pass, place = reached.cursor
     waiting = [group for group in groups if group.course.end is None or group.course.end > nr_pass]
     again = bool(waiting) and nr_pass < reached.last_pass

@@ -8,7 +8,7 @@ from migratectl.kernel.mempolicy import Choice
 from migratectl.kernel.migrate import LAST_PASS
 from migratectl.kernel.page_alloc import Stretch, place_at_once, place_own_targets
 from migratectl.operations.line import Group, Line, Reached
-from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched
+from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched, scans
 from migratectl.operations.slots import give_slots
 from migratectl.storage import pagelist
 from migratectl.storage.pagelist import Selection, StateRow
@@ -18,8 +18,8 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     """
     Move the gathered list to the nodes that a policy chooses for the pages' own addresses.
 
-    A target is taken when its page moves, and the old place is free from then on. The first page without a target
-    ends it.
+    A target is taken when its page moves, and the old place is free from then on. A page is not touched unless there is
+    one for it; the first page without a target ends it.
 
     Args:
         migration: The call; its result gets what moved and what stayed.
@@ -30,15 +30,21 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
         migrate_pages_to() with a vma, Direct Migration V9, 4/5, with B2 of semantics.md.
     """
     groups = decide(migration, rows)
-    if not groups:
-        return
+    if groups:
+        with migration.told(groups):
+            _migrate(migration, groups, choice)
+        note_touched(migration)
+
+
+def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
+    """Give slots and targets out, move, and note what stayed."""
     plan = None
     if not migration.modern:
         groups, plan = give_slots(migration.conn, groups)
     nr = len(choice.zonelists)
-    moving = tuple(group.number for group in groups if group.course.moves)
-    if nr > 1 and moving:
-        pagelist.deal(migration.conn, Selection(moving), nr)
+    asking = tuple(group.number for group in groups if group.asks_for_target)
+    if nr > 1 and asking:
+        pagelist.deal(migration.conn, Selection(asking), nr)
     line = Line(migration.conn, groups)
     stretches, stop = _place(migration, line, choice)
     for stretch in stretches:
@@ -48,7 +54,6 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, stop))
     if stop is not None:
         migration.result.err = "ENOMEM"
-    note_touched(migration)
 
 
 def leave_untried(migration: Migration, rows: Iterable[StateRow]) -> None:
@@ -67,11 +72,13 @@ def _place(migration: Migration, line: Line, choice: Choice) -> tuple[list[Stret
     for group in members:
         for residue, pages in pagelist.class_totals(migration.conn, group.chosen()).items():
             totals[residue] += pages
-    givers = place_at_once(totals, {group.source for group in members}, choice.zonelists, migration.free)
+    waiting = {} if migration.modern else line.waiting(nr)
+    sources = {group.source for group in members}
+    givers = place_at_once(totals, sources, choice.zonelists, migration.free, waiting)
     if givers is not None:
         return [Stretch(nr_pass, None, None, givers) for nr_pass in sorted(line.moving)], None
     passes = [(nr_pass, line.by_class(nr_pass, nr)) for nr_pass in sorted(line.moving)]
-    return place_own_targets(passes, choice.zonelists, migration.free)
+    return place_own_targets(passes, choice.zonelists, migration.free, waiting)
 
 
 def _move(migration: Migration, members: Sequence[Group], stretch: Stretch, choice: Choice) -> None:
@@ -89,9 +96,7 @@ def _scans(migration: Migration, groups: Sequence[Group], stop: tuple[int, int] 
     """How many scans were made; none where the very first page found no target."""
     if stop is not None:
         nr_pass, address = stop
-        looked_at = Selection(tuple(group.number for group in groups), None, address)
-        begun = nr_pass or any(g.refused for g in groups) or pagelist.anything(migration.conn, looked_at)
+        looked_at = Selection(tuple(group.number for group in groups if not group.refused), None, address)
+        begun = nr_pass or pagelist.anything(migration.conn, looked_at)
         return nr_pass + 1 if begun else 0
-    if any(group.course.stuck for group in groups):
-        return LAST_PASS[migration.modern] + 1
-    return max(group.course.end or 0 for group in groups) + 1
+    return scans(groups, LAST_PASS[migration.modern])

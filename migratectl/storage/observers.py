@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage import holds, pages
+from migratectl.storage.pagelist import Seen
 from migratectl.storage.work import pick, write
 from migratectl.uapi import NEVER, PG
 
@@ -87,9 +88,11 @@ def hold_back(conn: Connection, page: int, release: int) -> None:
     write(conn, "UPDATE pages SET pin = max(coalesce(pin, 0), ?), pins = pins + 1 WHERE id = ?", (release, page))
 
 
-def pins(conn: Connection, page: int) -> int:
-    """The references that tasks hold on a page row; 0 where it is gone."""
-    return int(conn.exec_driver_sql("SELECT pins FROM pages WHERE id = ?", (page,)).scalar() or 0)
+def references(conn: Connection, page: int) -> Seen:
+    """The references that tasks hold on a page row, and its ptes; none where it is gone."""
+    query = "SELECT p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside FROM pages p WHERE p.id = ?"
+    row = conn.exec_driver_sql(query, (page,)).one_or_none()
+    return Seen(0, 0) if row is None else Seen(*row)
 
 
 def lock(conn: Connection, page: int) -> None:
@@ -97,19 +100,21 @@ def lock(conn: Connection, page: int) -> None:
     write(conn, "UPDATE pages SET lock = ? WHERE id = ?", (NEVER, page))
 
 
-def isolate(conn: Connection, page: int, *, whole: bool) -> list[int]:
-    """A page of the list, or the *whole* list, is off the LRU. The rows, for release()."""
-    listed = conn.exec_driver_sql("SELECT page FROM iso ORDER BY page").scalars().all() if whole else []
-    rows = [page, *listed]
-    pick(conn, rows)
-    write(conn, "UPDATE pages SET parked = 1 WHERE id IN (SELECT page FROM picked)")
-    return rows
-
-
 def release(conn: Connection, rows: Iterable[int]) -> None:
-    """Locks, pins and isolation are again what the holds of tasks say."""
+    """Locks and pins are again what the holds of tasks say."""
     pick(conn, rows)
     holds.refresh(conn)
+
+
+def pick_vanished(conn: Connection) -> None:
+    """Fill ``picked`` with the isolated pages that nobody maps any more; the migration holds them no longer."""
+    conn.exec_driver_sql("DELETE FROM picked")
+    conn.exec_driver_sql(
+        """INSERT INTO picked SELECT p.id FROM pages p WHERE p.parked > 1 AND p.pins = 0
+ AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id)
+ AND (SELECT m.kind FROM mappings m WHERE m.id = p.mapping) IN ('anon', 'none')"""
+    )
+    write(conn, "UPDATE pages SET parked = parked & 1 WHERE id IN (SELECT page FROM picked)")
 
 
 class Residue(NamedTuple):

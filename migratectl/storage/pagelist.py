@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -24,7 +24,10 @@ from migratectl.uapi import INDEX_LIMIT, PG, VM
 AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
 KINDS: Final = ("anon", "file", "shm", "zero")
 METHODS: Final = ("page", "buffer", "fail", "none")
-WRITEPAGE: Final = ("disk", "swap", "none")
+WRITEPAGE: Final = ("disk", "swap", "none", "disk")
+
+
+_LATE_RING: Final = 3
 
 
 class _Field(NamedTuple):
@@ -50,7 +53,7 @@ _DIRTY, _TRUNCATED, _MAPCOUNT = _Field(22, 1), _Field(23, 1), _Field(24, 7)
 
 _RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(31, 1), _Field(32, 1), _Field(33, 4), _Field(37, 4)
 _WRITEPAGE, _NODE = _Field(41, 2), _Field(43, 10)
-"""Position in WRITEPAGE; the node's number."""
+"""Position in WRITEPAGE, 3 where the ring is late, which only a file of a disk has; the node's number."""
 
 _OWNED, _DROPPED_DIRTY, _YOUNG = _Field(53, 1), _Field(54, 1), _Field(55, 4)
 """What ``v9-posted`` asks besides; young ptes are counted in tens, as a pass makes ten of them old."""
@@ -58,12 +61,17 @@ _OWNED, _DROPPED_DIRTY, _YOUNG = _Field(53, 1), _Field(54, 1), _Field(55, 4)
 _LATE: Final = _Field(59, 4)
 """Which of the pages that found no swap slot at first these are; see set_apart()."""
 
+_BACKED_OUT: Final = _Field(63, 1)
+"""The sign: another command holds a reference on the page until its pin ends; see reread()."""
+
 _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
  WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
  ELSE 0 END"""
 _KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'zero' THEN 3 WHEN 'shm' THEN 2 ELSE 1 END"
 _METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
-_WRITEPAGE_OF = "CASE WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
+_WRITEPAGE_OF = (
+    "CASE WHEN b.late THEN 3 WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
+)
 _OWNED_OF = f"""(EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping
  AND w.flags & {int(VM.SHARED | VM.WRITE)} = {int(VM.SHARED | VM.WRITE)})
  OR NOT EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping AND w.mm <> v.mm))"""
@@ -83,6 +91,9 @@ _MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) 
 _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
  WHERE x.page = p.id AND x.present AND w.flags & {int(VM.LOCKED)} AND NOT (x.mm = t.mm AND x.addr = t.addr))"""
+_MLOCKED_ANYWHERE = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
+ AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
+ WHERE x.page = p.id AND x.present AND w.flags & {int(VM.LOCKED)})"""
 _GATHER = """INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
 FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= max(v.start, ?5) AND t.addr < min(v."end", ?6)
@@ -112,11 +123,13 @@ class StateRow(NamedTuple):
     ring_dirty: bool
     ring_locked: int | None
     ring_busy: int | None
+    ring_late: bool
     writepage: str
     truncated: bool
     owned: bool
     dropped_dirty: bool
     young: int
+    backed_out: bool
     pages: int
 
 
@@ -132,7 +145,15 @@ _CACHE_JOIN = "CROSS JOIN mappings m ON m.id = p.mapping LEFT JOIN buffers b ON 
 
 
 def _packed(
-    *, kind: str, method: str, mlocked: str, mapcount: str, dirty: str, area: str = _AREA_OF, ring: bool = True
+    *,
+    kind: str,
+    method: str,
+    mlocked: str,
+    mapcount: str,
+    dirty: str,
+    area: str = _AREA_OF,
+    ring: bool = True,
+    parked: str = "p.parked <> 0",
 ) -> str:
     """The SQL expression of the packed state; its arguments are the expressions that depend on what is gathered."""
     values = {
@@ -141,7 +162,7 @@ def _packed(
         _WRITEBACK: "coalesce(p.writeback + 1, 0)",
         _SWAPCACHE: "p.area IS NOT NULL",
         _MLOCKED_ELSEWHERE: mlocked,
-        _PARKED: "p.parked",
+        _PARKED: parked,
         _AREA: area,
         _KIND: kind,
         _METHOD: method,
@@ -175,16 +196,20 @@ def _unpack(state: int, nr: int) -> StateRow:
         ring_dirty=bool(_RING_DIRTY.of(state)),
         ring_locked=release(_RING_LOCKED),
         ring_busy=release(_RING_BUSY),
+        ring_late=_WRITEPAGE.of(state) == _LATE_RING,
         writepage=WRITEPAGE[_WRITEPAGE.of(state)],
         truncated=bool(_TRUNCATED.of(state)),
         owned=bool(_OWNED.of(state)),
         dropped_dirty=bool(_DROPPED_DIRTY.of(state)),
         young=_YOUNG.of(state) * 10,
+        backed_out=bool(_BACKED_OUT.of(state)),
         pages=nr,
     )
 
 
-def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, posted: bool = False) -> tuple[str, str]:
+def gather_statements(
+    *, alone: bool, mapcounts: bool, evict: bool = False, posted: bool = False, traced: bool = False
+) -> tuple[str, str]:
     """
     The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, nodes
     as JSON, whether zero pages are wanted too, start and end of the range.
@@ -194,6 +219,7 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, post
         mapcounts: Whether the rules will read mapcounts.
         evict: Whether they will ask if an anonymous page is dirty.
         posted: Whether they are those of ``v9-posted``.
+        traced: Whether somebody else asks that.
     """
     more = _ASKED_BY_POSTED if posted else ""
     cached_dirty = _FLAG_DIRTY if posted and not evict else _DIRTY_OF
@@ -203,7 +229,7 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, post
         method="0",
         mlocked="0" if alone else _MLOCKED_OF,
         mapcount="1 + p.outside" if alone else counted,
-        dirty=_DIRTY_OF if evict else "0",
+        dirty=_DIRTY_OF if evict or traced else "0",
         ring=False,
     )
     other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=cached_dirty)
@@ -244,6 +270,7 @@ def gather(
     files: bool,
     evict: bool = False,
     posted: bool = False,
+    traced: bool = False,
 ) -> list[StateRow]:
     """
     Fill ``iso`` with present pages of an address space, each once at its lowest address.
@@ -258,14 +285,14 @@ def gather(
         files: Whether the address space has areas that are not anonymous.
         evict: See gather_statements().
         posted: See gather_statements().
+        traced: See gather_statements().
 
     Returns:
         The distinct states, by number.
     """
     conn.exec_driver_sql("DELETE FROM iso")
-    for statement in gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted)[
-        : 2 if files else 1
-    ]:
+    statements = gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted, traced=traced)
+    for statement in statements[: 2 if files else 1]:
         conn.exec_driver_sql(
             statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
         )
@@ -288,14 +315,64 @@ WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.
     return states(conn)
 
 
-def keep(conn: Connection, page: int, address: int) -> None:
-    """Put one page on the list although no pte may lead to it any more: it is isolated already."""
-    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount=_MAPCOUNT_OF, dirty=_DIRTY_OF)
+def isolate(conn: Connection) -> None:
+    """
+    Take the pages of the list off the LRU for as long as other commands run beside its migration.
+
+    Each run gets a number that its pieces keep whatever those commands do, so that reread() finds them again.
+    """
+    conn.exec_driver_sql("DELETE FROM isolated")
+    area = f"state >> {_AREA.at} & {(1 << _AREA.bits) - 1}"
     conn.exec_driver_sql(
-        f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
-SELECT p.id, ?, p.step, p.count, {state} FROM pages p {_CACHE_JOIN} WHERE p.id = ? AND p.node IS NOT NULL""",
-        (address, page),
+        f"""INSERT INTO isolated(number, shift, area)
+SELECT i.page, i.addr - p.first, {area} FROM iso i CROSS JOIN pages p ON p.id = i.page"""
     )
+    write(conn, "UPDATE pages SET parked = (parked & 1) | (id << 1) WHERE id IN (SELECT page FROM iso)")
+
+
+def reread(conn: Connection, backed_out: Iterable[int], *, posted: bool) -> list[StateRow]:
+    """
+    Fill ``iso`` with what isolate() took, as it is now; no pte may lead to a page any more.
+
+    Args:
+        conn: The connection of the transaction.
+        backed_out: Page rows on which another command holds a reference.
+        posted: See gather_statements().
+
+    Returns:
+        The distinct states, by number.
+    """
+    dirty = f"CASE WHEN m.kind = 'anon' THEN {_DIRTY_OF} ELSE {_FLAG_DIRTY} END" if posted else _DIRTY_OF
+    state = _packed(
+        area="l.area",
+        kind=_KIND_OF,
+        method=_METHOD_OF,
+        mlocked=_MLOCKED_ANYWHERE,
+        mapcount=_MAPCOUNT_OF,
+        dirty=dirty,
+        parked="0",
+    )
+    state += f" | ({_DROPPED_DIRTY_OF} << {_DROPPED_DIRTY.at}) | ({_YOUNG_OF} << {_YOUNG.at})" if posted else ""
+    conn.exec_driver_sql("DELETE FROM iso")
+    conn.exec_driver_sql(
+        f"""INSERT INTO iso(page, addr, step, count, state)
+SELECT p.id, p.first + l.shift, p.step, p.count,
+ {state} | ((p.id IN (SELECT value FROM json_each(?))) << {_BACKED_OUT.at})
+FROM pages p CROSS JOIN isolated l ON l.number = p.parked >> 1 {_CACHE_JOIN}
+WHERE p.parked > 1 AND p.node IS NOT NULL""",
+        (json.dumps(sorted(backed_out)),),
+    )
+    return states(conn)
+
+
+def put_back(conn: Connection) -> None:
+    """The pages that isolate() took are on the LRU again, as far as no task has parked them."""
+    write(conn, "UPDATE pages SET parked = parked & 1 WHERE parked > 1")
+
+
+def drop(conn: Connection, states: Iterable[int]) -> None:
+    """Take the runs of some states off the list."""
+    conn.exec_driver_sql("DELETE FROM iso WHERE state IN (SELECT value FROM json_each(?))", (json.dumps([*states]),))
 
 
 def forget_met(conn: Connection) -> None:
@@ -555,8 +632,9 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
         conn: The connection of the transaction.
         chosen: Runs that move.
         node: Where to.
-        through_swap: V9's way: an anonymous page becomes dirty and up to date and leaves the swap cache, its ptes
-            come back old, clean and read-only, all of them; a file page loses its ptes.
+        through_swap: V9's way: an anonymous page that enters the swap cache for its move becomes dirty and up to date,
+            one that was there keeps what it is; it leaves the swap cache, its ptes come back old, clean and read-only,
+            all of them. A file page loses its ptes.
         restored: Else an anonymous page stays behind swap ptes (B4); it is in the swap cache, or will be put there.
     """
     where, values = chosen.where()
@@ -568,14 +646,12 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
     if anon:
         where, values = replace(chosen, states=anon).where()
         listed = f"SELECT page FROM iso WHERE {where}"
+        _dirty_as_ptes(conn, listed, values)
         if restored:
             _leave_swap(conn, anon, listed, values)
-        flags = int(PG.DIRTY | PG.UPTODATE)
-        write(
-            conn,
-            f"UPDATE pages SET node = ?{', area = NULL' if restored else ''}, flags = flags | ? WHERE id IN ({listed})",
-            (node, flags, *values),
-        )
+        entered = f"flags | CASE WHEN area IS NULL THEN {int(PG.DIRTY | PG.UPTODATE)} ELSE 0 END"
+        change = f"node = ?, flags = {entered}{', area = NULL' if restored else ''}"
+        write(conn, f"UPDATE pages SET {change} WHERE id IN ({listed})", (node, *values))
         write(
             conn,
             f"UPDATE ptes SET present = {int(restored)}, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",
@@ -617,14 +693,22 @@ def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
 
 
-def runs_by_references(conn: Connection, chosen: Selection) -> dict[tuple[int, int], list[Run]]:
-    """The chosen runs by how many pins a page of theirs has, and how many ptes, swap ptes included."""
+class Seen(NamedTuple):
+    """How many pins a page has, and how many ptes, swap ptes included; its row where it is told apart."""
+
+    pins: int
+    ptes: int
+    page: int | None = None
+
+
+def runs_by_references(conn: Connection, chosen: Selection, apart: Collection[int] = ()) -> dict[Seen, list[Run]]:
+    """The chosen runs by what their pages have; the page rows *apart* each of their own."""
     where, values = chosen.where()
-    query = f"""SELECT p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside, i.addr, i.step, i.count
-FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
-    found: dict[tuple[int, int], list[Run]] = {}
-    for pins, ptes, *run in conn.exec_driver_sql(query, values):
-        found.setdefault((pins, ptes), []).append(Run(*run))
+    query = f"""SELECT p.id, p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside, i.addr, i.step,
+ i.count FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
+    found: dict[Seen, list[Run]] = {}
+    for page, pins, ptes, *run in conn.exec_driver_sql(query, values):
+        found.setdefault(Seen(pins, ptes, page if page in apart else None), []).append(Run(*run))
     return found
 
 
@@ -649,45 +733,65 @@ def unmap_before_locked(conn: Connection, chosen: Selection) -> int:
     Returns:
         How many pages lost a pte.
     """
+    return _unmap_before(conn, chosen, lambda pte: bool(pte.locked))
+
+
+def age(conn: Connection, chosen: Selection, passes: int) -> int:
+    """
+    Take away the ptes of the chosen pages before the last of ten young ones a pass, which becomes old (B28).
+
+    Returns:
+        How many pages lost a pte.
+    """
+    return _unmap_before(conn, chosen, lambda pte: pte.young == 10 * passes)
+
+
+class _Visited(NamedTuple):
+    """A pte as try_to_unmap() comes by it: in a locked area, and the how many-th young one of its page (0: old)."""
+
+    page: int
+    mm: int
+    addr: int
+    kind: str
+    locked: int
+    dirty: int
+    young: int
+
+
+def _unmap_before(conn: Connection, chosen: Selection, stops: Callable[[_Visited], bool]) -> int:
+    """Take away the ptes of the chosen pages before the first at which a visit stops; that one becomes old."""
     where, values = chosen.where()
-    listed = f"SELECT page FROM iso WHERE {where}"
-    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}, t.dirty
+    order = f"{_FIRST_PID.format('t')}, t.addr"
+    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}, t.dirty,
+ t.young * sum(t.young) OVER (PARTITION BY t.page ORDER BY {order})
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
-WHERE t.page IN ({listed}) AND t.present
-ORDER BY t.page, {_FIRST_PID.format("t")}, t.addr"""
-    stopped: set[int] = set()
-    swapped: list[tuple[int, int]] = []
-    dropped: list[tuple[int, int]] = []
-    dirty: list[int] = []
-    lost: set[int] = set()
-    for page, mm, addr, kind, locked, pte_dirty in conn.exec_driver_sql(query, tuple(values)).all():
-        if locked:
-            stopped.add(page)
-        elif page not in stopped:
-            (swapped if kind == "anon" else dropped).append((mm, addr))
-            dirty += [page] if pte_dirty else []
-            lost.add(page)
-    _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (json.dumps(dirty),))
-    gone = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
-    write_many(conn, gone, swapped)
-    write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", dropped)
-    return _pages_in(conn, lost)
+WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.present ORDER BY t.page, {order}"""
+    stopped: dict[int, _Visited] = {}
+    gone: list[_Visited] = []
+    for row in conn.exec_driver_sql(query, tuple(values)).all():
+        pte = _Visited(*row)
+        if pte.page not in stopped and stops(pte):
+            stopped[pte.page] = pte
+        elif pte.page not in stopped:
+            gone.append(pte)
+    dirty = json.dumps([pte.page for pte in gone if pte.dirty])
+    _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (dirty,))
+    swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
+    write_many(conn, swapped, [(pte.mm, pte.addr) for pte in gone if pte.kind == "anon"])
+    write_many(
+        conn,
+        "DELETE FROM ptes WHERE mm = ? AND addr = ?",
+        [(pte.mm, pte.addr) for pte in gone if pte.kind != "anon"],
+    )
+    old = "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?"
+    write_many(conn, old, [(pte.mm, pte.addr) for pte in stopped.values() if pte.young and not pte.locked])
+    return _pages_in(conn, {pte.page for pte in gone})
 
 
 def _pages_in(conn: Connection, rows: Collection[int]) -> int:
     query = "SELECT coalesce(sum(count), 0) FROM pages WHERE id IN (SELECT value FROM json_each(?))"
     return int(conn.exec_driver_sql(query, (json.dumps(sorted(rows)),)).scalar_one())
-
-
-def age(conn: Connection, chosen: Selection) -> None:
-    """Take the young bit off ten ptes of each chosen page, in the order of pid and address (B28)."""
-    where, values = chosen.where()
-    query = f"""SELECT page, mm, addr FROM (SELECT t.page, t.mm, t.addr, row_number() OVER (PARTITION BY t.page
- ORDER BY (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr) AS nr
- FROM ptes t WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.young) WHERE nr <= 10"""
-    rows = conn.exec_driver_sql(query, values).all()
-    write_many(conn, "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?", [(mm, addr) for _, mm, addr in rows])
 
 
 def activate(conn: Connection, chosen: Selection) -> None:

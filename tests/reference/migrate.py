@@ -64,6 +64,7 @@ class Command:
         for pid, mm in tasks:
             for vpn, page in mm.pages():
                 self.place.setdefault(page, (pid, vpn))
+        self.met_by: set[Page] = set()  # pages that a race met: it holds them in pass 0
         self.hops: list[tuple[Page, int, int]] = []  # node left, node reached
         self.failures: dict[Page, Failure] = {}
         self.skips: dict[Place, tuple[str, Page | None]] = {}
@@ -87,6 +88,12 @@ class Command:
     def look(self, page: Page, reason: str, at: int) -> None:
         """Remember the last reason seen for a page."""
         self.seen_reason[page] = Failure(reason, at)
+
+    def leaves_memory(self, page: Page) -> None:
+        """A page that is evicted where it was to move: no target is used (2.2 n)."""
+        self.machine.evict(page)
+        self.evicted.append(page)
+        self.seen_reason.pop(page, None)
 
     def stays(self, pages: Sequence[Page]) -> None:
         """The pages that a call left behind, with the last reason seen; never looked at: `not-tried`."""
@@ -126,8 +133,7 @@ class Command:
                         self.met.add(page)
                 if slot.area.locked and not self.machine.modern:  # modern moves mlocked pages
                     if page is not None and misplaced and strict:
-                        self.failures[page] = Failure("mlocked", 0)
-                        self.passes = 1  # reading: seen in pass 0, though nothing was touched
+                        self.failures[page] = Failure("mlocked", 0)  # `passes` 0: nothing was looked at (9a)
                     elif slot.zero and strict:  # the area is looked into
                         self.skips[where] = ("reserved-page", None)
                     elif misplaced:
@@ -162,7 +168,8 @@ class Command:
                 if page.dirty:
                     page.set_dirty()  # page_copy(): through the mapping
         elif not self.machine.modern:
-            page.dirty = page.uptodate = True  # add_to_swap()
+            if not page.swapcache:
+                page.dirty = page.uptodate = True  # add_to_swap(); what was there stays clean (9a)
             self.machine.unmap(page)
             if not self.machine.posted:  # B4: nothing brings the ptes back
                 self.machine.restore(page)  # in every task, also where it had been swapped out before
@@ -207,6 +214,9 @@ def migrate_pages(command: Command, from_: list[Page], targets: list[int], left:
                 command.overtook |= pass_ == 0 and page in command.stored
                 left.append(command.move(page, targets.pop(0)))
                 from_.remove(page)
+            elif reason == "evicted":
+                from_.remove(page)
+                command.leaves_memory(page)
             elif reason in PERMANENT:
                 from_.remove(page)
                 failed.append(page)
@@ -250,7 +260,9 @@ def migrate_pages_to(command: Command, pagelist: list[Page], take: Callable[[], 
     for nid in targets:
         machine.nodes[nid].free += 1
     command.stays(pagelist + failed)
-    short = err or len(givers) > 1 or any(f.reason in OUT_OF_ORDER for f in command.failures.values())
+    short = (
+        err or command.evicted or len(givers) > 1 or any(f.reason in OUT_OF_ORDER for f in command.failures.values())
+    )
     if command.overtook and short:
         raise Unmodelled("which pages move before those of a later round")
     return err
@@ -298,8 +310,9 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
     """
     mbind's moves (B2): a page that moves gets its target then, its old frame is free at once; pages that stay get none.
 
-    Readings: the page for which there is no target was not looked at in that pass, it and the later ones keep the
-    reason of an earlier pass or are `not-tried`.
+    Under V9 a page that gets no target is not touched at all (9a); it ends the moving. Reading: that is asked when a
+    page is first looked at, and again when it moves. It and the later ones keep the reason of an earlier pass or are
+    `not-tried`.
     """
     machine, scan = command.machine, Scan(command)
     failed: list[Page] = []
@@ -308,8 +321,9 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
         retry = 0
         for page in list(left):
             reason = scan.refusal(page, pass_)
+            looks = not machine.modern and pass_ == 0
             nid = None
-            if reason is None:
+            if reason is None or (looks and not has_room(machine, target, page)):
                 nid = target(page)
                 if nid is None:
                     err = "ENOMEM"
@@ -319,6 +333,9 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
             if nid is not None:
                 machine.nodes[command.move(page, nid)].free += 1
                 left.remove(page)
+            elif reason == "evicted":
+                left.remove(page)
+                command.leaves_memory(page)
             elif reason in PERMANENT:
                 left.remove(page)
                 failed.append(page)
@@ -329,6 +346,18 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
     scan.end_holds()
     command.stays(left + failed)
     return err
+
+
+def has_room(machine: Machine, target: Callable[[Page], int | None], page: Page) -> bool:
+    """Whether there is a target for the page now; nothing is taken."""
+    nodes = [(node.free, dict(node.stat)) for node in machine.nodes]
+    tasks = [(task, task.policy, task.turn, task.served) for task in machine.tasks.values()]
+    found = target(page) is not None
+    for node, (free, stat) in zip(machine.nodes, nodes, strict=True):
+        node.free, node.stat = free, stat
+    for task, policy, turn, served in tasks:
+        task.policy, task.turn, task.served = policy, turn, served
+    return found
 
 
 def migrate_list(command: Command, pagelist: list[Page], dest: int) -> str | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .areas import Page
-from .scan import Scan
+from .machine import Unmodelled
+from .scan import EVICTING_PASS, Scan
 
 UNMAP_CALLS = 10
-EVICTING_PASS = 5
 
 
 class PostedScan(Scan):
@@ -24,7 +24,11 @@ class PostedScan(Scan):
         if page.dirty:
             return "pageout-keep" if page.ptes else super().without_method(page, at)
         if page.ring is not None and page.ring.in_use(at):
-            return "buffers-busy"
+            if self.command.in_locked_area(page):
+                return "buffers-busy"
+            if any(pte.dirty for pte in page.ptes.values()) and not page.ring.in_use(at, again=True):
+                raise Unmodelled("dirty once it is unmapped")
+            return self.asked_again(page, at)
         return self.unmapping(page, at)
 
     def leave(self, page: Page, reason: str | None, at: int) -> None:
@@ -48,7 +52,10 @@ class PostedScan(Scan):
             self.machine.take_slot(page)
 
     def stopped(self, page: Page) -> None:
-        """In the order of pid and address: the ptes before the first locked one are gone, or ten are young no more."""
+        """
+        In the order of pid and address: the ptes before the first locked one are gone, or those before the tenth young
+        one, which is young no more (B28: nine calls take one away that the call before has made old).
+        """
         first_pid = {t.mm.number: pid for pid, t in sorted(self.machine.tasks.items(), reverse=True) if t.mm}
         mms = {t.mm.number: t.mm for t in self.machine.tasks.values() if t.mm}
         order = sorted(page.ptes, key=lambda key: (first_pid[key[0]], key[1]))
@@ -56,5 +63,6 @@ class PostedScan(Scan):
         if locked:
             self.machine.unmap(page, order[: order.index(locked[0])])
         else:
-            for key in [key for key in order if page.ptes[key].young][:UNMAP_CALLS]:
-                page.ptes[key].young = False
+            tenth = [key for key in order if page.ptes[key].young][UNMAP_CALLS - 1]
+            page.ptes[tenth].young = False
+            self.machine.unmap(page, order[: order.index(tenth)])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 V9_LAST_PASS = 10
 MODERN_LAST_PASS = 9
 BLOCKING_PASS = 3
+EVICTING_PASS = 5
 V9_WRITEBACK_PASS = 1
 ERRNO_OF = {
     "busy-locked": "EAGAIN", "busy-writeback": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "mlocked": "EPERM",
@@ -25,7 +26,13 @@ LEAVES_ENTRY = ("pinned", "mlocked", "unmap-incomplete")
 
 
 class Scan:
-    """One migrate_pages() call: how it looks at a page, and the holds as it meets them (2.2, 2.7)."""
+    """
+    One migrate_pages() call: how it looks at a page, and the holds as it meets them (2.2, 2.7).
+
+    `falls_back`: a page whose ring cannot be dropped is given to swap_page() from pass 5 on.
+    """
+
+    falls_back = True
 
     def __init__(self, command: Command) -> None:
         self.command, self.machine = command, command.machine
@@ -64,9 +71,13 @@ class Scan:
             return waits
         if page.file is not None:
             return self.file_refusal(page, at)
-        if v9 and not page.swapcache and self.machine.free_slots == 0:
+        if v9 and not page.swapcache and self.machine.free_slots == 0 and not self.met_by_somebody(page, at):
             return "no-swap"
         return self.unmapping(page, at)
+
+    def met_by_somebody(self, page: Page, at: int) -> bool:
+        """Whether a race holds the page in this pass; it had its entry then, which the racer may have taken (9a)."""
+        return page in self.command.met_by and self.pinned(page, at)
 
     def unmapping(self, page: Page, at: int) -> str | None:
         """Whether the ptes can go and nobody else has a reference; B8: locked areas are asked before any pte goes."""
@@ -79,8 +90,7 @@ class Scan:
         """
         The same for a page of a file, by its method (1.3, 2.2 h to n, 2.3).
 
-        Readings: a buffer lock that ends at a pass is waited for in every pass; a page that is dirty and pinned is
-        `pinned` as 9a has it.
+        Reading: a buffer lock that ends at a pass is waited for in every pass.
         """
         file, v9 = page.file, not self.machine.modern
         assert file is not None
@@ -104,14 +114,25 @@ class Scan:
             if self.machine.modern:
                 raise Unmodelled("how today's fallback ends")
             if self.pinned(page, at):
-                return "pinned"
+                return "pageout-keep"
             slotless = page.slot is None and self.machine.free_slots == 0
             if page.file.fs == "ramfs" or (page.file.fs == "tmpfs" and slotless):
                 return "pageout-activate"
             return "writeback-started"
         if page.ring is not None and page.ring.in_use(at):
-            return "buffers-busy"
+            return self.asked_again(page, at)
         return "pinned" if self.pinned(page, at) else None
+
+    def asks_again(self, at: int) -> bool:
+        """Whether a ring that cannot be dropped is asked for a second time in this pass (2.2 n)."""
+        return self.falls_back and not self.machine.modern and at >= EVICTING_PASS
+
+    def asked_again(self, page: Page, at: int) -> str:
+        """What swap_page() makes of a clean page whose ring is in use; without a second question it stays."""
+        assert page.ring is not None
+        if not self.asks_again(at) or page.ring.in_use(at, again=True):
+            return "buffers-busy"
+        return "pinned" if self.pinned(page, at) else "evicted"
 
     def leave(self, page: Page, reason: str | None, at: int) -> None:
         """What the path without a method leaves behind: no ptes, a written page, no ring."""
@@ -127,8 +148,9 @@ class Scan:
             page.dirty = False
             if page.ring:
                 page.ring.dirty = False
-        elif page.ring is not None and not page.dirty and not page.ring.in_use(at):
-            page.ring = None
+        elif page.ring is not None and not page.dirty:
+            again = page.ring.in_use(at) and self.asks_again(at)
+            page.ring = page.ring if page.ring.in_use(at, again) else None
 
     def met(self, page: Page, reason: str | None, at: int) -> None:
         """What a look leaves behind: the swap entry of a page that backs out (B24), and what it saw."""
@@ -139,7 +161,8 @@ class Scan:
             elif reason is None and page.ring is not None:
                 page.ring.locked = None  # waited for when the ring was handed over
             return
-        if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
+        entered = not page.swapcache and not self.met_by_somebody(page, at)
+        if reason in LEAVES_ENTRY and not self.machine.modern and entered:
             self.machine.take_slot(page)
 
     def note(self, page: Page, reason: str | None, at: int) -> None:
@@ -150,8 +173,8 @@ class Scan:
             self.waited.append(page.lock)
         if reason not in ("busy-locked", "busy-writeback") and page.writeback is not None:
             self.waited.append(page.writeback)
-        if reason is not None:
-            self.command.look(page, reason, at)
+        if reason not in (None, "evicted"):
+            self.command.look(page, str(reason), at)
 
     def end_holds(self) -> None:
         """

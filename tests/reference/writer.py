@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Callable
 
 from .base import LOOKING
@@ -222,6 +223,32 @@ class Writer(Draws):
             lambda: ["file", "list"],
         ]
 
+    def object_in_cpusets(self) -> list[Draw]:
+        """An object that two tasks map, bound by one of them or by both; then one of the two gets other nodes."""
+        pid, home = self.pid(), f"/o{len(self.script.lines)}"
+        start = NEAR + 3000 + 64 * len(self.script.lines)
+        parts = [f"{start * PAGE:#x}+6p", f"{(start + 2) * PAGE:#x}+3p"]
+        fork = [lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)]]
+
+        def mbind(who: str) -> list[str]:
+            return ["mbind", who, self.one(*parts), self.mode("interleave", "bind", "preferred"), self.nodes(60)]
+
+        early = self.one(False, True)
+        one_of = self.one(lambda: str(pid), self.youngest)
+        return [
+            lambda: ["mmap", str(pid), "6p", "--shm", home[1:], "--addr", hex(start * PAGE)],
+            *(fork if early else []),
+            lambda: mbind(str(pid)),
+            *([] if early else fork),
+            *self.one([], [lambda: mbind(self.youngest())]),
+            lambda: ["cpuset", "create", home, "--mems", self.nodes(60)],
+            lambda: ["cpuset", "move", one_of(), home],
+            lambda: ["get-mempolicy", str(pid), hex((start + 3) * PAGE)],
+            lambda: ["cpuset", "set", home, "--mems", self.nodes(60)],
+            lambda: ["numa-maps", str(pid)],
+            lambda: ["fault", self.youngest(), parts[0], "--write"],
+        ]
+
     def rings(self) -> list[Draw]:
         """A disk file beside other pages: buffers locked or busy, pages written on the way, one pinned and cut off."""
         pid, path = self.pid(), f"/f{len(self.script.lines)}"
@@ -231,7 +258,7 @@ class Writer(Draws):
         kind = self.one("ext2", "ext3") if method else self.one("ext2", "ext2", "ext2", "xfs-buf")
         fault = ["fault", str(pid), span, *self.one([], ["--write"])]
         state = self.one("locked", "locked", "busy", "dirty")
-        passes = self.one([], [], ["--passes", str(self.number(0, 10))]) if state != "dirty" else []
+        passes = self.one([], [], ["--passes", str(self.number(0, 10)), *self.late(state)])
         draws = [
             lambda: ["file", "create", path, "6p", "--fs", kind, *method],
             lambda: ["mmap", str(pid), "6p", "--file", path, "--shared", "--addr", hex(start * PAGE)],
@@ -503,6 +530,46 @@ class Writer(Draws):
             lambda: ["state", "hash"],
         ]
 
+    def raced(self) -> list[Draw]:
+        """A family some of whose pages are in swap moves, while a task faults on a page of it or calls the kernel."""
+        pid = self.pid()
+        span = self.span(pid, short=True)
+
+        def race() -> list[str]:
+            mover = self.one(str(pid), self.youngest())
+            pages = {vpn: slot.page for vpn, slot in self.slots(int(mover)).items() if slot.page}
+            if not pages:
+                return self.fault()
+            vpn = self.one(*sorted(pages))
+            racer = str(self.one(*sorted(self.machine.tasks)))
+            argv = ["fault", racer, f"{vpn * PAGE:#x}+1p", *self.one([], ["--write"])]
+            if self.chance(4):
+                argv = self.one(
+                    ["munmap", mover, self.span(int(mover), short=True)],
+                    ["mprotect", mover, self.span(int(mover), short=True), "r"],
+                    ["fork", mover, "--pid", str(int(self.youngest()) + 1)],
+                    ["mmap", mover, "3p"],
+                )
+            target = self.nodes(60)
+            return [
+                "migrate-pages",
+                mover,
+                str(pages[vpn].node),
+                target,
+                "--race",
+                f"{self.number(1, 20)}:{shlex.join(argv)}",
+            ]
+
+        return [
+            lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
+            self.one(race, lambda: ["swap", "out", str(pid), span]),
+            self.one(race, lambda: ["fault", str(pid), span]),
+            race,
+            lambda: ["fault", str(pid), span, *self.one([], ["--write"])],
+            race,
+            race,
+        ]
+
     def course(self) -> list[Draw]:
         """One of them."""
         kinds = [self.residue, self.family, self.family, self.locked_parent, self.rebinding, self.protection]
@@ -510,7 +577,16 @@ class Writer(Draws):
         kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
         kinds += [self.drain, self.objects, self.rings, self.rings]
-        kinds += [self.confined, self.confined, self.threads, self.nested, self.in_turn, self.drain]
+        kinds += [
+            self.object_in_cpusets,
+            self.confined,
+            self.confined,
+            self.threads,
+            self.nested,
+            self.in_turn,
+            self.drain,
+        ]
+        kinds += [] if self.machine.modern or self.machine.posted else [self.raced, self.raced]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 
@@ -519,12 +595,7 @@ class Writer(Draws):
     def add(self, argv: list[str]) -> bool:
         """Run a command in the model and write it down, unless the documents leave its outcome open."""
         machine = self.model.machine
-        risky = (
-            machine is not None
-            and argv[0] not in LOOKING
-            and (machine.files or {"--via-swap", "offline", "--read"} & {*argv})
-        )
-        before = copy.deepcopy(machine) if risky else machine
+        before = copy.deepcopy(machine) if argv[0] not in LOOKING else machine  # it may have begun
         try:
             document = self.model.run(argv)
         except Unmodelled:
