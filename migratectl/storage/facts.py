@@ -53,5 +53,5 @@ def page_size(conn: Connection) -> int:
 
 
 def profile(conn: Connection) -> str:
-    """The profile's name."""
-    return load(conn).profile.value
+    """The profile's name; also of a file of an older schema, which has not all the other facts."""
+    return str(conn.exec_driver_sql("SELECT profile FROM facts").scalar_one())

@@ -327,7 +327,9 @@ def nodes_of(tool: Runner, state: Path) -> int | None:
         return None
     sound: Outcome = tool("check")
     assert sound.code == 0, sound
-    nodes = len(tool("node", "list", "--json").document["nodes"])
+    listed: Outcome = tool("node", "list", "--json")
+    assert listed.code == 0, listed
+    nodes = len(listed.document["nodes"])
     assert tasks(tool) == ([101] if nodes == 4 else [])
     return nodes
 
