@@ -13,8 +13,8 @@ each said as an assumption where it was needed:
   outside of the swap cache.
 * Locked memory is placed where smaps marks whole areas and status covers them; else it is said that it is not. What is
   swapped out is left out, as nothing tells which pages it is.
-* A cpuset that a task is in and that the state has not got is made, and those above it: as its files in the tree say,
-  or with the nodes and CPUs that its tasks may use.
+* The cpusets of the tree come in as their files say, with tasks or without; of version 2 with the effective sets. One
+  that a task is in and that has no files is made, and those above it, with the nodes and CPUs that its tasks may use.
 * Memory in use that the imported tasks do not hold stays in use by others; where the tasks hold more than was in use,
   nothing is left for others.
 """
@@ -132,6 +132,8 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
     machine = load_machine(conn)
     importer = Importer(conn, machine, call.clip, notes, tree)
+    if not call.tasks_only:
+        importer.cpusets.make_all()
     found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in _pids(tree, call.pids)]
     importer.finish()
     if tree.left_out:

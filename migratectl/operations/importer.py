@@ -11,11 +11,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InputFileError
+from migratectl.linux.cpusets import read_cpusets
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
-from migratectl.operations.import_cpusets import Cpusets
+from migratectl.operations.import_cpusets import NO_HIERARCHY, Cpusets
 from migratectl.operations.import_files import Identity, elsewhere, grouped, identity_of, is_swappable, join
 from migratectl.operations.import_room import CLIP_HINT, Room, Slots
 from migratectl.operations.machine import Machine
@@ -87,12 +88,14 @@ class Importer:
     def __init__(
         self, conn: Connection, machine: Machine, clip: bool, notes: list[str], tree: Tree | None = None
     ) -> None:
+        found = NO_HIERARCHY if tree is None else read_cpusets(tree)
+        where = "" if tree is None else tree.where(found.folder)
         self.conn, self.machine, self.notes = conn, machine, notes
         self.room = Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = Slots(conn)
         self.batch = Batch(conn)
         self.mms: list[int] = []
-        self.cpusets = Cpusets(conn, notes, tree)
+        self.cpusets = Cpusets(conn, notes, modern=machine.modern, found=found, where=where)
         self.known_cpus = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
         self.old_mappings = self.batch.last_mapping
         self.objects: dict[Identity, Cache] = {}

@@ -16,12 +16,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from migratectl.nodemask import Nodemask
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
 from migratectl.storage.tasks import Task
 from migratectl.storage.tasks import insert_many as insert_tasks
-from migratectl.storage.work import write, write_many
+from migratectl.storage.work import write_many
 
 MAX_PARAMETERS: Final = 900
 """Most parameters of a statement: every SQLite takes 999."""
@@ -183,15 +182,6 @@ def insert_ptes(conn: Connection, rows: Iterable[tuple[int, int, int, int, int]]
 def hold_writeback(conn: Connection, rows: Iterable[tuple[int, int, int]]) -> None:
     """Record who waits for writeback: page row, pid, pass at which it ends; the page rows say so already."""
     write_many(conn, "INSERT INTO holds(page, pid, kind, passes) VALUES (?, ?, 'writeback', ?)", rows)
-
-
-def set_cpuset(conn: Connection, name: str, cpus: Nodemask, mems: Nodemask, migrate: bool) -> None:
-    """Set the CPUs, the nodes and memory_migrate of a cpuset."""
-    write(
-        conn,
-        "UPDATE cpusets SET cpus = ?, mems = ?, memory_migrate = ? WHERE name = ?",
-        (str(cpus), str(mems), int(migrate), name),
-    )
 
 
 def set_other(conn: Connection, other: Mapping[int, int]) -> None:
