@@ -17,6 +17,9 @@ gives the same counts:
 * Without maps a file begins at its lowest area, and each area of it maps the part at the same distance.
 * Without maps an area is shared when nothing in it is anonymous and its file is shared memory or has dirty pages.
 * A huge area whose line has no page size has pages of 2 MiB, less where the address or the next area forbid it.
+* A policy that all lines agree on, or the stack's where no line has the default one, is the task's: numa_maps shows
+  it for every area without a policy of its own. Under V9 shared memory may say otherwise, which it asks itself.
+* Static and relative policies were made with the nodes that they use, as far as the text tells.
 * What the layout before 2.6.16 leaves out is made up for by old_layout.py.
 * Lines that repeat an earlier one exactly are taken once; lines out of order are sorted. A line that cannot be of
   the same address space as an earlier one (it lies in the pages that the earlier one counts, or shows the same
@@ -33,11 +36,14 @@ from typing import Final
 
 from migratectl.errors import InputFileError
 from migratectl.linux.maps import MapsLine
+from migratectl.linux.mpol import format_policy
 from migratectl.linux.numa_maps import NumaMapsLine
 from migratectl.linux.old_layout import complete
-from migratectl.linux.placement_area import Draft, plan_area
+from migratectl.linux.placement_area import Draft, is_shared_memory, plan_area
 from migratectl.linux.plan import PlannedArea, PlannedTask
+from migratectl.policy import Policy
 from migratectl.spans import ADDRESS_END
+from migratectl.uapi import Mode
 
 HUGE_PAGE: Final = 2 << 20
 """Bytes of a huge page where nothing tells its size."""
@@ -47,7 +53,12 @@ MAX_NAMED: Final = 5
 
 
 def plan_task(
-    lines: Sequence[NumaMapsLine], *, page_size: int, maps: Sequence[MapsLine] | None = None, strict: bool = False
+    lines: Sequence[NumaMapsLine],
+    *,
+    page_size: int,
+    maps: Sequence[MapsLine] | None = None,
+    strict: bool = False,
+    shared_apart: bool = False,
 ) -> PlannedTask:
     """
     Decide where the areas of a task end and where its pages lie, by the rules of this module.
@@ -57,6 +68,7 @@ def plan_task(
         page_size: Base page size of the machine in bytes.
         maps: The maps text of the same process, where there is one.
         strict: The text is of one living process: lines that contradict each other are refused, not left out.
+        shared_apart: Shared memory shows its own policy, not the task's, as under V9.
 
     Returns:
         Areas in pages. The sums over the runs of an area are the counts of its line.
@@ -78,7 +90,10 @@ def plan_task(
     ]
     origins: dict[str, int] = {}
     areas = [plan_area(draft, above, page_size, origins) for draft, above in zip(drafts, nexts, strict=True)]
-    return PlannedTask(tuple(areas), (*notes, *_assumed(lines[0].source, drafts, areas, maps is not None)))
+    policy = _task_policy([draft.line for draft in drafts], shared_apart)
+    notes += _assumed(lines[0].source, drafts, areas, maps is not None)
+    notes += _assumed_policies(lines[0].source, drafts, policy)
+    return PlannedTask(tuple(areas), tuple(notes), policy)
 
 
 # ---- which lines
@@ -202,7 +217,32 @@ def _fit_unit(draft: Draft, above: int, page_size: int) -> Draft:
     return draft._replace(unit=unit, least=unit * pages)
 
 
+# ---- the task's policy
+
+
+def _task_policy(lines: Sequence[NumaMapsLine], shared_apart: bool) -> Policy | None:
+    """The policy that the lines of a task show to be its own; None where it is the default one, or not to be told."""
+    told = [line for line in lines if not (shared_apart and is_shared_memory(line.file))]
+    policies = {line.policy for line in told}
+    if not policies or any(policy.mode is Mode.DEFAULT for policy in policies):
+        return None
+    stacks = {line.policy for line in told if line.stack}
+    found = policies if len(policies) == 1 else stacks
+    return next(iter(found)) if len(found) == 1 else None
+
+
 # ---- what to say
+
+
+def _assumed_policies(source: str, drafts: Sequence[Draft], policy: Policy | None) -> list[str]:
+    notes = []
+    if policy is not None:
+        agreed = all(draft.line.policy == policy for draft in drafts)
+        why = "all lines agree" if agreed else "no line is default, and that of the stack is"
+        notes.append(f"{source}: {why}: the policy {format_policy(policy, 'modern')} taken as the task's")
+    if any(draft.line.policy.fixed for draft in drafts):
+        notes.append(f"{source}: static and relative policies taken as made with the nodes that they use")
+    return notes
 
 
 def _assumed(source: str, drafts: list[Draft], areas: list[PlannedArea], with_maps: bool) -> list[str]:

@@ -235,8 +235,13 @@ class _Kinds(NamedTuple):
         )
 
 
+def is_shared_memory(file: str | None) -> bool:
+    """Whether a path is that of shared memory."""
+    return file is not None and file.startswith(_SHARED_MEMORY)
+
+
 def _is_shared(line: NumaMapsLine) -> bool:
-    return line.file is not None and not line.anon and (line.dirty > 0 or line.file.startswith(_SHARED_MEMORY))
+    return line.file is not None and not line.anon and (line.dirty > 0 or is_shared_memory(line.file))
 
 
 def _vm_flags(line: NumaMapsLine, area: MapsLine | None) -> VM:

@@ -75,7 +75,9 @@ class PlannedTask:
     Args:
         areas: Ascending and disjoint.
         assumptions: One line for each thing that the text does not tell.
+        policy: The task's own policy, which the areas without one show; None: the default one.
     """
 
     areas: tuple[PlannedArea, ...]
     assumptions: tuple[str, ...]
+    policy: Policy | None = None

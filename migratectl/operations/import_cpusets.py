@@ -66,7 +66,7 @@ class Cpusets:
                 continue
             self.root = self._switched(self.root, told)
             tasks.update_cpuset(self.conn, self.root)
-        if self.found.unified and len(self.found.cpusets) > 1:
+        if self.found.unified and self.found.cpusets.keys() - {"/"}:
             self.notes.append(
                 f"{self.where}: control groups of version 2: cpusets taken with their effective nodes and CPUs, and"
                 " with memory_migrate, as their memory always follows"

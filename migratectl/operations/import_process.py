@@ -122,7 +122,8 @@ def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: Process
         maps = _placed_locks(maps, locked, info.locked_kib, f"{folder}/status", notes)
     if info.swap_kib:
         notes.append(f"{folder}/status: {info.swap_kib} KiB are swapped out, not told which: left out")
-    return plan_task(lines, page_size=importer.machine.facts.page_size, maps=maps, strict=True)
+    machine = importer.machine
+    return plan_task(lines, page_size=machine.facts.page_size, maps=maps, strict=True, shared_apart=not machine.modern)
 
 
 def _placed_locks(

@@ -166,7 +166,7 @@ def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
     lines = parse_numa_maps(text, source)
     if not lines:
         raise InputFileError(f"{source}: no line; a task without address space has no numa_maps to import")
-    plan = plan_task(lines, page_size=machine.facts.page_size)
+    plan = plan_task(lines, page_size=machine.facts.page_size, shared_apart=not machine.modern)
     notes = [*plan.assumptions, *cut_off(text, source)]
     task_create(conn, TaskCreate(call.pid, name=call.name, node=call.node, cpuset=call.cpuset or "/"))
     task = tasks.find(conn, call.pid)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InputFileError
+from migratectl.kernel.mempolicy import relative_ranks
 from migratectl.linux.cpusets import read_cpusets
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
@@ -20,13 +21,14 @@ from migratectl.operations.import_cpusets import NO_HIERARCHY, Cpusets
 from migratectl.operations.import_files import Identity, elsewhere, grouped, identity_of, is_swappable, join
 from migratectl.operations.import_room import CLIP_HINT, Room, Slots
 from migratectl.operations.machine import Machine
+from migratectl.operations.mempolicy import first_turn
 from migratectl.operations.tasks import task_row
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
 from migratectl.storage import files, imports, nodes, tasks, vmas
 from migratectl.storage.imports import Batch, Cache, Piece
 from migratectl.storage.tasks import Cpuset, Task
-from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode
+from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode, ModeFlag
 
 WRITEBACK_PASSES: Final = 1
 
@@ -56,6 +58,7 @@ class Space:
     nr_areas: int
     named: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     nodes: dict[int, int] = field(default_factory=dict)
+    policy: int | None = None
     elsewhere: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -102,6 +105,7 @@ class Importer:
         self.named: dict[str, Cache] = {}
         self.caches: dict[int, Cache] = {}
         self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
+        self.task_policies: dict[int, int] = {}
         self.seen: dict[tuple[int, int], tuple[int | None, Policy]] = {}
         self.common: dict[str, list[str]] = {}
 
@@ -155,6 +159,7 @@ class Importer:
         """
         self.mms.append(own[0])
         space = Space(pid, *own, cpuset.mems & self.machine.online, source, len(plan.areas))
+        self._policy_of_task(space, plan)
         for area in plan.areas:
             self._area(space, area)
         for name, found in space.named.items():
@@ -167,6 +172,9 @@ class Importer:
         """Write what waits, the pages of files, the cpusets, and the counters of nodes and swap areas."""
         self.cpusets.settle()
         self.batch.flush()
+        for pid, row in self.task_policies.items():
+            policy = tasks.find_policy(self.conn, row)
+            tasks.set_policy(self.conn, pid, policy, first_turn(policy))
         imports.write_caches(self.conn, self.caches.values())
         for vma in vmas.with_policy_of_object(self.conn, self.mms):
             files.set_object_policy(self.conn, vma, vma.policy)
@@ -198,6 +206,8 @@ class Importer:
             if file is None and True not in anon:
                 flags |= _RESERVED
         row = None if policy.mode is Mode.DEFAULT else self._policy(space, area)
+        if row == space.policy and (self.machine.modern or not is_swappable(area)):
+            row = None  # V9 asks shared memory itself, which shows the default where it has none
         mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, offset - start)
         own = start + 1 if True in anon else 0  # neighbours that a kernel left two may not merge
         self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
@@ -211,6 +221,14 @@ class Importer:
                 self._anonymous(space, area, group, delta, writable=flags & _WRITE != 0)
             else:
                 self._of_file(space, area, group, cache, delta, writable=flags & _SHARED_WRITE == _SHARED_WRITE)
+
+    def _policy_of_task(self, space: Space, plan: PlannedTask) -> None:
+        """Let the task have the policy that its lines show to be its own."""
+        if plan.policy is None:
+            return
+        space.policy = self._policy(space, next(area for area in plan.areas if area.policy == plan.policy))
+        if space.policy is not None:
+            self.task_policies[space.pid] = space.policy
 
     def _policy(self, space: Space, area: PlannedArea) -> int | None:
         """The row of the area's policy; by identity first, as hashing the value costs more than all else here."""
@@ -236,7 +254,11 @@ class Importer:
             self.notes.append(f"{space.source}: line {area.line}: node {unknown} left out of its policy")
             if not inside:
                 return None
-        return tasks.intern_policy(self.conn, Policy(policy.mode, inside, policy.flags, space.mems))
+        named = space.mems
+        if policy.fixed:
+            relative = ModeFlag.RELATIVE in policy.flags
+            named = (relative_ranks(inside, space.mems) if relative else inside) or inside
+        return tasks.intern_policy(self.conn, Policy(policy.mode, inside, policy.flags, named))
 
     def _object(self, space: Space, area: PlannedArea) -> Cache:
         """What an area maps, with the pages that it has in the state."""
