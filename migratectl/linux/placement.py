@@ -29,7 +29,7 @@ gives the same counts:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from operator import lt
 from typing import Final
@@ -59,6 +59,7 @@ def plan_task(
     maps: Sequence[MapsLine] | None = None,
     strict: bool = False,
     shared_apart: bool = False,
+    shared_kib: Mapping[int, int] | None = None,
 ) -> PlannedTask:
     """
     Decide where the areas of a task end and where its pages lie, by the rules of this module.
@@ -69,6 +70,7 @@ def plan_task(
         maps: The maps text of the same process, where there is one.
         strict: The text is of one living process: lines that contradict each other are refused, not left out.
         shared_apart: Shared memory shows its own policy, not the task's, as under V9.
+        shared_kib: What smaps tells: KiB of each area, by its address, that other address spaces map too.
 
     Returns:
         Areas in pages. The sums over the runs of an area are the counts of its line.
@@ -90,10 +92,17 @@ def plan_task(
     ]
     origins: dict[str, int] = {}
     areas = [plan_area(draft, above, page_size, origins) for draft, above in zip(drafts, nexts, strict=True)]
+    if shared_kib:
+        areas = [_with_shared(area, shared_kib, page_size) for area in areas]
     policy = _task_policy([draft.line for draft in drafts], shared_apart)
     notes += _assumed(lines[0].source, drafts, areas, maps is not None)
     notes += _assumed_policies(lines[0].source, drafts, policy)
     return PlannedTask(tuple(areas), tuple(notes), policy)
+
+
+def _with_shared(area: PlannedArea, shared_kib: Mapping[int, int], page_size: int) -> PlannedArea:
+    kib = shared_kib.get(area.start * page_size)
+    return area if kib is None else area._replace(shared=kib * KIB // page_size)
 
 
 # ---- which lines

@@ -53,6 +53,7 @@ class PlannedArea(NamedTuple):
         runs: Its present pages, disjoint.
         line: Line of the text.
         inode: Inode number of the file where maps tells it, else 0; shared memory may have one path for two objects.
+        shared: Its present pages that other address spaces map too, where smaps tells.
     """
 
     start: int
@@ -65,6 +66,7 @@ class PlannedArea(NamedTuple):
     runs: tuple[PlannedRun, ...]
     line: int
     inode: int = 0
+    shared: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

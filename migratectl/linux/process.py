@@ -18,6 +18,7 @@ STAT_PROCESSOR: Final = 36
 """Place of the CPU among the words of stat behind the name: field 39 of proc(5)."""
 
 _ESCAPED: Final = re.compile(r"\\([n\\])")
+_PID: Final = re.compile("[0-9]{1,10}")
 _STAT: Final = re.compile(r"([0-9]+) \((.*)\) ([A-Za-z])((?: -?[0-9]+)*)\s*", re.DOTALL)
 
 
@@ -86,6 +87,20 @@ def read_process(tree: Tree, pid: int) -> ProcessInfo:
         swap_kib=_number(status, "VmSwap", where) or 0,
         zombie=status.get("State", (0, state))[1][:1] in ("Z", "X"),
     )
+
+
+def read_parent(tree: Tree, pid: int) -> int | None:
+    """
+    The parent of a process, by stat or else by status; None where neither tells it.
+
+    Source:
+        fs/proc/array.c: do_task_stat(), task_state(); proc(5).
+    """
+    match = _STAT.fullmatch(tree.read(f"proc/{pid}/stat") or "")
+    words = match[4].split() if match else []
+    if not words:
+        words = _fields(tree.read(f"proc/{pid}/status") or "").get("PPid", (0, ""))[1].split()
+    return int(words[0]) if words and _PID.fullmatch(words[0]) else None
 
 
 def _groups(text: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ each said as an assumption where it was needed:
   stays where it is. It then has as many mappers as the larger of the two mapmax tells.
 * Files are told apart by their path, deleted ones by their inode number too. Objects without a real name (shared
   anonymous memory, memfd, private System V segments) are the task's own unless maps tells the inode number.
+* Tasks that are relatives share anonymous pages as import_family.py tells.
 * Pages of no file that are not anonymous, such as the vdso, are pages of an object without name, in a reserved area.
 * Writeback of an import ends at the first wait for it. A page in the swap cache needs a free slot, else it is imported
   outside of the swap cache.
@@ -34,6 +35,7 @@ from migratectl.errors import InputFileError, InvalidArgument
 from migratectl.linux.files import read_text
 from migratectl.linux.numa_maps import parse_numa_maps
 from migratectl.linux.placement import plan_task
+from migratectl.linux.process import read_parent
 from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_topology
 from migratectl.linux.tree import Tree, open_tree
 from migratectl.operations.import_process import cut_off, import_process
@@ -131,10 +133,11 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     notes: list[str] = []
     in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
     machine = load_machine(conn)
-    importer = Importer(conn, machine, call.clip, notes, tree)
+    pids = _pids(tree, call.pids)
+    importer = Importer(conn, machine, call.clip, notes, tree, {pid: read_parent(tree, pid) for pid in pids})
     if not call.tasks_only:
         importer.cpusets.make_all()
-    found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in _pids(tree, call.pids)]
+    found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in pids]
     importer.finish()
     if tree.left_out:
         notes.append(f"{tree.source}: {tree.left_out} links of the archive lead to nothing in it: left out")
@@ -173,7 +176,8 @@ def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
     if task is None or task.mm is None:
         raise InvalidArgument(f"pid {call.pid}", "no address space")
     importer = Importer(conn, machine, call.clip, notes)
-    space = importer.build(call.pid, (task.mm, tasks.anon_mapping(conn, task.mm)), task.cpuset, plan, source)
+    own = task.mm, tasks.anon_mapping(conn, task.mm)
+    space = importer.build(call.pid, task.cpuset, plan, source, own=own)
     if call.node is None:
         tasks.update(conn, call.pid, "cpu", cpu_by_pages(machine, task.cpuset.cpus, space.nodes))
     importer.finish()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
 from migratectl.operations.import_cpusets import NO_HIERARCHY, Cpusets
+from migratectl.operations.import_family import Families, Family, Joined, limit_of, outside_of, own_runs, sharable
 from migratectl.operations.import_files import Identity, elsewhere, grouped, identity_of, is_swappable, join
 from migratectl.operations.import_room import CLIP_HINT, Room, Slots
 from migratectl.operations.machine import Machine
@@ -56,6 +58,8 @@ class Space:
     mems: Nodemask
     source: str
     nr_areas: int
+    family: Family
+    joined: Mapping[int, Joined]
     named: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     nodes: dict[int, int] = field(default_factory=dict)
     policy: int | None = None
@@ -86,10 +90,17 @@ class Importer:
         clip: Leave out what does not fit.
         notes: Where assumptions go.
         tree: Where the files of cpusets are, if they are.
+        parents: The tasks that are imported together, each with its parent, None where that is not told.
     """
 
     def __init__(
-        self, conn: Connection, machine: Machine, clip: bool, notes: list[str], tree: Tree | None = None
+        self,
+        conn: Connection,
+        machine: Machine,
+        clip: bool,
+        notes: list[str],
+        tree: Tree | None = None,
+        parents: Mapping[int, int | None] = MappingProxyType({}),
     ) -> None:
         found = NO_HIERARCHY if tree is None else read_cpusets(tree)
         where = "" if tree is None else tree.where(found.folder)
@@ -105,6 +116,7 @@ class Importer:
         self.named: dict[str, Cache] = {}
         self.caches: dict[int, Cache] = {}
         self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
+        self.families = Families(conn, parents)
         self.task_policies: dict[int, int] = {}
         self.seen: dict[tuple[int, int], tuple[int | None, Policy]] = {}
         self.common: dict[str, list[str]] = {}
@@ -117,8 +129,7 @@ class Importer:
             raise AlreadyExists(f"pid {pid}", "there is such a task already; name others with --pid")
         cpu = info.cpu if info.cpu is not None and self._has_cpu(info.cpu, source) else None
         cpuset = self.cpusets.of_task(info, cpu, source)
-        own = self.batch.new_space(pid) if plan.areas else None
-        space = None if own is None else self.build(pid, own, cpuset, plan, source)
+        space = self.build(pid, cpuset, plan, source, cpu) if plan.areas else None
         uid = min(info.uid or 0, MAX_UID)
         if cpu is None:
             cpu = cpu_by_pages(self.machine, info.cpus or cpuset.cpus, space.nodes if space else {})
@@ -128,7 +139,7 @@ class Importer:
             uid,
             cpu,
             cpuset,
-            None if own is None else own[0],
+            None if space is None else space.mm,
             (0 if uid else ALL_CAPABILITIES) if info.caps is None else info.caps & ALL_CAPABILITIES,
             True,
             None,
@@ -146,19 +157,45 @@ class Importer:
 
     # ---- address spaces
 
-    def build(self, pid: int, own: tuple[int, int], cpuset: Cpuset, plan: PlannedTask, source: str) -> Space:
+    @property
+    def has_relatives(self) -> bool:
+        """Whether tasks are imported that may share pages since a fork."""
+        return self.families.some
+
+    def build(
+        self,
+        pid: int,
+        cpuset: Cpuset,
+        plan: PlannedTask,
+        source: str,
+        cpu: int | None = None,
+        own: tuple[int, int] | None = None,
+    ) -> Space:
         """
-        Work out the rows of an address space. Pages of files are claimed now and written by finish().
+        Work out the rows of an address space. Pages that others may map too are claimed now and written by finish().
 
         Args:
             pid: Its task.
-            own: Row ids of the address space and of its anonymous family.
             cpuset: The task's cpuset.
             plan: What to build.
             source: Name of the text, for messages.
+            cpu: Where the task runs, where that is told.
+            own: Row ids of its address space and of that's anonymous family, where the task has one.
         """
+        match = self.families.match(pid, plan, None if cpu is None else self.machine.home(cpu))
+        if own is None:
+            own = self.batch.new_space(pid, None if match is None else match.family.anon)
+        elif match is not None:
+            tasks.join_family(self.conn, own[0], match.family.anon)
+            own = own[0], match.family.anon
+        family = self.families.new(own[1]) if match is None else match.family
         self.mms.append(own[0])
-        space = Space(pid, *own, cpuset.mems & self.machine.online, source, len(plan.areas))
+        mems = cpuset.mems & self.machine.online
+        space = Space(pid, *own, mems, source, len(plan.areas), family, {} if match is None else match.areas)
+        for host in sorted({joined.member.pid for joined in space.joined.values()}):
+            why = "areas of both begin at one address and are mapped more than once"
+            sentence = f"pages taken as shared with pid {host} since a fork: {why}"
+            self.common.setdefault(sentence, []).append(source)
         self._policy_of_task(space, plan)
         for area in plan.areas:
             self._area(space, area)
@@ -175,7 +212,7 @@ class Importer:
         for pid, row in self.task_policies.items():
             policy = tasks.find_policy(self.conn, row)
             tasks.set_policy(self.conn, pid, policy, first_turn(policy))
-        imports.write_caches(self.conn, self.caches.values())
+        imports.write_caches(self.conn, [*self.caches.values(), *self.families.caches()])
         for vma in vmas.with_policy_of_object(self.conn, self.mms):
             files.set_object_policy(self.conn, vma, vma.policy)
         nodes.add_used(self.conn, self.room.taken())
@@ -195,7 +232,7 @@ class Importer:
     # ---- areas
 
     def _area(self, space: Space, area: PlannedArea) -> None:
-        start, end, policy, file, offset, order, vm, runs, _, _ = area
+        start, end, policy, file, offset, order, vm, runs, _, _, _ = area
         flags = int(vm)
         if runs:
             flags &= ~_PFN_OR_IO  # what maps pages is neither
@@ -213,14 +250,51 @@ class Importer:
         self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
         if flags & _NAMED:
             space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((start, end))
-        if cache is None or False not in anon:
-            self._anonymous(space, area, runs, delta, writable=flags & _WRITE != 0)
-            return
-        for group in grouped(runs):
-            if group[0].anon:
-                self._anonymous(space, area, group, delta, writable=flags & _WRITE != 0)
-            else:
-                self._of_file(space, area, group, cache, delta, writable=flags & _SHARED_WRITE == _SHARED_WRITE)
+        writable = flags & _WRITE != 0
+        if True in anon:
+            self._private(space, area, delta, writable=writable)
+        if cache is not None and False in anon:
+            shared_write = flags & _SHARED_WRITE == _SHARED_WRITE
+            for group in grouped([run for run in runs if not run.anon]):
+                self._of_file(space, area, group, cache, delta, writable=shared_write)
+
+    def _private(self, space: Space, area: PlannedArea, delta: int, *, writable: bool) -> None:
+        """The anonymous pages of an area: those that it shares with a relative, those that it offers, and the rest."""
+        runs = [run for run in area.runs if run.anon]
+        joined = space.joined.get(area.start)
+        if joined is not None:
+            self._share(space, area, joined, delta)
+            runs = own_runs(area, joined)
+        offered = [run for run in runs if sharable(run) and (joined is None or run.outside)]
+        if not offered or not self.families.some or not limit_of(area):
+            offered = []
+        self._anonymous(space, area, [run for run in runs if run not in offered], delta, writable=writable)
+        if offered:
+            pieces = self._offered(space, area, offered, delta)
+            self.families.offer(space.pid, space.family, area, pieces, writable=writable)
+
+    def _offered(self, space: Space, area: PlannedArea, runs: Iterable[PlannedRun], delta: int) -> Iterable[Piece]:
+        """Pages of a task that relatives may share, write-protected."""
+        outside = outside_of(area)
+        for run in runs:
+            granted = self.room.take(space.source, area, run.node, run.nr_pages)
+            if granted:
+                space.count(run.node, granted)
+                flags, step = _ACTIVE if run.active else 0, run.step if granted > 1 else 1
+                piece = Piece(Run(run.first + delta, step, granted), run.node, flags, outside, nr_ptes=1)
+                piece.ptes.append((space.mm, delta, int(run.dirty), 0))
+                yield piece
+
+    def _share(self, space: Space, area: PlannedArea, joined: Joined, delta: int) -> None:
+        """Another pte, write-protected, on each page that an area shares."""
+        mapmax = outside_of(area) + 1
+        dirty = any(run.dirty for run in area.runs if run.anon)
+        for run in joined.runs:
+            for piece in joined.member.cache.claim(run)[0]:
+                space.count(piece.node or 0, piece.run.nr_pages)
+                join(piece, mapmax)
+                piece.nr_ptes += 1
+                piece.ptes.append((space.mm, delta, int(dirty), 0))
 
     def _policy_of_task(self, space: Space, plan: PlannedTask) -> None:
         """Let the task have the policy that its lines show to be its own."""

@@ -71,9 +71,10 @@ class Batch:
         self.ptes: list[PteRow] = []
         self.waits: list[tuple[int, int, int]] = []
 
-    def new_space(self, pid: int) -> tuple[int, int]:
-        """A new, empty address space with an anonymous family of its own; the row ids of both."""
-        anon = self._new_mapping("anon", f"anon:{pid}", "page", None)
+    def new_space(self, pid: int, anon: int | None = None) -> tuple[int, int]:
+        """A new, empty address space of an anonymous family, None for one of its own; the row ids of both."""
+        if anon is None:
+            anon = self._new_mapping("anon", f"anon:{pid}", "page", None)
         self.last_mm += 1
         self.mms.append((self.last_mm, anon))
         return self.last_mm, anon

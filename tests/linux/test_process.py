@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from migratectl.errors import InputFileError
-from migratectl.linux.process import ProcessInfo, read_process
+from migratectl.linux.process import ProcessInfo, read_parent, read_process
 from migratectl.linux.tree import open_tree
 from migratectl.nodemask import Nodemask
 
@@ -43,6 +43,26 @@ def test_name_of_stat_where_status_is_missing(tmp_path: Path) -> None:
 
 def test_cpuset_path_can_be_stored(tmp_path: Path) -> None:
     assert process(tmp_path, cpuset=b"/a\xff/\x1bb\n").cpuset == "/a\\377/\\033b"
+
+
+def test_cpuset_by_the_control_groups(tmp_path: Path) -> None:
+    """Where /proc/PID/cpuset is missing; of version 2 the line has no controller."""
+    info = process(tmp_path, cgroup=b"9:memory:/m\n4:cpu,cpuset:/a b\n1:name=systemd:/s\n0::/user.slice\nx\n")
+    assert (info.cpuset, info.group) == ("/a b", "/user.slice")
+
+
+def test_parent_by_stat_or_status(tmp_path: Path) -> None:
+    told = [
+        {"stat": b"7 (a) b) S 3 7 7\n"},
+        {"status": b"Name:\tx\nPPid:\t4\n"},
+        {"stat": b"7 (x) S\n"},
+        {"status": b"PPid:\n"},
+    ]
+    found = []
+    for k, files in enumerate(told):
+        process(tmp_path / str(k), **files)
+        found.append(read_parent(open_tree(tmp_path / str(k)), 7))
+    assert found == [3, 4, None, None]
 
 
 def test_nothing_told(tmp_path: Path) -> None:
