@@ -56,6 +56,8 @@ class NumaMapsLine(NamedTuple):
         nodes: (node, pages) in ascending order of the nodes, without zeros.
         kernel_page_kib: Size of the pages in KiB where the line says so.
         old: The line is of the layout before 2.6.16, which tells nothing of files and dirty pages.
+        words: Words that are not known, as kernels add some; the stack of a thread is a stack all the same.
+        untold: Its counts by node add up to neither anon nor dirty, and no ``mapped`` tells them, as the kernel would.
     """
 
     source: str
@@ -75,6 +77,8 @@ class NumaMapsLine(NamedTuple):
     nodes: tuple[tuple[int, int], ...] = ()
     kernel_page_kib: int | None = None
     old: bool = False
+    words: tuple[str, ...] = ()
+    untold: bool = False
 
     @property
     def pages(self) -> int:
@@ -99,13 +103,14 @@ class NumaMapsLine(NamedTuple):
         return f"{self.source}: line {self.number}"
 
 
-def parse_numa_maps(text: str, source: str) -> tuple[NumaMapsLine, ...]:
+def parse_numa_maps(text: str, source: str, *, strict: bool = True) -> tuple[NumaMapsLine, ...]:
     """
     Read the text of /proc/PID/numa_maps. Its layout is recognised by the words; all lines are of one.
 
     Args:
         text: The whole text.
         source: Name of the file, for messages.
+        strict: Refuse words that are not known; else each line keeps its own.
 
     Returns:
         A line for each area, in the order of the text; repeated or unordered addresses are left as they are
@@ -121,14 +126,16 @@ def parse_numa_maps(text: str, source: str) -> tuple[NumaMapsLine, ...]:
     lines: list[NumaMapsLine] = []
     make = NumaMapsLine._make
     seen = 0
-    for number, line in enumerate(text.split("\n"), 1):
+    texts = text.split("\n")
+    last = len(texts)  # where there is anything behind the last newline, that may be half a word
+    for number, line in enumerate(texts, 1):
         address, _, rest = line.partition(" ")
         try:
             if address.strip(_HEX) or not 0 < len(address) <= _ADDRESS_DIGITS:
                 if not line or line.isspace():
                     continue
                 raise Malformed(_no_address(address))
-            words, marks = read_words(rest)
+            words, marks = read_words(rest, strict=strict or number == last)
             if marks & ~seen:
                 _check_layout(marks, seen)
                 seen |= marks

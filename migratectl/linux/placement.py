@@ -29,6 +29,7 @@ gives the same counts:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from operator import lt
@@ -50,6 +51,8 @@ HUGE_PAGE: Final = 2 << 20
 
 KIB: Final = 1024
 MAX_NAMED: Final = 5
+MAX_WORD: Final = 40
+_NAME: Final = re.compile("[:=]")
 
 
 def plan_task(
@@ -146,7 +149,7 @@ def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> Dra
     if line.address % page_size:
         raise InputFileError(
             f"{line.where}: the address {line.address:08x} is no multiple of the page size of {page_size}; "
-            "give the machine's with --page-size"
+            "init and import take the machine's with --page-size"
         )
     plain = not line.huge and line.kernel_page_kib is None
     unit = 1 if plain else _unit(line, page_size)
@@ -169,7 +172,7 @@ def _unit(line: NumaMapsLine, page_size: int) -> int:
     if unit < 1 or (unit > 1 and not line.huge):
         raise InputFileError(
             f"{line.where}: its pages have {line.kernel_page_kib} KiB, those of the machine {page_size // KIB}; "
-            f"give --page-size {line.kernel_page_kib}K"
+            f"'migratectl init --page-size {line.kernel_page_kib}K' makes such a machine, import takes that too"
         )
     return unit
 
@@ -212,7 +215,8 @@ def _refuse_or_say(early: Draft, late: Draft, notes: list[str], strict: bool) ->
         )
     if strict:
         raise InputFileError(
-            f"{late.line.where}: {what}, but other contents; give the lines of one process, or the right --page-size"
+            f"{late.line.where}: {what}, but other contents; give the lines of one process, or init and import"
+            " the right --page-size"
         )
     notes.append(f"{late.line.where}: {what}: of another process or machine, left out")
 
@@ -263,12 +267,26 @@ def _assumed(source: str, drafts: list[Draft], areas: list[PlannedArea], with_ma
     offsets = [draft.line for draft in drafts if draft.area is None and draft.line.file]
     if offsets:
         notes.append(f"{source}: offsets in files unknown: each file taken to begin at its lowest area")
+    untold = [draft.line for draft in drafts if draft.line.untold]
+    if untold:
+        why = "the counts by node add up to more than anon and dirty, and no mapped= says so, as the kernel does"
+        notes.append(f"{source}: {_numbers(untold)}: {why}: the rest taken as pages of the file, or of none")
+    notes += [f"{source}: {told}: no known word of numa_maps, kept" for told in _unknown_words(drafts)]
     if any(area.runs for area in areas):
         notes.append(f"{source}: which page lies where is not told: node after node, interleaved areas strided")
     for unit in sorted({draft.unit for draft in drafts if draft.guessed_size}):
         lines = [draft.line for draft in drafts if draft.guessed_size and draft.unit == unit]
         notes.append(f"{source}: {_numbers(lines)}: huge pages of unknown size taken as {unit} base pages")
     return notes
+
+
+def _unknown_words(drafts: Sequence[Draft]) -> list[str]:
+    """The words that are not known, those that begin alike as one."""
+    alike: dict[str, list[str]] = {}
+    for draft in drafts:
+        for word in draft.line.words:
+            alike.setdefault(_NAME.split(word)[0], []).append(f"line {draft.line.number}: {word[:MAX_WORD]!r}")
+    return [first[0] + (f" and {len(first) - 1} more like it" if len(first) > 1 else "") for first in alike.values()]
 
 
 def _areas(lines: list[NumaMapsLine]) -> str:

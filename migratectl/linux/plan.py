@@ -54,6 +54,7 @@ class PlannedArea(NamedTuple):
         line: Line of the text.
         inode: Inode number of the file where maps tells it, else 0; shared memory may have one path for two objects.
         shared: Its present pages that other address spaces map too, where smaps tells.
+        words: The words of its line that are not known.
     """
 
     start: int
@@ -67,6 +68,7 @@ class PlannedArea(NamedTuple):
     line: int
     inode: int = 0
     shared: int | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def _read(tree: Tree, pid: int, *, relatives: bool) -> tuple[_Texts, ProcessInfo
 
 def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: ProcessInfo, notes: list[str]) -> PlannedTask:
     folder = tree.where(f"proc/{pid}")
-    lines = parse_numa_maps(texts.numa_maps, f"{folder}/numa_maps")
+    lines = parse_numa_maps(texts.numa_maps, f"{folder}/numa_maps", strict=False)
     maps = None if texts.maps is None else parse_maps(texts.maps, f"{folder}/maps")
     told = {} if texts.smaps is None else parse_smaps(texts.smaps, f"{folder}/smaps")
     if info.locked_kib:

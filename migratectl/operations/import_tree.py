@@ -1,5 +1,5 @@
 """
-A machine with its tasks from the text files of Linux: ``import`` and ``import-numa-maps``.
+A machine with its tasks from the text files of Linux: ``import``.
 
 What numa_maps does not tell is planned by linux/placement.py; here the plan meets the state. Decisions of this module,
 each said as an assumption where it was needed:
@@ -22,9 +22,7 @@ each said as an assumption where it was needed:
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -32,19 +30,15 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from migratectl.errors import InputFileError, InvalidArgument
-from migratectl.linux.files import read_text
-from migratectl.linux.numa_maps import parse_numa_maps
-from migratectl.linux.placement import plan_task
 from migratectl.linux.process import read_parent
 from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_topology
 from migratectl.linux.tree import Tree, open_tree
-from migratectl.operations.import_process import cut_off, import_process
-from migratectl.operations.importer import Importer, cpu_by_pages
+from migratectl.operations.import_process import import_process
+from migratectl.operations.importer import Importer, without_collector
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
 from migratectl.operations.machine import load_machine, node_rows
-from migratectl.operations.tasks import TaskCreate, task_create, task_row
 from migratectl.spans import Size
-from migratectl.storage import imports, nodes, tasks
+from migratectl.storage import imports, nodes
 from migratectl.storage.facts import Facts
 from migratectl.uapi import MAX_PID, Profile
 
@@ -77,41 +71,7 @@ class ImportTree:
     tasks_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ImportNumaMaps:
-    """
-    The words of ``import-numa-maps``.
-
-    Attributes:
-        file: A numa_maps text.
-        pid: The new task.
-        name: Its name; None: its pid.
-        node: Where it runs; None: on the node that has most of its pages.
-        cpuset: Its cpuset; None: the root.
-        clip: Leave out pages on unknown or full nodes instead of refusing them.
-    """
-
-    file: Path
-    pid: int
-    name: str | None
-    node: int | None
-    cpuset: str | None
-    clip: bool
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Without the search for cycles, which would walk again and again through rows that have none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_without_collector()
+@without_collector()
 def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     """
     Read a machine and its tasks from a tree.
@@ -141,7 +101,7 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     importer.finish()
     if tree.left_out:
         notes.append(f"{tree.source}: {tree.left_out} links of the archive lead to nothing in it: left out")
-    notes += [_of_many(sentence, sources) for sentence, sources in importer.common.items()]
+    notes += importer.common_notes()
     if in_use:
         _leave_to_others(conn, tree, in_use, importer.room.taken(), notes)
     return {
@@ -149,39 +109,6 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
         "tasks": [row for row in found if row is not None],
         "assumptions": notes,
     }
-
-
-@_without_collector()
-def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
-    """
-    Add one task from one numa_maps text.
-
-    Returns:
-        The task's row with ``vmas``, ``pages``, ``nodes`` and ``assumptions``.
-
-    Raises:
-        InputFileError: The text is missing, malformed, or has pages on unknown or too small nodes.
-        KernelError: As task_create().
-    """
-    source = str(call.file)
-    machine = load_machine(conn)
-    text = read_text(call.file)
-    lines = parse_numa_maps(text, source)
-    if not lines:
-        raise InputFileError(f"{source}: no line; a task without address space has no numa_maps to import")
-    plan = plan_task(lines, page_size=machine.facts.page_size, shared_apart=not machine.modern)
-    notes = [*plan.assumptions, *cut_off(text, source)]
-    task_create(conn, TaskCreate(call.pid, name=call.name, node=call.node, cpuset=call.cpuset or "/"))
-    task = tasks.find(conn, call.pid)
-    if task is None or task.mm is None:
-        raise InvalidArgument(f"pid {call.pid}", "no address space")
-    importer = Importer(conn, machine, call.clip, notes)
-    own = task.mm, tasks.anon_mapping(conn, task.mm)
-    space = importer.build(call.pid, task.cpuset, plan, source, own=own)
-    if call.node is None:
-        tasks.update(conn, call.pid, "cpu", cpu_by_pages(machine, task.cpuset.cpus, space.nodes))
-    importer.finish()
-    return {**task_row(machine, tasks.find(conn, call.pid) or task), **space.row(), "assumptions": notes}
 
 
 # ---- the machine
@@ -251,9 +178,3 @@ def _pids(tree: Tree, wanted: tuple[int, ...]) -> list[int]:
         if pid > MAX_PID:
             raise InvalidArgument(f"pid {pid}", f"pids go from 1 to {MAX_PID}")
     return sorted(set(wanted) or {pid for pid in there if pid <= MAX_PID})
-
-
-def _of_many(sentence: str, sources: list[str]) -> str:
-    """An assumption that was made for several texts, as one line."""
-    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
-    return f"{sources[0]}{more}: {sentence}"

@@ -4,7 +4,9 @@ Puts the planned tasks of an import into the state: areas, anonymous pages, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +16,7 @@ from sqlalchemy import Connection
 from migratectl.errors import AlreadyExists, InputFileError
 from migratectl.kernel.mempolicy import relative_ranks
 from migratectl.linux.cpusets import read_cpusets
+from migratectl.linux.numa_maps_words import is_thread_stack
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree
@@ -218,6 +221,13 @@ class Importer:
         nodes.add_used(self.conn, self.room.taken())
         imports.use_slots(self.conn, self.slots.used)
 
+    def common_notes(self) -> list[str]:
+        """The assumptions that were made for several texts, a line each."""
+        return [
+            f"{sources[0]}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}: {sentence}"
+            for sentence, sources in self.common.items()
+        ]
+
     def _tell(self, space: Space) -> None:
         for nid, nr in sorted(self.room.missing.items()):
             self.notes.append(f"{space.source}: {nr} pages on node {nid} left out, {self.room.why(nid)}")
@@ -232,7 +242,7 @@ class Importer:
     # ---- areas
 
     def _area(self, space: Space, area: PlannedArea) -> None:
-        start, end, policy, file, offset, order, vm, runs, _, _, _ = area
+        start, end, policy, file, offset, order, vm, runs, *_ = area
         flags = int(vm)
         if runs:
             flags &= ~_PFN_OR_IO  # what maps pages is neither
@@ -248,7 +258,7 @@ class Importer:
         mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, offset - start)
         own = start + 1 if True in anon else 0  # neighbours that a kernel left two may not merge
         self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
-        if flags & _NAMED:
+        if flags & _NAMED and not any(map(is_thread_stack, area.words)):
             space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((start, end))
         writable = flags & _WRITE != 0
         if True in anon:
@@ -445,6 +455,18 @@ class Importer:
             cache.add(piece)
             yield piece
             at += nr * part.step
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Without the search for cycles, which would walk again and again through rows that have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def cpu_by_pages(machine: Machine, allowed: Nodemask, held: Mapping[int, int]) -> int:
