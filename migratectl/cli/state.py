@@ -107,13 +107,14 @@ def init_command(
     return session.create(force, operations.init.init, machine)
 
 
-@command("import /", "import altix.tar.gz --page-size 16K --empty")
-@click.argument("tree", type=click.Path(path_type=Path))
+@command("import /", "import altix.tar.gz --page-size 16K --empty", "import numactl-H.txt")
+@click.argument("tree", type=click.Path(path_type=Path, allow_dash=True), metavar="TREE|FILE|-")
 @click.option("--pid", "pids", type=PID, multiple=True, help="Import this task only (repeatable).")
 @click.option("--page-size", type=SIZE, help="Size of a page (default: what the tree tells, else 4K).")
 @_swap
 @_profile
 @click.option("--empty", is_flag=True, help="Free the memory that the machine used for what is not imported.")
+@click.option("--node-memory", type=SIZES, default=(), help="Memory of each node where the tree tells none.")
 @click.option("--clip", is_flag=True, help="Leave out counts on unknown or full nodes instead of refusing them.")
 @click.option("--tasks-only", is_flag=True, help="Add the tasks to the state at hand.")
 @_force
@@ -125,15 +126,22 @@ def import_command(
     swap: SwapChoice,
     profile: str,
     empty: bool,
+    node_memory: tuple[Size, ...],
     clip: bool,
     tasks_only: bool,
     force: bool,
 ) -> int:
-    """Make a new state file from a tree of /sys and /proc."""
+    """
+    Make a new state file from a tree of /sys and /proc.
+
+    TREE is a directory or archive laid out like /; a file with what 'numactl --hardware' prints tells of a machine too,
+    without tasks.
+    """
     if tasks_only:
         _refuse_machine_options()
     what = operations.import_tree.ImportTree(
         tree=tree,
+        text=_text(session, tree)[1],
         pids=pids,
         page_size=page_size,
         swap=swap,
@@ -141,6 +149,7 @@ def import_command(
         profile=Profile(profile),
         clip=clip,
         tasks_only=tasks_only,
+        node_memory=node_memory,
     )
     if tasks_only:
         return session.perform(operations.import_tree.import_tree, what)
@@ -150,9 +159,10 @@ def import_command(
 def _refuse_machine_options() -> None:
     """With --tasks-only the machine stays as it is: refuse the options that say what it is."""
     context = click.get_current_context()
-    for name in ("empty", "swap", "profile", "force"):
+    for name in ("empty", "swap", "profile", "force", "node_memory"):
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"with --tasks-only the machine stays as it is; leave out --{name}")
+            option = name.replace("_", "-")
+            raise click.UsageError(f"with --tasks-only the machine stays as it is; leave out --{option}")
 
 
 @command(

@@ -16,6 +16,9 @@ MAX_FILE_BYTES: Final = 64 << 20
 BLOCK: Final = 1 << 16
 """Bytes that are asked for at once; a buffer for the longest file costs more than most files have."""
 
+STDIN: Final = "standard input"
+"""What messages call a text that came from there."""
+
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESRCH})
 """What opening a file that is not there says; ESRCH: a process that has ended."""
 

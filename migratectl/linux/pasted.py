@@ -22,24 +22,34 @@ class Addition(NamedTuple):
     pattern: re.Pattern[str]
 
 
-ADDITIONS: Final[Sequence[Addition]] = (
+GREP: Final = "the name of a file in front, as from grep"
+
+AROUND: Final[Sequence[Addition]] = (
     Addition("a byte order mark in front", re.compile("\ufeff(.*)")),
     Addition("CR before the newline, as in a file of Windows", re.compile(r"(.*?)\r+")),
     Addition("'>' in front, as in a quoted mail", re.compile(r"[ \t]*(?:>[ \t]?)+(.*)")),
-    Addition("the name of a file in front, as from grep", re.compile(r"(?:[^\s:]+:){1,2}([ \t]*[0-9a-f]+[ -].*)")),
+)
+"""What any text can have around its lines, in the order in which it is taken off; the whole of a line must match."""
+
+ADDITIONS: Final[Sequence[Addition]] = (
+    *AROUND,
+    Addition(GREP, re.compile(r"(?:[^\s:]+:){1,2}([ \t]*[0-9a-f]+[ -].*)")),
     Addition("blanks in front", re.compile(r"[ \t]+(.*)")),
 )
-"""In the order in which they are taken off; the whole of a line must match."""
+"""What numa_maps and maps can have, whose lines begin with an address."""
 
 
-def clean(text: str, source: str, *, strict: bool) -> tuple[str, list[str]]:
+def clean(
+    text: str, source: str, *, strict: bool = False, additions: Sequence[Addition] = ADDITIONS
+) -> tuple[str, list[str]]:
     """
-    Take off what was added in front and behind the lines of numa_maps or maps; no such line has a colon in its address.
+    Take off what was added in front and behind the lines of a text.
 
     Args:
         text: The whole text.
         source: Its name, for messages.
         strict: Refuse what was added.
+        additions: What can have been added, in the order in which it is taken off.
 
     Returns:
         The text, line by line; and one sentence for each addition.
@@ -51,12 +61,12 @@ def clean(text: str, source: str, *, strict: bool) -> tuple[str, list[str]]:
     names: set[str] = set()
     lines = []
     for number, line in enumerate(text.split("\n"), 1):
-        own, found = _taken_off(line)
+        own, found = _taken_off(line, additions)
         for what, added in found:
             if strict:
                 raise InputFileError(f"{source}: line {number}: {what}; leave out --strict to have it taken off")
             first.setdefault(what, number)
-            if "grep" in what:
+            if what == GREP:
                 names.add(_file_of(added))
         if len(names) > 1:
             raise InputFileError(
@@ -66,11 +76,11 @@ def clean(text: str, source: str, *, strict: bool) -> tuple[str, list[str]]:
     return "\n".join(lines), [f"{source}: line {number}: {what}: taken off" for what, number in first.items()]
 
 
-def _taken_off(line: str) -> tuple[str, list[tuple[str, str]]]:
+def _taken_off(line: str, additions: Sequence[Addition]) -> tuple[str, list[tuple[str, str]]]:
     """A line as it was, and what was added to it: what that is, and its text."""
     found = []
     own = line
-    for what, pattern in ADDITIONS:
+    for what, pattern in additions:
         match = pattern.fullmatch(own)
         if match:
             found.append((what, own[: match.start(1)]))

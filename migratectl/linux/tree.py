@@ -163,6 +163,32 @@ class ArchiveTree(Tree):
             self.entries.setdefault(str(parent), set()).add(child.name)
 
 
+class TextTree(Tree):
+    """
+    A text that tells of a machine instead of its files; it has none.
+
+    Args:
+        source: Its name.
+        text: The text.
+    """
+
+    def __init__(self, source: str, text: str) -> None:
+        super().__init__(source, "")
+        self.text = text
+
+    def read(self, name: str) -> str | None:
+        """As Tree.read()."""
+        return None
+
+    def names(self, folder: str) -> list[str]:
+        """As Tree.names()."""
+        return []
+
+    def folders(self, folder: str) -> list[str]:
+        """As Tree.folders()."""
+        return []
+
+
 def open_tree(path: Path) -> Tree:
     """
     Open what a user named as a tree.

@@ -30,9 +30,12 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from migratectl.errors import InputFileError, InvalidArgument
+from migratectl.linux.files import STDIN
+from migratectl.linux.hardware import hardware_text, parse_hardware
+from migratectl.linux.pasted import AROUND, clean
 from migratectl.linux.process import read_parent
 from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_topology
-from migratectl.linux.tree import Tree, open_tree
+from migratectl.linux.tree import TextTree, Tree, open_tree
 from migratectl.operations.import_process import import_process
 from migratectl.operations.importer import Importer, without_collector
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
@@ -51,7 +54,8 @@ class ImportTree:
     The words of ``import``.
 
     Attributes:
-        tree: A directory or archive laid out like ``/``.
+        tree: A directory or archive laid out like ``/``, or a text of ``numactl --hardware``.
+        text: That text where it was read already, of standard input.
         pids: Import these tasks only; empty: all.
         page_size: Bytes a page; None: what the tree tells.
         swap: Size of the area ``swap0``; None: no area; ``default``: SwapTotal.
@@ -59,9 +63,11 @@ class ImportTree:
         profile: The kernel to model, in a new state.
         clip: Leave out pages on unknown or full nodes instead of refusing them.
         tasks_only: Add the tasks to the state at hand.
+        node_memory: Memory of every node, or of each, where nothing tells it.
     """
 
     tree: Path
+    text: str | None
     pids: tuple[int, ...]
     page_size: Size | None
     swap: Size | Literal["default"] | None
@@ -69,6 +75,7 @@ class ImportTree:
     profile: Profile
     clip: bool
     tasks_only: bool
+    node_memory: tuple[Size, ...] = ()
 
 
 @without_collector()
@@ -89,8 +96,8 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
         InvalidArgument: Options that contradict each other or the state.
         AlreadyExists: A pid is taken.
     """
-    tree = open_tree(call.tree)
     notes: list[str] = []
+    tree = _opened(call, notes)
     in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
     machine = load_machine(conn)
     pids = _pids(tree, call.pids)
@@ -114,6 +121,28 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
 # ---- the machine
 
 
+def _opened(call: ImportTree, notes: list[str]) -> Tree:
+    """What the user named: a tree, or a text of numactl --hardware."""
+    source, text = str(call.tree), call.text
+    if text is None and not call.tree.is_dir():
+        text = hardware_text(call.tree)
+    if text is None:
+        return open_tree(call.tree)
+    source = source if call.text is None else STDIN
+    if call.tasks_only:
+        raise InputFileError(f"{source}: a text of numactl --hardware has no tasks; leave out --tasks-only")
+    own, said = clean(text, source, additions=AROUND)
+    notes += said
+    return TextTree(source, own)
+
+
+def _topology(tree: Tree, call: ImportTree) -> Topology:
+    """The machine of a tree or text; memory that is given in pages is in those of the option, else of 4 KiB."""
+    unit = check_page_size(call.page_size or Size(PAGE_SIZE, "B"))
+    given = [size.to_bytes(unit) // KIB for size in call.node_memory]
+    return parse_hardware(tree.text, tree.source, given) if isinstance(tree, TextTree) else read_topology(tree, given)
+
+
 def _check_state(conn: Connection, call: ImportTree) -> dict[int, int]:
     """Refuse what a state at hand has decided already. No memory is left to others."""
     own = Size(load_machine(conn).facts.page_size, "B")
@@ -124,7 +153,7 @@ def _check_state(conn: Connection, call: ImportTree) -> dict[int, int]:
 
 def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str]) -> dict[int, int]:
     """Write the machine of the tree. The pages that it had in use, by node; none with ``--empty``."""
-    topology = read_topology(tree)
+    topology = _topology(tree, call)
     notes += topology.assumptions
     page_size = check_page_size(call.page_size or Size(topology.page_size_hint, "B"))
     if call.page_size is None and topology.page_size_hint == PAGE_SIZE:
@@ -149,7 +178,8 @@ def _add_swap(
         add_swap(conn, Size(topology.swap_kib * KIB // known.page_size, "p"), known)
     else:
         size = "none" if known.modern else "1 GiB"
-        notes.append(f"{tree.where('proc/meminfo')}: no SwapTotal: swap as 'init' makes it: {size}")
+        where = tree.source if isinstance(tree, TextTree) else tree.where("proc/meminfo")
+        notes.append(f"{where}: no SwapTotal: swap as 'init' makes it: {size}")
         add_swap(conn, "default", known)
 
 
