@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
 from migratectl.linux.mpol import Era, format_policy, parse_policy
-from migratectl.linux.numa_maps_words import COLON, EQUAL, FIRST, LATER, Malformed, read_words, unescape_path
+from migratectl.linux.numa_maps_words import (
+    COLON,
+    EQUAL,
+    FIRST,
+    LATER,
+    Malformed,
+    is_thread_stack,
+    read_words,
+    unescape_path,
+)
 from migratectl.policy import Policy
 
 __all__ = (
@@ -156,7 +165,8 @@ def format_numa_maps(lines: Iterable[NumaMapsLine], era: Era) -> str:
     Args:
         lines: Areas in the order to print.
         era: ``2006-01`` (a line only for areas with pages, huge ones left out), ``2.6.16`` (``=`` in policies, no page
-            size) or ``modern`` (``:``, page size where a line has one).
+            size) or ``modern`` (``:``, page size where a line has one). The latter two show words that are not known
+            behind the others, the number of a thread's stack in its place.
 
     Returns:
         One line of text an area, each with its newline.
@@ -207,10 +217,12 @@ def _format_line(line: NumaMapsLine, era: Era) -> str:
     words = [f"{line.address:08x}", format_policy(line.policy, era)]
     if line.file:  # the pages of no file, such as the vdso, have none to name
         words.append(f"file={escape_path(line.file)}")
-    words += [word for word in ("heap", "stack", "huge") if getattr(line, word)]
+    thread = next(filter(is_thread_stack, line.words), None)
+    shown = {"heap": line.heap, thread or "stack": line.stack, "huge": line.huge}
+    words += [word for word, is_so in shown.items() if is_so]
     if line.nodes:
         words += _format_counts(line, era)
-    return " ".join(words)
+    return " ".join([*words, *(word for word in line.words if word != thread)])
 
 
 def _format_counts(line: NumaMapsLine, era: Era) -> list[str]:

@@ -258,6 +258,8 @@ class Importer:
         mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, offset - start)
         own = start + 1 if True in anon else 0  # neighbours that a kernel left two may not merge
         self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
+        if area.words:
+            self.batch.words.append((space.mm, start, " ".join(area.words)))
         if flags & _NAMED and not any(map(is_thread_stack, area.words)):
             space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((start, end))
         writable = flags & _WRITE != 0

@@ -47,8 +47,8 @@ An area to write: address space, start, end, mapping, delta, flags, policy, orde
 class Batch:
     """
     Rows of new tasks that wait to be written together; a task's rows are complete before flush() is called.
-    Callers append to the lists ``areas``, ``labels``, ``pages`` and ``ptes``: the pte that maps a page row is added
-    with it.
+    Callers append to the lists ``areas``, ``labels``, ``words``, ``pages`` and ``ptes``: the pte that maps a page row
+    is added with it.
 
     Args:
         conn: The connection of the transaction; nothing else adds tasks, address spaces or mappings meanwhile.
@@ -67,6 +67,7 @@ class Batch:
         self.tasks: list[Task] = []
         self.areas: list[AreaRow] = []
         self.labels: list[tuple[int, str, int, int]] = []
+        self.words: list[tuple[int, int, str]] = []
         self.pages: list[PageRow] = []
         self.ptes: list[PteRow] = []
         self.waits: list[tuple[int, int, int]] = []
@@ -122,13 +123,14 @@ class Batch:
             self.areas,
         )
         insert(self.conn, 'INSERT INTO labels(mm, name, start, "end")', self.labels)
+        insert(self.conn, "INSERT INTO words(mm, start, text)", self.words)
         rows = insert_pages(self.conn, self.pages)
         insert_ptes(
             self.conn,
             [(mm, addr, row, dirty, able) for row, (mm, addr, dirty, able) in zip(rows, self.ptes, strict=True)],
         )
         hold_writeback(self.conn, [(rows[at], pid, passes) for at, pid, passes in self.waits])
-        for waiting in (self.areas, self.labels, self.pages, self.ptes, self.waits):
+        for waiting in (self.areas, self.labels, self.words, self.pages, self.ptes, self.waits):
             waiting.clear()
 
     def _flush_tasks(self) -> None:

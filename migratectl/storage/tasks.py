@@ -231,6 +231,7 @@ def join_family(conn: Connection, mm: int, anon: int) -> None:
 def delete_mm(conn: Connection, mm: int) -> None:
     """Remove an address space; its areas and ptes must be gone."""
     write(conn, "DELETE FROM labels WHERE mm = ?", (mm,))
+    write(conn, "DELETE FROM words WHERE mm = ?", (mm,))
     write(conn, "DELETE FROM mms WHERE id = ?", (mm,))
 
 

@@ -142,8 +142,25 @@ def test_words_that_are_not_known_are_kept_and_told(two: Runner, tmp_path: Path)
     assert stack.split()[-1] == "0.06"
     labels = [area["label"] for area in done(two("show", "vmas", 7, "--json"))["vmas"]]
     assert labels == ["heap", None, None, "stack"]
+    assert text_of(two, 7) == THREADS
+    lines = done(two("numa-maps", 7, "--json"))["lines"]
+    assert [line["words"] for line in lines] == [[], ["stack:4127"], ["stack:4128"], ["wss=3"]]
     text = refused(two, "import-numa-maps", tmp_path / "n", "--pid", 8, "--strict")
     assert "line 2: 'stack:4127' is no word of numa_maps" in text
+
+
+def test_words_go_with_their_area(two: Runner, tmp_path: Path) -> None:
+    """A thread of the parent has no stack in a child, and none when its area is gone."""
+    (tmp_path / "n").write_text(THREADS)
+    notes(two, tmp_path / "n", "--pid", 7)
+    done(two("fork", 7, "--pid", 8, "--json"))
+    assert "4127" not in text_of(two, 8)
+    done(two("munmap", 7, "0x7f11a0000000+3p", "--json"))
+    done(two("mmap", 7, "3p", "--addr", "0x7f11a0000000", "--json"))
+    assert text_of(two, 7).splitlines()[1] == "7f11a0000000 default"
+    for pid in (7, 8):
+        done(two("task", "exit", pid, "--json"))
+    assert two("check").code == 0
 
 
 @pytest.mark.parametrize(
