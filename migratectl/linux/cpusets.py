@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
@@ -18,7 +19,7 @@ FOLDERS: Final = ("dev/cpuset", "sys/fs/cgroup/cpuset", "cgroup/cpuset", "sys/fs
 MAX_DEPTH: Final = 100
 """Most cpusets above one; control groups themselves may have 2^31, and nobody makes twenty."""
 
-SWITCHES: Final = (
+FILES: Final = (
     "cpu_exclusive",
     "mem_exclusive",
     "mem_hardwall",
@@ -28,11 +29,12 @@ SWITCHES: Final = (
     "memory_spread_slab",
     "notify_on_release",
     "sched_load_balance",
-    "clone_children",
+    "sched_relax_domain_level",
+    "cgroup.clone_children",
 )
-"""Files of version 1 that hold 0 or 1."""
+"""Files of version 1 that hold a number: 0 or 1, but for the level."""
 
-_PREFIXES: Final = ("cpuset.", "", "cgroup.")
+_PREFIXES: Final = ("cpuset.", "")
 _EFFECTIVE: Final = {"mems": "cpuset.mems.effective", "cpus": "cpuset.cpus.effective"}
 _MARKS: Final = frozenset({"mems", "cpus", "cpuset.mems", "cpuset.cpus", *_EFFECTIVE.values()})
 """A folder with one of these files is a cpuset."""
@@ -47,14 +49,12 @@ class CpusetInfo(NamedTuple):
     Args:
         mems: Its nodes, of version 2 the effective ones; None where no file tells.
         cpus: Its CPUs, likewise.
-        switches: The switch files that hold 1, by their names without prefix.
-        off: Those that hold 0.
+        files: What its other files hold, by their names without ``cpuset.``.
     """
 
     mems: Nodemask | None = None
     cpus: Nodemask | None = None
-    switches: frozenset[str] = frozenset()
-    off: frozenset[str] = frozenset()
+    files: Mapping[str, int] = MappingProxyType({})
 
 
 class Hierarchy(NamedTuple):
@@ -123,23 +123,24 @@ def _read(tree: Tree, folder: str, unified: bool) -> CpusetInfo:
     if unified:
         sets = [read_list(tree, f"{folder}/{name}") for name in _EFFECTIVE.values()]
         return CpusetInfo(sets[0], sets[1])
-    told = {name: flag for name in SWITCHES if (flag := _flag(tree, folder, name)) is not None}
-    on = frozenset(name for name, flag in told.items() if flag)
-    return CpusetInfo(_first(tree, folder, "mems"), _first(tree, folder, "cpus"), on, frozenset(told) - on)
+    files = {name: value for name in FILES if (value := _number(tree, folder, name)) is not None}
+    return CpusetInfo(_first(tree, folder, "mems"), _first(tree, folder, "cpus"), files)
 
 
 def _first(tree: Tree, folder: str, name: str) -> Nodemask | None:
     return next((found for each in _named(name) if (found := read_list(tree, f"{folder}/{each}")) is not None), None)
 
 
-def _flag(tree: Tree, folder: str, name: str) -> bool | None:
+def _number(tree: Tree, folder: str, name: str) -> int | None:
     for each in _named(name):
         text = tree.read(f"{folder}/{each}")
         if text is None:
             continue
-        if text.strip() not in ("0", "1"):
-            raise InputFileError(f"{tree.where(f'{folder}/{each}')}: line 1: {text[:40]!r} is neither 0 nor 1")
-        return text.strip() == "1"
+        level = name == "sched_relax_domain_level"
+        if not re.fullmatch("-?[0-9]{1,4}" if level else "[01]", text.strip()):
+            what = "no level" if level else "neither 0 nor 1"
+            raise InputFileError(f"{tree.where(f'{folder}/{each}')}: line 1: {text[:40]!r} is {what}")
+        return int(text)
     return None
 
 

@@ -14,14 +14,13 @@ from migratectl.linux.process import ProcessInfo
 from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.cpuset_files import OF_THE_ROOT, YOUNG
 from migratectl.storage import tasks
-from migratectl.storage.tasks import Cpuset
+from migratectl.storage.tasks import KEPT_DEFAULTS, Cpuset
 
 NO_HIERARCHY: Final = Hierarchy("", False, {})
 """What a text without a tree tells of cpusets."""
 
 _COLUMNS: Final = frozenset({"memory_migrate", "cpu_exclusive", "mem_exclusive"})
 _EXCLUSIVE: Final = (("cpu_exclusive", "cpus", "CPU"), ("mem_exclusive", "mems", "node"))
-_DEFAULT_ON: Final = frozenset({"sched_load_balance"})
 
 
 class _Made:
@@ -93,6 +92,13 @@ class Cpusets:
             self.made[path].cpus |= cpus if cpu is None else cpus | Nodemask([cpu])
         return self.known[path]
 
+    def told_cpus(self, cpuset: Cpuset) -> Nodemask | None:
+        """The CPUs of a cpuset; None of one that has what its tasks have."""
+        made = self.made.get(cpuset.name)
+        if made is None:
+            return cpuset.cpus
+        return None if made.told.cpus is None else made.told.cpus & self.root.cpus
+
     def _nearest(self, group: str | None) -> str:
         """The cpuset of a control group of version 2: that of the lowest group above it that is one, or its own."""
         path = "/" + (group or "").strip("/")
@@ -161,14 +167,17 @@ class Cpusets:
         if self.found.unified:
             return replace(cpuset, memory_migrate=cpuset.name != "/")
         keeps = {*(YOUNG if self.modern else ()), *((OF_THE_ROOT,) if cpuset.name == "/" else ())}
-        for name in sorted((told.switches - _DEFAULT_ON - keeps - _COLUMNS) | (told.off & _DEFAULT_ON)):
-            value = 1 if name in told.switches else 0
-            self._say(f"{name} {value} of cpuset {{}} means nothing here: left out", cpuset.name)
-        migrate, cpus, mems = (name in told.switches for name in ("memory_migrate", "cpu_exclusive", "mem_exclusive"))
-        if cpuset.name == "/":  # it is exclusive unless a file says otherwise
-            cpus, mems = "cpu_exclusive" not in told.off, "mem_exclusive" not in told.off
+        for name, value in told.files.items():
+            if name in keeps:
+                cpuset = cpuset.keeping(name, value)
+            elif name not in _COLUMNS and value != KEPT_DEFAULTS.get(name, 0):
+                self._say(f"{name} {value} of cpuset {{}} means nothing here: left out", cpuset.name)
+        own = cpuset.name == "/"  # it is exclusive unless a file says otherwise
         return replace(
-            cpuset, memory_migrate=migrate, cpu_exclusive=cpus, mem_exclusive=mems, kept=told.switches & keeps
+            cpuset,
+            memory_migrate=bool(told.files.get("memory_migrate")),
+            cpu_exclusive=bool(told.files.get("cpu_exclusive", own)),
+            mem_exclusive=bool(told.files.get("mem_exclusive", own)),
         )
 
     def _settle_switches(self, path: str) -> None:

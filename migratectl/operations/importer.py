@@ -20,7 +20,7 @@ from migratectl.linux.numa_maps_words import is_thread_stack
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree
-from migratectl.nodemask import Nodemask
+from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.import_cpusets import NO_HIERARCHY, Cpusets
 from migratectl.operations.import_family import Families, Family, Joined, limit_of, outside_of, own_runs, sharable
 from migratectl.operations.import_files import Identity, elsewhere, grouped, identity_of, is_swappable, join
@@ -147,11 +147,18 @@ class Importer:
             True,
             None,
             None,
+            affinity=self._affinity(info, cpuset, cpu),
         )
         self.batch.add_task(task)
         if self.batch.full:
             self.batch.flush()
         return {**task_row(self.machine, task), **(space.row() if space else {"vmas": 0, "pages": 0, "nodes": {}})}
+
+    def _affinity(self, info: ProcessInfo, cpuset: Cpuset, cpu: int) -> Nodemask | None:
+        """The CPUs of a task where it may not run on all that its cpuset has."""
+        inside = self.cpusets.told_cpus(cpuset)
+        own = (info.cpus or NO_NODES) & (inside or NO_NODES)
+        return own if cpu in own and own != inside else None
 
     def _has_cpu(self, cpu: int, source: str) -> bool:
         if cpu not in self.known_cpus:

@@ -1,7 +1,7 @@
 """
 A task knows its thread group, the CPUs that it may run on and its limit of locked memory; a ring, whether it is let go
-only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork, and the words of
-numa_maps that the model does not know.
+only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork, and the words
+of numa_maps that the model does not know.
 
 The tables are made anew, so that a file that was brought here has the same tables as a new one. The leader of a thread
 group was not kept: it is the lowest pid of the address space. No task had narrower CPUs than its cpuset's, or a limit

@@ -69,7 +69,10 @@ def test_cpuset_below_one_that_the_state_has(tool: Runner, tmp_path: Path, state
     assert [(row[0], row[2]) for row in cpusets(state)] == [("/a", "0"), ("/a/b", "0"), ("/a/b/c", "0")]
 
 
-@pytest.mark.parametrize(("name", "text"), [("mems", "0-x\n"), ("cpus", "3-1\n"), ("memory_migrate", "yes\n")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("mems", "0-x\n"), ("cpus", "3-1\n"), ("memory_migrate", "yes\n"), ("sched_relax_domain_level", "x\n")],
+)
 def test_malformed_files_of_a_cpuset(tool: Runner, tmp_path: Path, name: str, text: str) -> None:
     tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/a\n"}})
     put(tree, "dev/cpuset/a", {"mems": "0\n", "cpus": "0\n", name: text})
@@ -80,6 +83,9 @@ def test_cpuset_outside_of_the_namespace(tool: Runner, tmp_path: Path) -> None:
     """The kernel shows the path of a task above the root of whoever looks with dots."""
     tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/../b\n"}})
     assert loaded(tool, tree)["tasks"][0]["cpuset"] == "/../b"
+
+
+KEPT = "cgroup.clone_children mem_hardwall memory_spread_page sched_load_balance=0 sched_relax_domain_level=2"
 
 
 @pytest.mark.parametrize(
@@ -102,14 +108,16 @@ def test_every_mount_of_version_1(
     put(tree, "proc", {"mounts": f"proc /proc proc rw 0 0\n{mounts}\n"})
     own = {"mems": "1\n", "cpus": "0-1\n", "memory_migrate": "1\n", "cpu_exclusive": "1\n", "mem_exclusive": "1\n"}
     own |= {"mem_hardwall": "1\n", "memory_spread_page": "1\n", "memory_spread_slab": "0\n"}
+    own |= {"sched_load_balance": "0\n", "sched_relax_domain_level": "2\n"}
     empty = {"mems": "\n", "cpus": "\n", "memory_migrate": "0\n"}
     put(tree, folder, {f"{prefix}mems": "0-1\n", f"{prefix}cpus": "0-3\n", f"{prefix}memory_pressure_enabled": "1\n"})
     put(tree, f"{folder}/a.b", {prefix + name: text for name, text in own.items()})
+    put(tree, f"{folder}/a.b", {"cgroup.clone_children": "1\n"})
     put(tree, f"{folder}/a.b/none", {prefix + name: text for name, text in empty.items()})
     document = loaded(tool, tree, "--profile", "modern")
     assert about_cpusets(document["assumptions"]) == []
     assert cpusets(state) == [
-        ("/a.b", "0-1", "1", 1, 1, 1, "mem_hardwall memory_spread_page"),
+        ("/a.b", "0-1", "1", 1, 1, 1, KEPT),
         ("/a.b/none", "", "", 0, 0, 0, ""),
     ]
     assert done(tool("cpuset", "read", "/", "memory_pressure_enabled", "--json"))["value"] == "1"
@@ -190,6 +198,23 @@ def test_tasks_only_makes_the_cpusets_of_the_tasks(machine: Runner, tmp_path: Pa
         put(tree, f"dev/cpuset/{name}", {"mems": "0-1\n", "cpus": "0\n"})
     loaded(machine, tree, "--tasks-only")
     assert [row[0] for row in cpusets(state)] == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("told", "cpus"),
+    [("0\n", "0"), ("0-2\n", None), ("0-3\n", None), ("0,3\n", "0")],
+)
+def test_tasks_that_may_not_run_on_all_cpus_of_their_cpuset(
+    tool: Runner, tmp_path: Path, told: str, cpus: str | None
+) -> None:
+    """The cpuset has CPUs 0-2; task 8 is in the root, which has four."""
+    stat = "7 (x) S 1 " + " ".join(["0"] * 34) + " 0\n"
+    files = {"numa_maps": ONE_PAGE, "status": f"Cpus_allowed_list:\t{told}", "stat": stat}
+    tree = make_tree(tmp_path / "t", {7: {**files, "cpuset": "/a\n"}, 8: files})
+    put(tree, "dev/cpuset/a", {"mems": "0-1\n", "cpus": "0-2\n"})
+    rows = loaded(tool, tree)["tasks"]
+    assert rows[0]["cpus"] == cpus
+    assert rows[1]["cpus"] == (None if told == "0-3\n" else told.strip())
 
 
 needs_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no ../shared/data beside the repository")
