@@ -112,7 +112,11 @@ def init_command(
 @click.option("--pid", "pids", type=PID, multiple=True, help="Import this task only (repeatable).")
 @click.option("--page-size", type=SIZE, help="Size of a page (default: what the tree tells, else 4K).")
 @_swap
-@_profile
+@click.option(
+    "--profile",
+    type=click.Choice([each.value for each in Profile]),
+    help="The kernel that is modelled (default: by the version that the tree tells, else v9).",
+)
 @click.option("--empty", is_flag=True, help="Free the memory that the machine used for what is not imported.")
 @click.option("--node-memory", type=SIZES, default=(), help="Memory of each node where the tree tells none.")
 @click.option("--clip", is_flag=True, help="Leave out counts on unknown or full nodes instead of refusing them.")
@@ -124,7 +128,7 @@ def import_command(
     pids: tuple[int, ...],
     page_size: Size | None,
     swap: SwapChoice,
-    profile: str,
+    profile: str | None,
     empty: bool,
     node_memory: tuple[Size, ...],
     clip: bool,
@@ -146,7 +150,7 @@ def import_command(
         page_size=page_size,
         swap=swap,
         empty=empty,
-        profile=Profile(profile),
+        profile=None if profile is None else Profile(profile),
         clip=clip,
         tasks_only=tasks_only,
         node_memory=node_memory,

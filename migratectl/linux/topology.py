@@ -30,6 +30,7 @@ _WANTED: Final = re.compile(r"\b(?:MemTotal|MemFree|SwapTotal)\b")
 _MASK: Final = re.compile(r"[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})*|[0-9a-fA-F]+")
 _COUNTER: Final = re.compile(r"([a-z_]+)[ \t]+([0-9]{1,18})")
 _LIST: Final = re.compile(r"(?:[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*)?")
+_RELEASE: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.([0-9]{1,3}))?")
 _IA64: Final = re.compile(r"(?<![a-z])ia-?64(?![0-9])", re.IGNORECASE)
 
 
@@ -116,6 +117,21 @@ def given_memory(given: Sequence[int], nodes: int) -> list[int | None]:
     if len(given) not in (0, 1, nodes):
         raise InvalidArgument("--node-memory", f"{len(given)} values for {nodes} nodes; give one, or one a node")
     return [*given] if len(given) == nodes else [given[0] if given else None] * nodes
+
+
+def read_release(tree: Tree) -> tuple[str, str, tuple[int, int, int]] | None:
+    """
+    The kernel's release: the file that tells it, for messages, its text, and its numbers; None where none does.
+
+    Source:
+        fs/proc/version.c; /proc/sys/kernel/osrelease of proc(5).
+    """
+    for name, before in (("proc/sys/kernel/osrelease", ""), ("proc/version", "Linux version ")):
+        match = _RELEASE.match((tree.read(name) or "").removeprefix(before))
+        if match:
+            major, minor, patch = (int(number or 0) for number in match.groups())
+            return tree.where(name), match[0], (major, minor, patch)
+    return None
 
 
 # ---- which nodes

@@ -34,7 +34,7 @@ from migratectl.linux.files import STDIN
 from migratectl.linux.hardware import hardware_text, parse_hardware
 from migratectl.linux.pasted import AROUND, clean
 from migratectl.linux.process import read_parent
-from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_topology
+from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_release, read_topology
 from migratectl.linux.tree import TextTree, Tree, open_tree
 from migratectl.operations.import_process import import_process
 from migratectl.operations.importer import Importer, without_collector
@@ -46,6 +46,12 @@ from migratectl.storage.facts import Facts
 from migratectl.uapi import MAX_PID, Profile
 
 KIB: Final = 1024
+
+LAST_OF_V9: Final = (2, 6, 32)
+"""The last kernel that the profile V9 is taken for."""
+
+FIRST_OF_NEXT: Final = (6, 8, 0)
+"""The first kernel that migrates pages otherwise than ``modern`` in places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class ImportTree:
         page_size: Bytes a page; None: what the tree tells.
         swap: Size of the area ``swap0``; None: no area; ``default``: SwapTotal.
         empty: Free the memory that the machine used for what is not imported.
-        profile: The kernel to model, in a new state.
+        profile: The kernel to model, in a new state; None: by the version that the tree tells.
         clip: Leave out pages on unknown or full nodes instead of refusing them.
         tasks_only: Add the tasks to the state at hand.
         node_memory: Memory of every node, or of each, where nothing tells it.
@@ -72,7 +78,7 @@ class ImportTree:
     page_size: Size | None
     swap: Size | Literal["default"] | None
     empty: bool
-    profile: Profile
+    profile: Profile | None
     clip: bool
     tasks_only: bool
     node_memory: tuple[Size, ...] = ()
@@ -158,7 +164,7 @@ def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str
     page_size = check_page_size(call.page_size or Size(topology.page_size_hint, "B"))
     if call.page_size is None and topology.page_size_hint == PAGE_SIZE:
         notes.append(f"{tree.source}: page size not told: {page_size // KIB} KiB")
-    known = Facts(page_size, call.profile)
+    known = Facts(page_size, call.profile or _profile(tree, notes))
     capacity = {node.nid: node.total_kib * KIB // page_size for node in topology.nodes}
     machine = [NodeShape(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
     set_up(conn, machine, topology.distances, known)
@@ -167,6 +173,19 @@ def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str
     if call.empty:
         return {}
     return {node.nid: capacity[node.nid] - node.free_kib * KIB // page_size for node in topology.nodes}
+
+
+def _profile(tree: Tree, notes: list[str]) -> Profile:
+    """The profile of the tree's kernel: V9 up to the release that the patches went into and its successors of then."""
+    told = read_release(tree)
+    if told is None:
+        notes.append(f"{tree.source}: kernel not told: profile {Profile.V9}")
+        return Profile.V9
+    where, release, numbers = told
+    chosen = Profile.V9 if numbers <= LAST_OF_V9 else Profile.MODERN
+    newer = ", the newest that is modelled" if numbers >= FIRST_OF_NEXT else ""
+    notes.append(f"{where}: kernel {release}: profile {chosen}{newer}")
+    return chosen
 
 
 def _add_swap(
