@@ -272,7 +272,8 @@ def _common(member: Member, area: PlannedArea, quota: int, home: int | None) -> 
         if sharable(run):
             wanted[run.node, run.active] += run.nr_pages
     span = Run(area.start + delta_of(area), 1, area.end - area.start)
-    pieces = [piece for piece in member.cache.claim(span)[0] if piece.outside]
+    most = outside_of(area)
+    pieces = [piece for piece in member.cache.claim(span)[0] if piece.outside and piece.nr_ptes <= most]
     runs = []
     for piece in sorted(pieces, key=lambda piece: (piece.node == home, piece.run.start)):
         kind = piece.node or 0, bool(piece.flags & _ACTIVE)

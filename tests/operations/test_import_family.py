@@ -72,6 +72,14 @@ def test_no_more_tasks_than_mapmax(tool: Runner, tmp_path: Path) -> None:
     assert [set(where(tool, pid).values()) for pid in (7, 8, 9, 10)] == [{1}, {1}, {0}, {0}]
 
 
+def test_the_later_task_may_say_a_lower_mapmax(tool: Runner, tmp_path: Path) -> None:
+    """Pages of 7 are mapped three times, those of 9 twice: 9 cannot be a third one, whoever shares them."""
+    files = {pid: {"numa_maps": HEAP.format(4, mapmax)} for pid, mapmax in ((7, 3), (8, 3), (9, 2))}
+    assert sharing(loaded(tool, make_tree(tmp_path / "t", files))["assumptions"]) == [SENTENCE.format(7)]
+    done(tool("migrate-pages", 7, 0, 1, "--json"))
+    assert set(where(tool, 9).values()) == {0}
+
+
 def test_mappers_that_are_not_imported_remain(tool: Runner, tmp_path: Path) -> None:
     """Of five mappers two are imported; the pages are shared with three more still, so that MOVE leaves them."""
     files = {pid: {"numa_maps": HEAP.format(4, 5), "status": status(1, 42)} for pid in (7, 8)}
@@ -146,7 +154,7 @@ def test_what_is_no_sign_of_sharing(tool: Runner, tmp_path: Path, mine: str, its
     assert sum(row["pages"] for row in document["tasks"]) == 8
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_forked_family_comes_back(tool: Runner, tmp_path: Path, seed: int) -> None:
     """
     A family made by fork, whose members then wrote to some pages: imported from its numa_maps alone, every member
@@ -170,8 +178,9 @@ def test_a_forked_family_comes_back(tool: Runner, tmp_path: Path, seed: int) -> 
         done(tool("fork", draw.choice(pids), "--pid", child, "--json"))
         pids.append(child)
         done(tool("task", "run-on", child, "--node", draw.randrange(3), "--json"))
-        for k in range(draw.randint(0, 3)):
-            done(tool("fault", draw.choice(pids), f"a{k}+1p@{draw.randint(0, 2)}p", "--write", "--json"))
+        for k in [draw.randrange(4) for _ in range(draw.randint(0, 6))]:
+            size = draw.randint(1, 3)
+            done(tool("fault", draw.choice(pids), f"a{k}+{size}p@0p", "--write", "--json"))
     texts = {pid: text_of(tool, pid) for pid in pids}
     held = 3000 - sum(free(tool))
     tree = make_tree(tmp_path / "t", {pid: {"numa_maps": text} for pid, text in texts.items()}, nodes=3, free=1000)
