@@ -75,6 +75,13 @@ def test_sets_by_mask_where_there_is_no_list(tmp_path: Path) -> None:
     assert (found.cpus, found.mems) == (Nodemask([0, 1, 2, 3, 32]), Nodemask([1, 3]))
 
 
+def test_masks_of_many_words(tmp_path: Path) -> None:
+    """A kernel that can have 1024 nodes prints 32 words, the highest first."""
+    words = ["00000000"] * 30 + ["00000001", "80000003"]
+    info = process(tmp_path, status=f"Mems_allowed:\t{','.join(words)}\nCpus_allowed:\tf,00000000\n".encode())
+    assert (str(info.mems), str(info.cpus)) == ("0-1,31-32", "32-35")
+
+
 def test_list_counts_where_both_are_there(tmp_path: Path) -> None:
     status = b"Cpus_allowed:\tff\nCpus_allowed_list:\t0-1\nMems_allowed:\t1\nMems_allowed_list:\t0\n"
     found = process(tmp_path, status=status)
