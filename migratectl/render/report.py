@@ -185,7 +185,7 @@ def _import(document: Document) -> list[Part]:
 
 def _import_numa_maps(document: Document) -> list[Part]:
     """One task as a line of facts, several as a table."""
-    if "pid" in document:
+    if document.get("pid") is not None:
         return _facts({key: value for key, value in document.items() if key != "tasks"})
     return _import(document)
 
