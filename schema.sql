@@ -255,6 +255,16 @@ CREATE TABLE vmas (
  WITHOUT ROWID,
  STRICT;
 
+CREATE TABLE words (
+    mm INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (mm, start),
+    FOREIGN KEY(mm) REFERENCES mms (id)
+)
+ WITHOUT ROWID,
+ STRICT;
+
 CREATE UNIQUE INDEX cpusets_name ON cpusets (name);
 
 CREATE INDEX holds_page ON holds (page, kind, pid);

@@ -45,7 +45,7 @@ _LOOKING: Final = "Looking"
 COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry(_STATE, "Make a new state file: a machine without tasks.", "state"),
     "import": Entry(_STATE, "Make a new state file from a tree of /sys and /proc.", "state"),
-    "import-numa-maps": Entry(_STATE, "Add one task from a numa_maps text.", "state"),
+    "import-numa-maps": Entry(_STATE, "Add tasks from numa_maps texts.", "state"),
     "check": Entry(_STATE, "Test every invariant of the state.", "state"),
     "batch": Entry(_STATE, "Run one command a line, in one process.", "state"),
     "demo": Entry(_STATE, "Run a small story on a state file of its own.", "state"),

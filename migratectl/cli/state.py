@@ -40,6 +40,7 @@ from migratectl.uapi import MAX_NUMNODES, Profile
 from migratectl.wording import counted
 
 if TYPE_CHECKING:
+    from migratectl.operations.import_numa_maps import NumaMapsFile
     from migratectl.storage.schema import Accept
 
 GOOD: Final = (DONE, STAYED)
@@ -47,6 +48,13 @@ GOOD: Final = (DONE, STAYED)
 
 _CODE = re.compile(r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\S)#|[^#'"\\])*""")
 """A line of a script up to its comment: a # at the start of a word that is not quoted."""
+
+STDIN: Final = Path("-")
+
+MAX_TEXT: Final = 64 << 20
+"""Most characters that are read of standard input: as much as of a file."""
+
+_PID_FILE: Final = re.compile(r"([1-9][0-9]{0,9})\.numa_maps")
 
 MAX_ENTRIES: Final = (1 << 31) - 1
 """Largest number of an entry of the history."""
@@ -99,13 +107,18 @@ def init_command(
     return session.create(force, operations.init.init, machine)
 
 
-@command("import /", "import altix.tar.gz --page-size 16K --empty")
-@click.argument("tree", type=click.Path(path_type=Path))
+@command("import /", "import altix.tar.gz --page-size 16K --empty", "import numactl-H.txt")
+@click.argument("tree", type=click.Path(path_type=Path, allow_dash=True), metavar="TREE|FILE|-")
 @click.option("--pid", "pids", type=PID, multiple=True, help="Import this task only (repeatable).")
 @click.option("--page-size", type=SIZE, help="Size of a page (default: what the tree tells, else 4K).")
 @_swap
-@_profile
+@click.option(
+    "--profile",
+    type=click.Choice([each.value for each in Profile]),
+    help="The kernel that is modelled (default: by the version that the tree tells, else v9).",
+)
 @click.option("--empty", is_flag=True, help="Free the memory that the machine used for what is not imported.")
+@click.option("--node-memory", type=SIZES, default=(), help="Memory of each node where the tree tells none.")
 @click.option("--clip", is_flag=True, help="Leave out counts on unknown or full nodes instead of refusing them.")
 @click.option("--tasks-only", is_flag=True, help="Add the tasks to the state at hand.")
 @_force
@@ -115,24 +128,32 @@ def import_command(
     pids: tuple[int, ...],
     page_size: Size | None,
     swap: SwapChoice,
-    profile: str,
+    profile: str | None,
     empty: bool,
+    node_memory: tuple[Size, ...],
     clip: bool,
     tasks_only: bool,
     force: bool,
 ) -> int:
-    """Make a new state file from a tree of /sys and /proc."""
+    """
+    Make a new state file from a tree of /sys and /proc.
+
+    TREE is a directory or archive laid out like /; a file with what 'numactl --hardware' prints tells of a machine too,
+    without tasks.
+    """
     if tasks_only:
         _refuse_machine_options()
     what = operations.import_tree.ImportTree(
         tree=tree,
+        text=_text(session, tree)[1],
         pids=pids,
         page_size=page_size,
         swap=swap,
         empty=empty,
-        profile=Profile(profile),
+        profile=None if profile is None else Profile(profile),
         clip=clip,
         tasks_only=tasks_only,
+        node_memory=node_memory,
     )
     if tasks_only:
         return session.perform(operations.import_tree.import_tree, what)
@@ -142,24 +163,82 @@ def import_command(
 def _refuse_machine_options() -> None:
     """With --tasks-only the machine stays as it is: refuse the options that say what it is."""
     context = click.get_current_context()
-    for name in ("empty", "swap", "profile", "force"):
+    for name in ("empty", "swap", "profile", "force", "node_memory"):
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"with --tasks-only the machine stays as it is; leave out --{name}")
+            option = name.replace("_", "-")
+            raise click.UsageError(f"with --tasks-only the machine stays as it is; leave out --{option}")
 
 
-@command("import-numa-maps numa_maps.txt --pid 100", "import-numa-maps numa_maps.txt --pid 100 --name db --node 1")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--pid", type=PID, required=True, help="The new task.")
+@command(
+    "import-numa-maps numa_maps.txt --pid 100",
+    "import-numa-maps numa_maps.txt --maps maps.txt --pid 100 --name db --node 1",
+    "import-numa-maps 4711.numa_maps 4712.numa_maps",
+)
+@click.argument("files", type=click.Path(path_type=Path, allow_dash=True), nargs=-1, required=True, metavar="FILE|-...")
+@click.option("--pid", type=PID, help="The new task (default: what the name of the file says, as 4711.numa_maps).")
+@click.option(
+    "--maps",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE|-",
+    help="Its maps (default: 4711.maps beside 4711.numa_maps).",
+)
 @click.option("--name", help="Its name.")
 @click.option("--node", type=NODE, help="Let it run on this node.")
 @click.option("--cpuset", default="/", metavar="C", help="Its cpuset (default /).")
 @click.option("--clip", is_flag=True, help="Leave out counts on unknown or full nodes instead of refusing them.")
+@click.option("--strict", is_flag=True, help="Refuse words that are not known, and whatever was added to lines.")
 def import_numa_maps_command(
-    session: Session, file: Path, pid: int, name: str | None, node: int | None, cpuset: str, clip: bool
+    session: Session,
+    files: tuple[Path, ...],
+    pid: int | None,
+    maps: Path | None,
+    name: str | None,
+    node: int | None,
+    cpuset: str,
+    clip: bool,
+    strict: bool,
 ) -> int:
-    """Add one task from a numa_maps text."""
-    what = operations.import_tree.ImportNumaMaps(file=file, pid=pid, name=name, node=node, cpuset=cpuset, clip=clip)
-    return session.perform(operations.import_tree.import_numa_maps, what)
+    """Add tasks from numa_maps texts."""
+    given = {"--pid": pid, "--maps": maps, "--name": name}
+    alone = [option for option, value in given.items() if value is not None]
+    if len(files) > 1 and alone:
+        raise click.UsageError(f"{alone[0]} goes with one file; name several PID.numa_maps")
+    if [*files, maps].count(STDIN) > 1:
+        raise click.UsageError("standard input is one text; name a file for the others")
+    what = operations.import_numa_maps.ImportNumaMaps(
+        files=tuple(_numa_maps_file(session, file, pid, maps) for file in files),
+        name=name,
+        node=node,
+        cpuset=cpuset,
+        clip=clip,
+        strict=strict,
+    )
+    return session.perform(operations.import_numa_maps.import_numa_maps, what)
+
+
+def _numa_maps_file(session: Session, file: Path, pid: int | None, maps: Path | None) -> NumaMapsFile:
+    """A task to import: its pid, where none is given, as the name of the file tells it; its maps, as it lies beside."""
+    match = _PID_FILE.fullmatch(file.name)
+    if pid is None and not match:
+        raise click.UsageError(f"{file}: whose it is is not told; give --pid, or name it PID.numa_maps")
+    chosen = pid if pid is not None else int(match[1]) if match else 0
+    if maps is None and match and file.with_suffix(".maps").exists():
+        maps = file.with_suffix(".maps")
+    module = operations.import_numa_maps
+    beside = None if maps is None else module.Text(*_text(session, maps))
+    return module.NumaMapsFile(chosen, module.Text(*_text(session, file)), beside)
+
+
+def _text(session: Session, file: Path) -> tuple[str, str | None]:
+    """Name and, of standard input, content of a text."""
+    if file != STDIN:
+        return str(file), None
+    if session.batch is not None:
+        raise click.UsageError("in a batch standard input is the script's; name a file")
+    content = session.stdin.read(MAX_TEXT + 1)
+    if len(content) > MAX_TEXT:
+        raise InputFileError(f"standard input: longer than {MAX_TEXT >> 20} Mi characters, which no such text is")
+    return "standard input", content
 
 
 @command("check")

@@ -43,6 +43,16 @@ def relative_nodes(asked: Nodemask, allowed: Nodemask) -> Nodemask:
     return Nodemask(members[nid % len(members)] for nid in asked) if members else Nodemask()
 
 
+def relative_ranks(nodes: Nodemask, allowed: Nodemask) -> Nodemask:
+    """
+    A relative set that means *nodes* within the allowed ones: their ranks there, as far as they are allowed.
+
+    Source:
+        The inverse of relative_nodes(); of the sets that mean these nodes the one with the lowest numbers.
+    """
+    return Nodemask(rank for rank, nid in enumerate(allowed) if nid in nodes)
+
+
 def migration_pairs(source: Nodemask, dest: Nodemask, *, modern: bool = False) -> Iterator[tuple[int, int]]:
     """
     The (source node, destination node) pairs of a set-to-set migration, in the order in which they are moved.

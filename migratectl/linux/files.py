@@ -16,6 +16,9 @@ MAX_FILE_BYTES: Final = 64 << 20
 BLOCK: Final = 1 << 16
 """Bytes that are asked for at once; a buffer for the longest file costs more than most files have."""
 
+STDIN: Final = "standard input"
+"""What messages call a text that came from there."""
+
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESRCH})
 """What opening a file that is not there says; ESRCH: a process that has ended."""
 
@@ -28,14 +31,18 @@ _REMEDIES: Final = {
 }
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, pipes: bool = False) -> str:
     """
     Read one file that a user named, with the limits of a tree's files.
+
+    Args:
+        path: The file.
+        pipes: Read a named pipe too, such as the shell makes of ``<(COMMAND)``, to its end.
 
     Raises:
         InputFileError: Missing, no regular file, unreadable or too long.
     """
-    text = read_regular(path, str(path), follow=True)
+    text = read_regular(path, str(path), follow=True, pipes=pipes)
     if text is None:
         raise InputFileError(f"{path}: no such file")
     return text
@@ -69,14 +76,15 @@ def decode(data: bytes) -> str:
     return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
-def read_regular(path: str | Path, where: str, *, follow: bool = False) -> str | None:
+def read_regular(path: str | Path, where: str, *, follow: bool = False, pipes: bool = False) -> str | None:
     """
     Text of a file.
 
     Args:
-        path: The file; a pipe is not waited for.
+        path: The file; a pipe is not waited for unless *pipes*.
         where: What messages call it.
         follow: Follow a link in the place of the file.
+        pipes: Read a pipe as a file.
 
     Returns:
         The text, None where there is no file.
@@ -84,11 +92,13 @@ def read_regular(path: str | Path, where: str, *, follow: bool = False) -> str |
     Raises:
         InputFileError: Unreadable, no regular file, or too long.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+    flags |= (0 if follow else os.O_NOFOLLOW) | (0 if pipes else os.O_NONBLOCK)
     try:
         handle = os.open(path, flags)
         try:
-            regular = stat.S_ISREG(os.fstat(handle).st_mode)
+            mode = os.fstat(handle).st_mode
+            regular = stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))
             data = _read_bytes(handle) if regular else b""
         finally:
             os.close(handle)

@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
 from migratectl.linux.mpol import Era, format_policy, parse_policy
-from migratectl.linux.numa_maps_words import COLON, EQUAL, FIRST, LATER, Malformed, read_words, unescape_path
+from migratectl.linux.numa_maps_words import (
+    COLON,
+    EQUAL,
+    FIRST,
+    LATER,
+    Malformed,
+    is_thread_stack,
+    read_words,
+    unescape_path,
+)
 from migratectl.policy import Policy
 
 __all__ = (
@@ -56,6 +65,8 @@ class NumaMapsLine(NamedTuple):
         nodes: (node, pages) in ascending order of the nodes, without zeros.
         kernel_page_kib: Size of the pages in KiB where the line says so.
         old: The line is of the layout before 2.6.16, which tells nothing of files and dirty pages.
+        words: Words that are not known, as kernels add some; the stack of a thread is a stack all the same.
+        untold: Its counts by node add up to neither anon nor dirty, and no ``mapped`` tells them, as the kernel would.
     """
 
     source: str
@@ -75,6 +86,8 @@ class NumaMapsLine(NamedTuple):
     nodes: tuple[tuple[int, int], ...] = ()
     kernel_page_kib: int | None = None
     old: bool = False
+    words: tuple[str, ...] = ()
+    untold: bool = False
 
     @property
     def pages(self) -> int:
@@ -99,13 +112,14 @@ class NumaMapsLine(NamedTuple):
         return f"{self.source}: line {self.number}"
 
 
-def parse_numa_maps(text: str, source: str) -> tuple[NumaMapsLine, ...]:
+def parse_numa_maps(text: str, source: str, *, strict: bool = True) -> tuple[NumaMapsLine, ...]:
     """
     Read the text of /proc/PID/numa_maps. Its layout is recognised by the words; all lines are of one.
 
     Args:
         text: The whole text.
         source: Name of the file, for messages.
+        strict: Refuse words that are not known; else each line keeps its own.
 
     Returns:
         A line for each area, in the order of the text; repeated or unordered addresses are left as they are
@@ -121,14 +135,16 @@ def parse_numa_maps(text: str, source: str) -> tuple[NumaMapsLine, ...]:
     lines: list[NumaMapsLine] = []
     make = NumaMapsLine._make
     seen = 0
-    for number, line in enumerate(text.split("\n"), 1):
+    texts = text.split("\n")
+    last = len(texts)  # where there is anything behind the last newline, that may be half a word
+    for number, line in enumerate(texts, 1):
         address, _, rest = line.partition(" ")
         try:
             if address.strip(_HEX) or not 0 < len(address) <= _ADDRESS_DIGITS:
                 if not line or line.isspace():
                     continue
                 raise Malformed(_no_address(address))
-            words, marks = read_words(rest)
+            words, marks = read_words(rest, strict=strict or number == last)
             if marks & ~seen:
                 _check_layout(marks, seen)
                 seen |= marks
@@ -149,7 +165,8 @@ def format_numa_maps(lines: Iterable[NumaMapsLine], era: Era) -> str:
     Args:
         lines: Areas in the order to print.
         era: ``2006-01`` (a line only for areas with pages, huge ones left out), ``2.6.16`` (``=`` in policies, no page
-            size) or ``modern`` (``:``, page size where a line has one).
+            size) or ``modern`` (``:``, page size where a line has one). The latter two show words that are not known
+            behind the others, the number of a thread's stack in its place.
 
     Returns:
         One line of text an area, each with its newline.
@@ -200,10 +217,12 @@ def _format_line(line: NumaMapsLine, era: Era) -> str:
     words = [f"{line.address:08x}", format_policy(line.policy, era)]
     if line.file:  # the pages of no file, such as the vdso, have none to name
         words.append(f"file={escape_path(line.file)}")
-    words += [word for word in ("heap", "stack", "huge") if getattr(line, word)]
+    thread = next(filter(is_thread_stack, line.words), None)
+    shown = {"heap": line.heap, thread or "stack": line.stack, "huge": line.huge}
+    words += [word for word, is_so in shown.items() if is_so]
     if line.nodes:
         words += _format_counts(line, era)
-    return " ".join(words)
+    return " ".join([*words, *(word for word in line.words if word != thread)])
 
 
 def _format_counts(line: NumaMapsLine, era: Era) -> list[str]:

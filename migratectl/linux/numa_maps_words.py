@@ -30,6 +30,11 @@ Marks of a layout: before 2.6.16, from 2.6.16 on; ``=`` before the nodes of a po
 _ORDER: Final = ("anon", "dirty", "mapped", "mapmax", "swapcache", "active", "writeback")
 _COUNTS: Final = frozenset(_ORDER)
 _BARE: Final = frozenset({"heap", "stack", "huge"})
+_KEYS: Final = _COUNTS | _BARE | {"file", "kernelpagesize_kB"}
+_UNKNOWN: Final = re.compile(r"[A-Za-z_][!-~]*")
+_THREAD_STACK: Final = re.compile(r"stack:[0-9]+")
+"""How kernels 3.4 to 4.4 name the stack of a thread; show_numa_map(), fs/proc/task_mmu.c."""
+
 _OLD_WORDS: Final = {
     word: word.lower() for word in ("pages", "mapped", "maxref", "anon", "Pages", "Mapped", "MaxRef", "Anon")
 }
@@ -68,11 +73,21 @@ class Words(NamedTuple):
     nodes: tuple[tuple[int, int], ...] = ()
     kernel_page_kib: int | None = None
     old: bool = False
+    words: tuple[str, ...] = ()
+    untold: bool = False
 
 
-def read_words(text: str) -> tuple[tuple[Any, ...], int]:
+_ANON: Final = Words._fields.index("anon")
+_DIRTY: Final = Words._fields.index("dirty")
+
+
+def read_words(text: str, *, strict: bool = True) -> tuple[tuple[Any, ...], int]:
     """
     Read what stands behind the address of a line.
+
+    Args:
+        text: The line without its address.
+        strict: Refuse words that are not known; else they are kept.
 
     Returns:
         Its fields in the order of Words, and the marks of the layout that they show.
@@ -87,10 +102,16 @@ def read_words(text: str) -> tuple[tuple[Any, ...], int]:
         fields, most, mapped, marks = begun
         nodes, pages, size, more = ended
         if most <= pages and mapped in (None, pages):
-            return (*fields, nodes, size, False), marks | more
-    words, name = _word_by_word(text)
+            untold = mapped is None and pages not in (0, fields[_ANON], fields[_DIRTY])
+            return (*fields, nodes, size, False, (), untold), marks | more
+    words, name = _word_by_word(text, strict)
     marks = FIRST if words.old else LATER
     return words, marks | _policy_marks(words.policy, name) | (COLON if words.kernel_page_kib else 0)
+
+
+def is_thread_stack(word: str) -> bool:
+    """Whether a word names the stack of a thread by the thread's number."""
+    return _THREAD_STACK.fullmatch(word) is not None
 
 
 def unescape_path(text: str) -> str:
@@ -166,14 +187,15 @@ def _policy_marks(policy: Policy, name: str) -> int:
 
 
 class _Fields(NamedTuple):
-    """Words without nodes: the path, the bare words, and the numbers by name."""
+    """Words without nodes: the path, the bare words, the numbers by name, and what is not known."""
 
     file: str | None
     bare: frozenset[str]
     numbers: dict[str, int]
+    unknown: tuple[str, ...]
 
 
-def _word_by_word(text: str) -> tuple[Words, str]:
+def _word_by_word(text: str, strict: bool) -> tuple[Words, str]:
     """The words, and the text of the policy."""
     if len(text) > MAX_LINE:
         raise Malformed(f"it is longer than {MAX_LINE} characters, which no line of numa_maps is")
@@ -184,7 +206,7 @@ def _word_by_word(text: str) -> tuple[Words, str]:
         raise Malformed(f"{error}; a policy such as default or bind:0-1 must follow the address") from None
     if any(word.partition("=")[0] in _OLD_ONLY for word in words):
         return _old_layout(policy, words), name
-    fields, nodes = _parse_words(words)
+    fields, nodes = _parse_words(words, strict)
     return _checked(policy, fields, nodes), name
 
 
@@ -195,11 +217,12 @@ def _policy_and_rest(text: str) -> tuple[str, list[str]]:
     return " ".join(words[:parts]), words[parts:]
 
 
-def _parse_words(words: list[str]) -> tuple[_Fields, dict[int, int]]:
+def _parse_words(words: list[str], strict: bool) -> tuple[_Fields, dict[int, int]]:
     file: str | None = None
     bare: set[str] = set()
     numbers: dict[str, int] = {}
     nodes: dict[int, int] = {}
+    unknown: list[str] = []
     for word in words:
         key, equal, value = word.partition("=")
         if not equal and key in _BARE and key not in bare:
@@ -212,16 +235,15 @@ def _parse_words(words: list[str]) -> tuple[_Fields, dict[int, int]]:
             numbers[key] = _page_size(word, value)
         elif (match := _NODE.fullmatch(key)) and equal:
             _enter_node(nodes, match[1], word, value)
+        elif key in _KEYS:
+            raise Malformed(f"{word[:40]!r} stands there twice, or without a value")
+        elif strict or not _UNKNOWN.fullmatch(word):
+            raise Malformed(f"{word[:40]!r} is no word of numa_maps")
         else:
-            raise Malformed(_why_not(word))
-    return _Fields(file, frozenset(bare), numbers), nodes
-
-
-def _why_not(word: str) -> str:
-    key = word.partition("=")[0]
-    if key in _COUNTS or key in _BARE or key in {"file", "kernelpagesize_kB"}:
-        return f"{word[:40]!r} stands there twice, or without a value"
-    return f"{word[:40]!r} is no word of numa_maps"
+            unknown.append(word)
+            if is_thread_stack(word):
+                bare.add("stack")
+    return _Fields(file, frozenset(bare), numbers, tuple(unknown)), nodes
 
 
 def _count(word: str, value: str) -> int:
@@ -249,7 +271,8 @@ def _enter_node(nodes: dict[int, int], node: str, word: str, value: str) -> None
 
 def _checked(policy: Policy, fields: _Fields, nodes: dict[int, int]) -> Words:
     get = fields.numbers.get
-    _check_sums(fields.numbers, sum(nodes.values()))
+    pages = sum(nodes.values())
+    _check_sums(fields.numbers, pages)
     return Words(
         policy,
         fields.file,
@@ -264,6 +287,8 @@ def _checked(policy: Policy, fields: _Fields, nodes: dict[int, int]) -> Words:
         get("writeback", 0),
         _ascending(nodes),
         get("kernelpagesize_kB"),
+        words=fields.unknown,
+        untold="mapped" not in fields.numbers and pages not in (0, get("anon", 0), get("dirty", 0)),
     )
 
 

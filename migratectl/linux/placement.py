@@ -17,6 +17,9 @@ gives the same counts:
 * Without maps a file begins at its lowest area, and each area of it maps the part at the same distance.
 * Without maps an area is shared when nothing in it is anonymous and its file is shared memory or has dirty pages.
 * A huge area whose line has no page size has pages of 2 MiB, less where the address or the next area forbid it.
+* A policy that all lines agree on, or the stack's where no line has the default one, is the task's: numa_maps shows
+  it for every area without a policy of its own. Under V9 shared memory may say otherwise, which it asks itself.
+* Static and relative policies were made with the nodes that they use, as far as the text tells.
 * What the layout before 2.6.16 leaves out is made up for by old_layout.py.
 * Lines that repeat an earlier one exactly are taken once; lines out of order are sorted. A line that cannot be of
   the same address space as an earlier one (it lies in the pages that the earlier one counts, or shows the same
@@ -26,28 +29,40 @@ gives the same counts:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from operator import lt
 from typing import Final
 
 from migratectl.errors import InputFileError
 from migratectl.linux.maps import MapsLine
+from migratectl.linux.mpol import format_policy
 from migratectl.linux.numa_maps import NumaMapsLine
 from migratectl.linux.old_layout import complete
-from migratectl.linux.placement_area import Draft, plan_area
+from migratectl.linux.placement_area import Draft, is_shared_memory, plan_area
 from migratectl.linux.plan import PlannedArea, PlannedTask
+from migratectl.policy import Policy
 from migratectl.spans import ADDRESS_END
+from migratectl.uapi import Mode
 
 HUGE_PAGE: Final = 2 << 20
 """Bytes of a huge page where nothing tells its size."""
 
 KIB: Final = 1024
 MAX_NAMED: Final = 5
+MAX_WORD: Final = 40
+_NAME: Final = re.compile("[:=]")
 
 
 def plan_task(
-    lines: Sequence[NumaMapsLine], *, page_size: int, maps: Sequence[MapsLine] | None = None, strict: bool = False
+    lines: Sequence[NumaMapsLine],
+    *,
+    page_size: int,
+    maps: Sequence[MapsLine] | None = None,
+    strict: bool = False,
+    shared_apart: bool = False,
+    shared_kib: Mapping[int, int] | None = None,
 ) -> PlannedTask:
     """
     Decide where the areas of a task end and where its pages lie, by the rules of this module.
@@ -57,6 +72,8 @@ def plan_task(
         page_size: Base page size of the machine in bytes.
         maps: The maps text of the same process, where there is one.
         strict: The text is of one living process: lines that contradict each other are refused, not left out.
+        shared_apart: Shared memory shows its own policy, not the task's, as under V9.
+        shared_kib: What smaps tells: KiB of each area, by its address, that other address spaces map too.
 
     Returns:
         Areas in pages. The sums over the runs of an area are the counts of its line.
@@ -78,7 +95,17 @@ def plan_task(
     ]
     origins: dict[str, int] = {}
     areas = [plan_area(draft, above, page_size, origins) for draft, above in zip(drafts, nexts, strict=True)]
-    return PlannedTask(tuple(areas), (*notes, *_assumed(lines[0].source, drafts, areas, maps is not None)))
+    if shared_kib:
+        areas = [_with_shared(area, shared_kib, page_size) for area in areas]
+    policy = _task_policy([draft.line for draft in drafts], shared_apart)
+    notes += _assumed(lines[0].source, drafts, areas, maps is not None)
+    notes += _assumed_policies(lines[0].source, drafts, policy)
+    return PlannedTask(tuple(areas), tuple(notes), policy)
+
+
+def _with_shared(area: PlannedArea, shared_kib: Mapping[int, int], page_size: int) -> PlannedArea:
+    kib = shared_kib.get(area.start * page_size)
+    return area if kib is None else area._replace(shared=kib * KIB // page_size)
 
 
 # ---- which lines
@@ -122,7 +149,7 @@ def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> Dra
     if line.address % page_size:
         raise InputFileError(
             f"{line.where}: the address {line.address:08x} is no multiple of the page size of {page_size}; "
-            "give the machine's with --page-size"
+            "init and import take the machine's with --page-size"
         )
     plain = not line.huge and line.kernel_page_kib is None
     unit = 1 if plain else _unit(line, page_size)
@@ -145,7 +172,7 @@ def _unit(line: NumaMapsLine, page_size: int) -> int:
     if unit < 1 or (unit > 1 and not line.huge):
         raise InputFileError(
             f"{line.where}: its pages have {line.kernel_page_kib} KiB, those of the machine {page_size // KIB}; "
-            f"give --page-size {line.kernel_page_kib}K"
+            f"'migratectl init --page-size {line.kernel_page_kib}K' makes such a machine, import takes that too"
         )
     return unit
 
@@ -188,7 +215,8 @@ def _refuse_or_say(early: Draft, late: Draft, notes: list[str], strict: bool) ->
         )
     if strict:
         raise InputFileError(
-            f"{late.line.where}: {what}, but other contents; give the lines of one process, or the right --page-size"
+            f"{late.line.where}: {what}, but other contents; give the lines of one process, or init and import"
+            " the right --page-size"
         )
     notes.append(f"{late.line.where}: {what}: of another process or machine, left out")
 
@@ -202,7 +230,32 @@ def _fit_unit(draft: Draft, above: int, page_size: int) -> Draft:
     return draft._replace(unit=unit, least=unit * pages)
 
 
+# ---- the task's policy
+
+
+def _task_policy(lines: Sequence[NumaMapsLine], shared_apart: bool) -> Policy | None:
+    """The policy that the lines of a task show to be its own; None where it is the default one, or not to be told."""
+    told = [line for line in lines if not (shared_apart and is_shared_memory(line.file))]
+    policies = {line.policy for line in told}
+    if not policies or any(policy.mode is Mode.DEFAULT for policy in policies):
+        return None
+    stacks = {line.policy for line in told if line.stack}
+    found = policies if len(policies) == 1 else stacks
+    return next(iter(found)) if len(found) == 1 else None
+
+
 # ---- what to say
+
+
+def _assumed_policies(source: str, drafts: Sequence[Draft], policy: Policy | None) -> list[str]:
+    notes = []
+    if policy is not None:
+        agreed = all(draft.line.policy == policy for draft in drafts)
+        why = "all lines agree" if agreed else "no line is default, and that of the stack is"
+        notes.append(f"{source}: {why}: the policy {format_policy(policy, 'modern')} taken as the task's")
+    if any(draft.line.policy.fixed for draft in drafts):
+        notes.append(f"{source}: static and relative policies taken as made with the nodes that they use")
+    return notes
 
 
 def _assumed(source: str, drafts: list[Draft], areas: list[PlannedArea], with_maps: bool) -> list[str]:
@@ -214,12 +267,26 @@ def _assumed(source: str, drafts: list[Draft], areas: list[PlannedArea], with_ma
     offsets = [draft.line for draft in drafts if draft.area is None and draft.line.file]
     if offsets:
         notes.append(f"{source}: offsets in files unknown: each file taken to begin at its lowest area")
+    untold = [draft.line for draft in drafts if draft.line.untold]
+    if untold:
+        why = "the counts by node add up to more than anon and dirty, and no mapped= says so, as the kernel does"
+        notes.append(f"{source}: {_numbers(untold)}: {why}: the rest taken as pages of the file, or of none")
+    notes += [f"{source}: {told}: no known word of numa_maps, kept" for told in _unknown_words(drafts)]
     if any(area.runs for area in areas):
         notes.append(f"{source}: which page lies where is not told: node after node, interleaved areas strided")
     for unit in sorted({draft.unit for draft in drafts if draft.guessed_size}):
         lines = [draft.line for draft in drafts if draft.guessed_size and draft.unit == unit]
         notes.append(f"{source}: {_numbers(lines)}: huge pages of unknown size taken as {unit} base pages")
     return notes
+
+
+def _unknown_words(drafts: Sequence[Draft]) -> list[str]:
+    """The words that are not known, those that begin alike as one."""
+    alike: dict[str, list[str]] = {}
+    for draft in drafts:
+        for word in draft.line.words:
+            alike.setdefault(_NAME.split(word)[0], []).append(f"line {draft.line.number}: {word[:MAX_WORD]!r}")
+    return [first[0] + (f" and {len(first) - 1} more like it" if len(first) > 1 else "") for first in alike.values()]
 
 
 def _areas(lines: list[NumaMapsLine]) -> str:

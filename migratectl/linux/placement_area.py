@@ -65,7 +65,8 @@ def plan_area(draft: Draft, above: int, page_size: int, origins: dict[str, int])
         end = max(end, *(run.first + (run.nr_pages - 1) * run.step + 1 for run in runs), 0)
     vm = area.vm if area and not (line.heap or line.stack or line.huge) else _vm_flags(line, area)
     inode = area.inode if area else 0
-    return PlannedArea(start, end, line.policy, file, offset, unit.bit_length() - 1, vm, runs, line.number, inode)
+    order = unit.bit_length() - 1
+    return PlannedArea(start, end, line.policy, file, offset, order, vm, runs, line.number, inode, words=line.words)
 
 
 def _offset(draft: Draft, file: str, page_size: int, origins: dict[str, int]) -> int:
@@ -87,7 +88,7 @@ def _room(draft: Draft, above: int, page_size: int) -> int:
     if end * page_size != area.end or room % unit or pages * unit > room or end > above:
         raise InputFileError(
             f"{draft.line.where}: its {pages} pages and the area of line {area.number} of maps "
-            "do not fit; give maps and numa_maps of the same moment, or the right --page-size"
+            "do not fit; give maps and numa_maps of the same moment, or init and import the right --page-size"
         )
     return room
 
@@ -235,8 +236,13 @@ class _Kinds(NamedTuple):
         )
 
 
+def is_shared_memory(file: str | None) -> bool:
+    """Whether a path is that of shared memory."""
+    return file is not None and file.startswith(_SHARED_MEMORY)
+
+
 def _is_shared(line: NumaMapsLine) -> bool:
-    return line.file is not None and not line.anon and (line.dirty > 0 or line.file.startswith(_SHARED_MEMORY))
+    return line.file is not None and not line.anon and (line.dirty > 0 or is_shared_memory(line.file))
 
 
 def _vm_flags(line: NumaMapsLine, area: MapsLine | None) -> VM:

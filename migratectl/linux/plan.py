@@ -53,6 +53,8 @@ class PlannedArea(NamedTuple):
         runs: Its present pages, disjoint.
         line: Line of the text.
         inode: Inode number of the file where maps tells it, else 0; shared memory may have one path for two objects.
+        shared: Its present pages that other address spaces map too, where smaps tells.
+        words: The words of its line that are not known.
     """
 
     start: int
@@ -65,6 +67,8 @@ class PlannedArea(NamedTuple):
     runs: tuple[PlannedRun, ...]
     line: int
     inode: int = 0
+    shared: int | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class PlannedTask:
     Args:
         areas: Ascending and disjoint.
         assumptions: One line for each thing that the text does not tell.
+        policy: The task's own policy, which the areas without one show; None: the default one.
     """
 
     areas: tuple[PlannedArea, ...]
     assumptions: tuple[str, ...]
+    policy: Policy | None = None

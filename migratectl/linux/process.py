@@ -18,6 +18,7 @@ STAT_PROCESSOR: Final = 36
 """Place of the CPU among the words of stat behind the name: field 39 of proc(5)."""
 
 _ESCAPED: Final = re.compile(r"\\([n\\])")
+_PID: Final = re.compile("[0-9]{1,10}")
 _STAT: Final = re.compile(r"([0-9]+) \((.*)\) ([A-Za-z])((?: -?[0-9]+)*)\s*", re.DOTALL)
 
 
@@ -33,6 +34,7 @@ class ProcessInfo:
         cpu: The CPU that it ran on last.
         cpus: The CPUs that it may run on.
         cpuset: Path of its cpuset, written likewise.
+        group: Path of its control group of version 2, written likewise.
         mems: The nodes that it may allocate on.
         locked_kib: Locked memory.
         swap_kib: Memory that is swapped out.
@@ -45,6 +47,7 @@ class ProcessInfo:
     cpu: int | None = None
     cpus: Nodemask | None = None
     cpuset: str | None = None
+    group: str | None = None
     mems: Nodemask | None = None
     locked_kib: int = 0
     swap_kib: int = 0
@@ -53,13 +56,13 @@ class ProcessInfo:
 
 def read_process(tree: Tree, pid: int) -> ProcessInfo:
     """
-    Read status, stat and cpuset of a process, as far as they are there.
+    Read status, stat, cpuset and cgroup of a process, as far as they are there.
 
     Raises:
         InputFileError: One of them is malformed; names file and line.
 
     Source:
-        fs/proc/array.c: proc_pid_status(), do_task_stat(); proc(5).
+        fs/proc/array.c: proc_pid_status(), do_task_stat(); proc_cgroup_show(), kernel/cgroup/cgroup.c; proc(5).
     """
     folder = f"proc/{pid}"
     status = _fields(tree.read(f"{folder}/status") or "")
@@ -68,6 +71,8 @@ def read_process(tree: Tree, pid: int) -> ProcessInfo:
     path = (tree.read(f"{folder}/cpuset") or "").rstrip("\n")
     if path and not path.startswith("/"):
         raise InputFileError(f"{tree.where(f'{folder}/cpuset')}: line 1: {path[:60]!r} is no path")
+    groups = _groups(tree.read(f"{folder}/cgroup") or "")
+    path = path or groups.get("cpuset", "")
     name = _unescaped(status["Name"][1]) if "Name" in status else name
     return ProcessInfo(
         name=None if name is None else storable(name),
@@ -75,12 +80,38 @@ def read_process(tree: Tree, pid: int) -> ProcessInfo:
         caps=_number(status, "CapEff", where, base=16),
         cpu=cpu,
         cpuset=storable(path) or None,
+        group=storable(groups[""]) if "" in groups else None,
         cpus=_allowed(status, "Cpus_allowed", where, MAX_CPUS),
         mems=_allowed(status, "Mems_allowed", where, MAX_NUMNODES),
         locked_kib=_number(status, "VmLck", where) or 0,
         swap_kib=_number(status, "VmSwap", where) or 0,
         zombie=status.get("State", (0, state))[1][:1] in ("Z", "X"),
     )
+
+
+def read_parent(tree: Tree, pid: int) -> int | None:
+    """
+    The parent of a process, by stat or else by status; None where neither tells it.
+
+    Source:
+        fs/proc/array.c: do_task_stat(), task_state(); proc(5).
+    """
+    match = _STAT.fullmatch(tree.read(f"proc/{pid}/stat") or "")
+    words = match[4].split() if match else []
+    if not words:
+        words = _fields(tree.read(f"proc/{pid}/status") or "").get("PPid", (0, ""))[1].split()
+    return int(words[0]) if words and _PID.fullmatch(words[0]) else None
+
+
+def _groups(text: str) -> dict[str, str]:
+    """Path of a process by controller, of version 2 by the empty name; from ``NUMBER:CONTROLLERS:PATH``."""
+    found: dict[str, str] = {}
+    for line in text.split("\n"):
+        number, _, rest = line.partition(":")
+        controllers, colon, path = rest.partition(":")
+        if number.isdigit() and colon and path.startswith("/"):
+            found |= dict.fromkeys(controllers.split(","), path)
+    return found
 
 
 def _fields(text: str) -> dict[str, tuple[int, str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from migratectl.errors import InputFileError
+from migratectl.errors import InputFileError, InvalidArgument
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
 from migratectl.uapi import MAX_NUMNODES
@@ -30,6 +30,7 @@ _WANTED: Final = re.compile(r"\b(?:MemTotal|MemFree|SwapTotal)\b")
 _MASK: Final = re.compile(r"[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})*|[0-9a-fA-F]+")
 _COUNTER: Final = re.compile(r"([a-z_]+)[ \t]+([0-9]{1,18})")
 _LIST: Final = re.compile(r"(?:[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*)?")
+_RELEASE: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.([0-9]{1,3}))?")
 _IA64: Final = re.compile(r"(?<![a-z])ia-?64(?![0-9])", re.IGNORECASE)
 
 
@@ -73,12 +74,13 @@ class Topology:
     page_size_hint: int
 
 
-def read_topology(tree: Tree) -> Topology:
+def read_topology(tree: Tree, given: Sequence[int] = ()) -> Topology:
     """
     Read nodes, CPUs, memory, distances and swap.
 
     Args:
         tree: A tree laid out like ``/``.
+        given: Memory in KiB where the tree tells none: of every node, or of each, ascending.
 
     Returns:
         The machine; at least one node.
@@ -93,14 +95,43 @@ def read_topology(tree: Tree) -> Topology:
     memory = _proc_meminfo(tree)
     nids = _online_nodes(tree, notes)
     if nids:
-        nodes = tuple(_read_node(tree, nid, notes) for nid in nids)
-        nodes = _each_cpu_once(tree, _online_cpus_only(tree, nodes, notes), notes)
+        memories = dict(zip(nids, given_memory(given, len(nids)), strict=True))
+        nodes = tuple(_read_node(tree, nid, memories[nid], notes) for nid in nids)
+        where = tree.where(NODE_FOLDER)
+        nodes = each_cpu_once(where, _online_cpus_only(tree, nodes, notes), notes, lambda: _all_cpus(tree))
         distances = _read_distances(tree, nids, notes)
     else:
-        nodes = (_only_node(tree, memory, notes),)
+        nodes = (_only_node(tree, memory, given_memory(given, 1)[0], notes),)
         distances = {(0, 0): LOCAL_DISTANCE}
     page_size = _page_size(tree, notes)
     return Topology(nodes, distances, tuple(notes), memory.get("SwapTotal"), page_size)
+
+
+def given_memory(given: Sequence[int], nodes: int) -> list[int | None]:
+    """
+    The memory in KiB that a user gives each of some nodes, None for each where nothing is given.
+
+    Raises:
+        InvalidArgument: Neither one value nor one a node.
+    """
+    if len(given) not in (0, 1, nodes):
+        raise InvalidArgument("--node-memory", f"{len(given)} values for {nodes} nodes; give one, or one a node")
+    return [*given] if len(given) == nodes else [given[0] if given else None] * nodes
+
+
+def read_release(tree: Tree) -> tuple[str, str, tuple[int, int, int]] | None:
+    """
+    The kernel's release: the file that tells it, for messages, its text, and its numbers; None where none does.
+
+    Source:
+        fs/proc/version.c; /proc/sys/kernel/osrelease of proc(5).
+    """
+    for name, before in (("proc/sys/kernel/osrelease", ""), ("proc/version", "Linux version ")):
+        match = _RELEASE.match((tree.read(name) or "").removeprefix(before))
+        if match:
+            major, minor, patch = (int(number or 0) for number in match.groups())
+            return tree.where(name), match[0], (major, minor, patch)
+    return None
 
 
 # ---- which nodes
@@ -115,7 +146,7 @@ def _online_nodes(tree: Tree, notes: list[str]) -> list[int]:
     text = tree.read(name)
     if text is None or not found:
         return found
-    online = _parse_list(text, tree.where(name))
+    online = parse_list(text, tree.where(name))
     missing = online - Nodemask(found)
     if missing:
         raise InputFileError(f"{tree.where(name)}: says {online}, but there is no folder for node {missing}")
@@ -127,14 +158,19 @@ def _online_nodes(tree: Tree, notes: list[str]) -> list[int]:
     return list(online)
 
 
-def _read_node(tree: Tree, nid: int, notes: list[str]) -> NodeInfo:
+def _read_node(tree: Tree, nid: int, given: int | None, notes: list[str]) -> NodeInfo:
     name = f"{NODE_FOLDER}/node{nid}/meminfo"
     where, text = tree.where(name), tree.read(name)
+    memory = {} if text is None else _node_meminfo(text, where, nid)
+    if "MemTotal" not in memory and given is not None:
+        notes.append(f"{where}: tells no memory: node {nid} has the {given} KiB of --node-memory, all free")
+        return NodeInfo(nid, _node_cpus(tree, nid, notes), given, given, _numastat(tree, nid))
     if text is None:
-        raise InputFileError(f"{where}: missing; without it the memory of node {nid} is unknown")
-    memory = _node_meminfo(text, where, nid)
+        raise InputFileError(
+            f"{where}: missing; without it the memory of node {nid} is unknown; give it with --node-memory SIZE"
+        )
     if "MemTotal" not in memory:
-        raise InputFileError(f"{where}: no line 'Node {nid} MemTotal: ... kB'")
+        raise InputFileError(f"{where}: no line 'Node {nid} MemTotal: ... kB'; give it with --node-memory SIZE")
     total = memory["MemTotal"]
     if "MemFree" not in memory:
         notes.append(f"{where}: no MemFree: all {total} KiB of node {nid} taken as free")
@@ -144,11 +180,17 @@ def _read_node(tree: Tree, nid: int, notes: list[str]) -> NodeInfo:
     return NodeInfo(nid, _node_cpus(tree, nid, notes), total, free, _numastat(tree, nid))
 
 
-def _only_node(tree: Tree, memory: Mapping[str, int], notes: list[str]) -> NodeInfo:
+def _only_node(tree: Tree, memory: Mapping[str, int], given: int | None, notes: list[str]) -> NodeInfo:
     """Node 0 of a machine whose kernel knows no nodes."""
     where = tree.where(NODE_FOLDER)
+    if "MemTotal" not in memory and given is not None:
+        memory = {"MemTotal": given, "MemFree": given}
+        notes.append(f"{tree.where('proc/meminfo')}: no MemTotal: the {given} KiB of --node-memory, all free")
     if "MemTotal" not in memory:
-        raise InputFileError(f"{where}: no nodes, and no MemTotal in proc/meminfo; add one of both to the tree")
+        raise InputFileError(
+            f"{where}: no nodes, and no MemTotal in proc/meminfo; add one of both to the tree, or"
+            " give --node-memory SIZE"
+        )
     cpus, from_what = _all_cpus(tree)
     notes.append(f"{where}: no nodes: one node 0 with the memory of proc/meminfo and CPU {cpus} ({from_what})")
     total = memory["MemTotal"]
@@ -244,8 +286,18 @@ def _online_cpus_only(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -
     return tuple(kept)
 
 
-def _each_cpu_once(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -> tuple[NodeInfo, ...]:
-    """The nodes with each CPU on the lowest node that claims it; somewhere there must be one."""
+def each_cpu_once(
+    where: str, nodes: Iterable[NodeInfo], notes: list[str], others: Callable[[], tuple[Nodemask, str]]
+) -> tuple[NodeInfo, ...]:
+    """
+    The nodes with each CPU on the lowest node that claims it.
+
+    Args:
+        where: What tells of them, for messages.
+        nodes: The nodes.
+        notes: Where assumptions go.
+        others: The CPUs of the first node where none has any, and who says so.
+    """
     taken, twice = Nodemask(), Nodemask()
     kept = []
     for node in nodes:
@@ -253,11 +305,11 @@ def _each_cpu_once(tree: Tree, nodes: Iterable[NodeInfo], notes: list[str]) -> t
         kept.append(replace(node, cpus=node.cpus - taken))
         taken |= node.cpus
     if twice:
-        notes.append(f"{tree.where(NODE_FOLDER)}: several nodes claim CPU {twice}: each is given to its lowest node")
+        notes.append(f"{where}: several nodes claim CPU {twice}: each is given to its lowest node")
     if not taken:
-        cpus, from_what = _all_cpus(tree)
+        cpus, from_what = others()
         first = kept[0]
-        notes.append(f"{tree.where(NODE_FOLDER)}: no node has a CPU: node {first.nid} gets {cpus} ({from_what})")
+        notes.append(f"{where}: no node has a CPU: node {first.nid} gets {cpus} ({from_what})")
         kept[0] = replace(first, cpus=cpus)
     return tuple(kept)
 
@@ -285,10 +337,11 @@ def read_list(tree: Tree, name: str) -> Nodemask | None:
         InputFileError: It is no such list; names file and line.
     """
     text = tree.read(name)
-    return None if text is None else _parse_list(text, tree.where(name))
+    return None if text is None else parse_list(text, tree.where(name))
 
 
-def _parse_list(text: str, where: str) -> Nodemask:
+def parse_list(text: str, where: str) -> Nodemask:
+    """The set of a text such as ``0-2,5``. Raises InputFileError, which *where* and its first line begin."""
     text = text.rstrip("\n\0 ")
     if not _LIST.fullmatch(text):
         raise InputFileError(f"{where}: line 1: {text[:60]!r} is no list such as 0-2,5")
@@ -333,29 +386,43 @@ def _limited(cpus: Nodemask, where: str) -> Nodemask:
 
 
 def _read_distances(tree: Tree, nids: list[int], notes: list[str]) -> dict[tuple[int, int], int]:
-    """The table of the tree, or, as the kernel does with a table that makes no sense, 10 and 20."""
-    rows: dict[int, list[int]] = {}
-    trouble = ""
+    rows: dict[int, tuple[str, list[int]]] = {}
     for nid in nids:
         name = f"{NODE_FOLDER}/node{nid}/distance"
         text = tree.read(name)
-        if text is None:
-            trouble = trouble or f"{tree.where(name)}: missing"
-            continue
-        rows[nid] = _parse_row(text, tree.where(name))
-        trouble = trouble or _nonsense(rows[nid], nids.index(nid), len(nids), tree.where(name))
+        if text is not None:
+            rows[nid] = tree.where(name), parse_row(text, f"{tree.where(name)}: line 1")
+    missing = next((f"{NODE_FOLDER}/node{nid}/distance" for nid in nids if nid not in rows), "")
+    return distance_table(nids, rows, f"{tree.where(missing)}: missing" if missing else "", notes)
+
+
+def distance_table(
+    nids: Sequence[int], rows: Mapping[int, tuple[str, list[int]]], trouble: str, notes: list[str]
+) -> dict[tuple[int, int], int]:
+    """
+    A table of distances, or, as the kernel does with one that makes no sense, 10 and 20.
+
+    Args:
+        nids: The nodes, ascending.
+        rows: The row of each node, as far as there are any, and what tells it, for messages.
+        trouble: What is wrong already; empty if nothing is.
+        notes: Where assumptions go.
+    """
+    for nid, (where, row) in rows.items():
+        trouble = trouble or _nonsense(row, nids.index(nid), len(nids), where)
     if trouble:
         used = f"{LOCAL_DISTANCE} local and {REMOTE_DISTANCE} remote are used instead, for all nodes"
         notes.append(f"{trouble}: {used}")
         return {(a, b): LOCAL_DISTANCE if a == b else REMOTE_DISTANCE for a in nids for b in nids}
-    return {(a, b): distance for a in nids for b, distance in zip(nids, rows[a], strict=True)}
+    return {(a, b): distance for a in nids for b, distance in zip(nids, rows[a][1], strict=True)}
 
 
-def _parse_row(text: str, where: str) -> list[int]:
+def parse_row(text: str, where: str) -> list[int]:
+    """Distances with blanks between. Raises InputFileError, which *where* begins."""
     words = text.rstrip("\n\0 ").split()
     for word in words:
         if not (word.isascii() and word.isdigit() and len(word) <= len(str(MAX_KIB))):
-            raise InputFileError(f"{where}: line 1: {word[:40]!r} is no distance")
+            raise InputFileError(f"{where}: {word[:40]!r} is no distance")
     return [int(word) for word in words]
 
 

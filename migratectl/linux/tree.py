@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from migratectl.errors import InputFileError
@@ -38,6 +39,10 @@ class Tree(ABC):
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted; empty where the folder is missing."""
 
+    @abstractmethod
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder, sorted, without links; empty where it is missing."""
+
     def where(self, name: str) -> str:
         """A file of the tree as messages name it."""
         return f"{self.source.rstrip('/')}/{name}"
@@ -53,7 +58,7 @@ class DirectoryTree(Tree):
 
     def __init__(self, root: Path) -> None:
         self.root = os.path.realpath(root)
-        self.folders: dict[str, str | None] = {}
+        self.real_folders: dict[str, str | None] = {}
         super().__init__(str(root), os.path.basename(self.root))
 
     def read(self, name: str) -> str | None:
@@ -71,12 +76,23 @@ class DirectoryTree(Tree):
                 return []
             raise unreadable(self.where(folder), error) from error
 
+    def folders(self, folder: str) -> list[str]:
+        """As Tree.folders()."""
+        path = self._inside(folder)
+        try:
+            with os.scandir(path) if path is not None else nullcontext(()) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError as error:
+            if error.errno in GONE:
+                return []
+            raise unreadable(self.where(folder), error) from error
+
     def _inside(self, name: str) -> str | None:
         """The real path of a name; None where there is none. Its folder is made out once for all files in it."""
         folder, _, last = _inner(name).rpartition("/")
-        if folder not in self.folders:
-            self.folders[folder] = self._inside(folder) if folder else self.root
-        above = self.folders[folder]
+        if folder not in self.real_folders:
+            self.real_folders[folder] = self._inside(folder) if folder else self.root
+        above = self.real_folders[folder]
         if above is None:
             return None
         path = os.path.join(above, last)
@@ -114,7 +130,7 @@ class ArchiveTree(Tree):
     def __init__(self, source: str, name: str, archive: Archive) -> None:
         super().__init__(source, f"{name} {archive.top}".rstrip(), archive.left_out)
         self.files, self.links = archive.files, archive.links
-        self.folders: dict[str, set[str]] = {}
+        self.entries: dict[str, set[str]] = {}
         for each in (*archive.files, *archive.links):
             self._enter(each)
 
@@ -125,7 +141,13 @@ class ArchiveTree(Tree):
 
     def names(self, folder: str) -> list[str]:
         """As Tree.names()."""
-        return sorted(self.folders.get(self._real(folder), ()))
+        return sorted(self.entries.get(self._real(folder), ()))
+
+    def folders(self, folder: str) -> list[str]:
+        """As Tree.folders()."""
+        real = self._real(folder)
+        below = (name if real in ("", ".") else f"{real}/{name}" for name in sorted(self.entries.get(real, ())))
+        return [path.rpartition("/")[2] for path in below if path in self.entries and path not in self.links]
 
     def _real(self, name: str) -> str:
         """A name without links."""
@@ -138,7 +160,33 @@ class ArchiveTree(Tree):
     def _enter(self, name: str) -> None:
         path = PurePosixPath(name)
         for child, parent in zip((path, *path.parents), path.parents, strict=False):
-            self.folders.setdefault(str(parent), set()).add(child.name)
+            self.entries.setdefault(str(parent), set()).add(child.name)
+
+
+class TextTree(Tree):
+    """
+    A text that tells of a machine instead of its files; it has none.
+
+    Args:
+        source: Its name.
+        text: The text.
+    """
+
+    def __init__(self, source: str, text: str) -> None:
+        super().__init__(source, "")
+        self.text = text
+
+    def read(self, name: str) -> str | None:
+        """As Tree.read()."""
+        return None
+
+    def names(self, folder: str) -> list[str]:
+        """As Tree.names()."""
+        return []
+
+    def folders(self, folder: str) -> list[str]:
+        """As Tree.folders()."""
+        return []
 
 
 def open_tree(path: Path) -> Tree:

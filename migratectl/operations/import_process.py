@@ -12,7 +12,7 @@ from migratectl.linux.numa_maps import parse_numa_maps
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
 from migratectl.linux.process import ProcessInfo, read_process
-from migratectl.linux.smaps import locked_areas
+from migratectl.linux.smaps import SmapsArea, parse_smaps
 from migratectl.linux.tree import Tree
 from migratectl.operations.importer import Importer
 from migratectl.uapi import VM
@@ -84,7 +84,7 @@ def _settled(importer: Importer, tree: Tree, pid: int) -> tuple[_Texts, ProcessI
     What the files of a process say, with what is planned and what is to be told besides; read again where they do not
     fit each other and changed since.
     """
-    found = _read(tree, pid)
+    found = _read(tree, pid, relatives=importer.has_relatives)
     for _ in range(READINGS):
         if found is None:
             return None
@@ -93,14 +93,14 @@ def _settled(importer: Importer, tree: Tree, pid: int) -> tuple[_Texts, ProcessI
         try:
             return texts, info, _plan(importer, tree, pid, texts, info, notes), notes
         except InputFileError:
-            found = _read(tree, pid)
+            found = _read(tree, pid, relatives=importer.has_relatives)
             if found is not None and found[0] == texts:
                 raise
     raise _Unsettled(f"{tree.where(f'proc/{pid}')}: changed at each of {READINGS} readings")
 
 
-def _read(tree: Tree, pid: int) -> tuple[_Texts, ProcessInfo] | None:
-    """The files of a process that lives."""
+def _read(tree: Tree, pid: int, *, relatives: bool) -> tuple[_Texts, ProcessInfo] | None:
+    """The files of a process that lives; smaps costs most, and is read where it can tell something only."""
     folder = f"proc/{pid}"
     text = tree.read(f"{folder}/numa_maps")
     if text is None:
@@ -109,30 +109,38 @@ def _read(tree: Tree, pid: int) -> tuple[_Texts, ProcessInfo] | None:
     if info.zombie and not text:
         return None
     maps = tree.read(f"{folder}/maps") if text else None
-    smaps = tree.read(f"{folder}/smaps") if maps and info.locked_kib else None
+    smaps = tree.read(f"{folder}/smaps") if maps and (info.locked_kib or relatives) else None
     return _Texts(text, maps, smaps), info
 
 
 def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: ProcessInfo, notes: list[str]) -> PlannedTask:
     folder = tree.where(f"proc/{pid}")
-    lines = parse_numa_maps(texts.numa_maps, f"{folder}/numa_maps")
+    lines = parse_numa_maps(texts.numa_maps, f"{folder}/numa_maps", strict=False)
     maps = None if texts.maps is None else parse_maps(texts.maps, f"{folder}/maps")
+    told = {} if texts.smaps is None else parse_smaps(texts.smaps, f"{folder}/smaps")
     if info.locked_kib:
-        locked = {} if texts.smaps is None else locked_areas(texts.smaps, f"{folder}/smaps")
-        maps = _placed_locks(maps, locked, info.locked_kib, f"{folder}/status", notes)
+        maps = _placed_locks(maps, told, info.locked_kib, f"{folder}/status", notes)
     if info.swap_kib:
         notes.append(f"{folder}/status: {info.swap_kib} KiB are swapped out, not told which: left out")
-    return plan_task(lines, page_size=importer.machine.facts.page_size, maps=maps, strict=True)
+    machine = importer.machine
+    return plan_task(
+        lines,
+        page_size=machine.facts.page_size,
+        maps=maps,
+        strict=True,
+        shared_apart=not machine.modern,
+        shared_kib={start: area.shared_kib for start, area in told.items()},
+    )
 
 
 def _placed_locks(
-    maps: tuple[MapsLine, ...] | None, locked: Mapping[int, int], total: int, where: str, notes: list[str]
+    maps: tuple[MapsLine, ...] | None, told: Mapping[int, SmapsArea], total: int, where: str, notes: list[str]
 ) -> tuple[MapsLine, ...] | None:
     """The areas with LOCKED where smaps marks them, as far as the locked memory of status covers them."""
     if not total:
         return maps
-    marked = {area.start for area in maps or () if area.start in locked}
-    size = sum(locked[start] for start in marked)
+    marked = {area.start for area in maps or () if area.start in told and told[area.start].locked}
+    size = sum(told[start].size_kib for start in marked)
     if not marked:
         notes.append(f"{where}: {total} KiB are locked, not told where: none is taken as locked")
         return maps

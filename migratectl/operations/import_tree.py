@@ -1,5 +1,5 @@
 """
-A machine with its tasks from the text files of Linux: ``import`` and ``import-numa-maps``.
+A machine with its tasks from the text files of Linux: ``import``.
 
 What numa_maps does not tell is planned by linux/placement.py; here the plan meets the state. Decisions of this module,
 each said as an assumption where it was needed:
@@ -8,22 +8,21 @@ each said as an assumption where it was needed:
   stays where it is. It then has as many mappers as the larger of the two mapmax tells.
 * Files are told apart by their path, deleted ones by their inode number too. Objects without a real name (shared
   anonymous memory, memfd, private System V segments) are the task's own unless maps tells the inode number.
+* Tasks that are relatives share anonymous pages as import_family.py tells.
 * Pages of no file that are not anonymous, such as the vdso, are pages of an object without name, in a reserved area.
 * Writeback of an import ends at the first wait for it. A page in the swap cache needs a free slot, else it is imported
   outside of the swap cache.
 * Locked memory is placed where smaps marks whole areas and status covers them; else it is said that it is not. What is
   swapped out is left out, as nothing tells which pages it is.
-* A cpuset that a task is in and that the state has not got is made, and those above it: as its files in the tree say,
-  or with the nodes and CPUs that its tasks may use.
+* The cpusets of the tree come in as their files say, with tasks or without; of version 2 with the effective sets. One
+  that a task is in and that has no files is made, and those above it, with the nodes and CPUs that its tasks may use.
 * Memory in use that the imported tasks do not hold stays in use by others; where the tasks hold more than was in use,
   nothing is left for others.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -31,22 +30,28 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from migratectl.errors import InputFileError, InvalidArgument
-from migratectl.linux.files import read_text
-from migratectl.linux.numa_maps import parse_numa_maps
-from migratectl.linux.placement import plan_task
-from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_topology
-from migratectl.linux.tree import Tree, open_tree
-from migratectl.operations.import_process import cut_off, import_process
-from migratectl.operations.importer import Importer, cpu_by_pages
+from migratectl.linux.files import STDIN
+from migratectl.linux.hardware import hardware_text, parse_hardware
+from migratectl.linux.pasted import AROUND, clean
+from migratectl.linux.process import read_parent
+from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_release, read_topology
+from migratectl.linux.tree import TextTree, Tree, open_tree
+from migratectl.operations.import_process import import_process
+from migratectl.operations.importer import Importer, without_collector
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
 from migratectl.operations.machine import load_machine, node_rows
-from migratectl.operations.tasks import TaskCreate, task_create, task_row
 from migratectl.spans import Size
-from migratectl.storage import imports, nodes, tasks
+from migratectl.storage import imports, nodes
 from migratectl.storage.facts import Facts
 from migratectl.uapi import MAX_PID, Profile
 
 KIB: Final = 1024
+
+LAST_OF_V9: Final = (2, 6, 32)
+"""The last kernel that the profile V9 is taken for."""
+
+FIRST_OF_NEXT: Final = (6, 8, 0)
+"""The first kernel that migrates pages otherwise than ``modern`` in places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,61 +60,31 @@ class ImportTree:
     The words of ``import``.
 
     Attributes:
-        tree: A directory or archive laid out like ``/``.
+        tree: A directory or archive laid out like ``/``, or a text of ``numactl --hardware``.
+        text: That text where it was read already, of standard input.
         pids: Import these tasks only; empty: all.
         page_size: Bytes a page; None: what the tree tells.
         swap: Size of the area ``swap0``; None: no area; ``default``: SwapTotal.
         empty: Free the memory that the machine used for what is not imported.
-        profile: The kernel to model, in a new state.
+        profile: The kernel to model, in a new state; None: by the version that the tree tells.
         clip: Leave out pages on unknown or full nodes instead of refusing them.
         tasks_only: Add the tasks to the state at hand.
+        node_memory: Memory of every node, or of each, where nothing tells it.
     """
 
     tree: Path
+    text: str | None
     pids: tuple[int, ...]
     page_size: Size | None
     swap: Size | Literal["default"] | None
     empty: bool
-    profile: Profile
+    profile: Profile | None
     clip: bool
     tasks_only: bool
+    node_memory: tuple[Size, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ImportNumaMaps:
-    """
-    The words of ``import-numa-maps``.
-
-    Attributes:
-        file: A numa_maps text.
-        pid: The new task.
-        name: Its name; None: its pid.
-        node: Where it runs; None: on the node that has most of its pages.
-        cpuset: Its cpuset; None: the root.
-        clip: Leave out pages on unknown or full nodes instead of refusing them.
-    """
-
-    file: Path
-    pid: int
-    name: str | None
-    node: int | None
-    cpuset: str | None
-    clip: bool
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Without the search for cycles, which would walk again and again through rows that have none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_without_collector()
+@without_collector()
 def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     """
     Read a machine and its tasks from a tree.
@@ -127,16 +102,19 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
         InvalidArgument: Options that contradict each other or the state.
         AlreadyExists: A pid is taken.
     """
-    tree = open_tree(call.tree)
     notes: list[str] = []
+    tree = _opened(call, notes)
     in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
     machine = load_machine(conn)
-    importer = Importer(conn, machine, call.clip, notes, tree)
-    found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in _pids(tree, call.pids)]
+    pids = _pids(tree, call.pids)
+    importer = Importer(conn, machine, call.clip, notes, tree, {pid: read_parent(tree, pid) for pid in pids})
+    if not call.tasks_only:
+        importer.cpusets.make_all()
+    found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in pids]
     importer.finish()
     if tree.left_out:
         notes.append(f"{tree.source}: {tree.left_out} links of the archive lead to nothing in it: left out")
-    notes += [_of_many(sentence, sources) for sentence, sources in importer.common.items()]
+    notes += importer.common_notes()
     if in_use:
         _leave_to_others(conn, tree, in_use, importer.room.taken(), notes)
     return {
@@ -146,39 +124,29 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
     }
 
 
-@_without_collector()
-def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
-    """
-    Add one task from one numa_maps text.
-
-    Returns:
-        The task's row with ``vmas``, ``pages``, ``nodes`` and ``assumptions``.
-
-    Raises:
-        InputFileError: The text is missing, malformed, or has pages on unknown or too small nodes.
-        KernelError: As task_create().
-    """
-    source = str(call.file)
-    machine = load_machine(conn)
-    text = read_text(call.file)
-    lines = parse_numa_maps(text, source)
-    if not lines:
-        raise InputFileError(f"{source}: no line; a task without address space has no numa_maps to import")
-    plan = plan_task(lines, page_size=machine.facts.page_size)
-    notes = [*plan.assumptions, *cut_off(text, source)]
-    task_create(conn, TaskCreate(call.pid, name=call.name, node=call.node, cpuset=call.cpuset or "/"))
-    task = tasks.find(conn, call.pid)
-    if task is None or task.mm is None:
-        raise InvalidArgument(f"pid {call.pid}", "no address space")
-    importer = Importer(conn, machine, call.clip, notes)
-    space = importer.build(call.pid, (task.mm, tasks.anon_mapping(conn, task.mm)), task.cpuset, plan, source)
-    if call.node is None:
-        tasks.update(conn, call.pid, "cpu", cpu_by_pages(machine, task.cpuset.cpus, space.nodes))
-    importer.finish()
-    return {**task_row(machine, tasks.find(conn, call.pid) or task), **space.row(), "assumptions": notes}
-
-
 # ---- the machine
+
+
+def _opened(call: ImportTree, notes: list[str]) -> Tree:
+    """What the user named: a tree, or a text of numactl --hardware."""
+    source, text = str(call.tree), call.text
+    if text is None and not call.tree.is_dir():
+        text = hardware_text(call.tree)
+    if text is None:
+        return open_tree(call.tree)
+    source = source if call.text is None else STDIN
+    if call.tasks_only:
+        raise InputFileError(f"{source}: a text of numactl --hardware has no tasks; leave out --tasks-only")
+    own, said = clean(text, source, additions=AROUND)
+    notes += said
+    return TextTree(source, own)
+
+
+def _topology(tree: Tree, call: ImportTree) -> Topology:
+    """The machine of a tree or text; memory that is given in pages is in those of the option, else of 4 KiB."""
+    unit = check_page_size(call.page_size or Size(PAGE_SIZE, "B"))
+    given = [size.to_bytes(unit) // KIB for size in call.node_memory]
+    return parse_hardware(tree.text, tree.source, given) if isinstance(tree, TextTree) else read_topology(tree, given)
 
 
 def _check_state(conn: Connection, call: ImportTree) -> dict[int, int]:
@@ -191,12 +159,12 @@ def _check_state(conn: Connection, call: ImportTree) -> dict[int, int]:
 
 def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str]) -> dict[int, int]:
     """Write the machine of the tree. The pages that it had in use, by node; none with ``--empty``."""
-    topology = read_topology(tree)
+    topology = _topology(tree, call)
     notes += topology.assumptions
     page_size = check_page_size(call.page_size or Size(topology.page_size_hint, "B"))
     if call.page_size is None and topology.page_size_hint == PAGE_SIZE:
         notes.append(f"{tree.source}: page size not told: {page_size // KIB} KiB")
-    known = Facts(page_size, call.profile)
+    known = Facts(page_size, call.profile or _profile(tree, notes))
     capacity = {node.nid: node.total_kib * KIB // page_size for node in topology.nodes}
     machine = [NodeShape(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
     set_up(conn, machine, topology.distances, known)
@@ -205,6 +173,19 @@ def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str
     if call.empty:
         return {}
     return {node.nid: capacity[node.nid] - node.free_kib * KIB // page_size for node in topology.nodes}
+
+
+def _profile(tree: Tree, notes: list[str]) -> Profile:
+    """The profile of the tree's kernel: V9 up to the release that the patches went into and its successors of then."""
+    told = read_release(tree)
+    if told is None:
+        notes.append(f"{tree.source}: kernel not told: profile {Profile.V9}")
+        return Profile.V9
+    where, release, numbers = told
+    chosen = Profile.V9 if numbers <= LAST_OF_V9 else Profile.MODERN
+    newer = ", the newest that is modelled" if numbers >= FIRST_OF_NEXT else ""
+    notes.append(f"{where}: kernel {release}: profile {chosen}{newer}")
+    return chosen
 
 
 def _add_swap(
@@ -216,7 +197,8 @@ def _add_swap(
         add_swap(conn, Size(topology.swap_kib * KIB // known.page_size, "p"), known)
     else:
         size = "none" if known.modern else "1 GiB"
-        notes.append(f"{tree.where('proc/meminfo')}: no SwapTotal: swap as 'init' makes it: {size}")
+        where = tree.source if isinstance(tree, TextTree) else tree.where("proc/meminfo")
+        notes.append(f"{where}: no SwapTotal: swap as 'init' makes it: {size}")
         add_swap(conn, "default", known)
 
 
@@ -245,9 +227,3 @@ def _pids(tree: Tree, wanted: tuple[int, ...]) -> list[int]:
         if pid > MAX_PID:
             raise InvalidArgument(f"pid {pid}", f"pids go from 1 to {MAX_PID}")
     return sorted(set(wanted) or {pid for pid in there if pid <= MAX_PID})
-
-
-def _of_many(sentence: str, sources: list[str]) -> str:
-    """An assumption that was made for several texts, as one line."""
-    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
-    return f"{sources[0]}{more}: {sentence}"

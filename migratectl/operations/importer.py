@@ -4,28 +4,36 @@ Puts the planned tasks of an import into the state: areas, anonymous pages, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from migratectl.errors import AlreadyExists, InputFileError
+from migratectl.kernel.mempolicy import relative_ranks
+from migratectl.linux.cpusets import read_cpusets
+from migratectl.linux.numa_maps_words import is_thread_stack
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree
-from migratectl.nodemask import Nodemask
-from migratectl.operations.import_cpusets import Cpusets
+from migratectl.nodemask import NO_NODES, Nodemask
+from migratectl.operations.import_cpusets import NO_HIERARCHY, Cpusets
+from migratectl.operations.import_family import Families, Family, Joined, limit_of, outside_of, own_runs, sharable
 from migratectl.operations.import_files import Identity, elsewhere, grouped, identity_of, is_swappable, join
 from migratectl.operations.import_room import CLIP_HINT, Room, Slots
 from migratectl.operations.machine import Machine
+from migratectl.operations.mempolicy import first_turn
 from migratectl.operations.tasks import task_row
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
 from migratectl.storage import files, imports, nodes, tasks, vmas
 from migratectl.storage.imports import Batch, Cache, Piece
 from migratectl.storage.tasks import Cpuset, Task
-from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode
+from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode, ModeFlag
 
 WRITEBACK_PASSES: Final = 1
 
@@ -53,8 +61,12 @@ class Space:
     mems: Nodemask
     source: str
     nr_areas: int
+    family: Family
+    joined: Mapping[int, Joined]
     named: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     nodes: dict[int, int] = field(default_factory=dict)
+    policy: int | None = None
+    anon_vmas: int = 0
     elsewhere: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -82,23 +94,34 @@ class Importer:
         clip: Leave out what does not fit.
         notes: Where assumptions go.
         tree: Where the files of cpusets are, if they are.
+        parents: The tasks that are imported together, each with its parent, None where that is not told.
     """
 
     def __init__(
-        self, conn: Connection, machine: Machine, clip: bool, notes: list[str], tree: Tree | None = None
+        self,
+        conn: Connection,
+        machine: Machine,
+        clip: bool,
+        notes: list[str],
+        tree: Tree | None = None,
+        parents: Mapping[int, int | None] = MappingProxyType({}),
     ) -> None:
+        found = NO_HIERARCHY if tree is None else read_cpusets(tree)
+        where = "" if tree is None else tree.where(found.folder)
         self.conn, self.machine, self.notes = conn, machine, notes
         self.room = Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = Slots(conn)
         self.batch = Batch(conn)
         self.mms: list[int] = []
-        self.cpusets = Cpusets(conn, notes, tree)
+        self.cpusets = Cpusets(conn, notes, modern=machine.modern, found=found, where=where)
         self.known_cpus = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
         self.old_mappings = self.batch.last_mapping
         self.objects: dict[Identity, Cache] = {}
         self.named: dict[str, Cache] = {}
         self.caches: dict[int, Cache] = {}
         self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
+        self.families = Families(conn, parents)
+        self.task_policies: dict[int, int] = {}
         self.seen: dict[tuple[int, int], tuple[int | None, Policy]] = {}
         self.common: dict[str, list[str]] = {}
 
@@ -110,8 +133,7 @@ class Importer:
             raise AlreadyExists(f"pid {pid}", "there is such a task already; name others with --pid")
         cpu = info.cpu if info.cpu is not None and self._has_cpu(info.cpu, source) else None
         cpuset = self.cpusets.of_task(info, cpu, source)
-        own = self.batch.new_space(pid) if plan.areas else None
-        space = None if own is None else self.build(pid, own, cpuset, plan, source)
+        space = self.build(pid, cpuset, plan, source, cpu) if plan.areas else None
         uid = min(info.uid or 0, MAX_UID)
         if cpu is None:
             cpu = cpu_by_pages(self.machine, info.cpus or cpuset.cpus, space.nodes if space else {})
@@ -121,16 +143,23 @@ class Importer:
             uid,
             cpu,
             cpuset,
-            None if own is None else own[0],
+            None if space is None else space.mm,
             (0 if uid else ALL_CAPABILITIES) if info.caps is None else info.caps & ALL_CAPABILITIES,
             True,
             None,
             None,
+            affinity=self._affinity(info, cpuset, cpu),
         )
         self.batch.add_task(task)
         if self.batch.full:
             self.batch.flush()
         return {**task_row(self.machine, task), **(space.row() if space else {"vmas": 0, "pages": 0, "nodes": {}})}
+
+    def _affinity(self, info: ProcessInfo, cpuset: Cpuset, cpu: int) -> Nodemask | None:
+        """The CPUs of a task where it may not run on all that its cpuset has."""
+        inside = self.cpusets.told_cpus(cpuset)
+        own = (info.cpus or NO_NODES) & (inside or NO_NODES)
+        return own if cpu in own and own != inside else None
 
     def _has_cpu(self, cpu: int, source: str) -> bool:
         if cpu not in self.known_cpus:
@@ -139,19 +168,46 @@ class Importer:
 
     # ---- address spaces
 
-    def build(self, pid: int, own: tuple[int, int], cpuset: Cpuset, plan: PlannedTask, source: str) -> Space:
+    @property
+    def has_relatives(self) -> bool:
+        """Whether tasks are imported that may share pages since a fork."""
+        return self.families.some
+
+    def build(
+        self,
+        pid: int,
+        cpuset: Cpuset,
+        plan: PlannedTask,
+        source: str,
+        cpu: int | None = None,
+        own: tuple[int, int] | None = None,
+    ) -> Space:
         """
-        Work out the rows of an address space. Pages of files are claimed now and written by finish().
+        Work out the rows of an address space. Pages that others may map too are claimed now and written by finish().
 
         Args:
             pid: Its task.
-            own: Row ids of the address space and of its anonymous family.
             cpuset: The task's cpuset.
             plan: What to build.
             source: Name of the text, for messages.
+            cpu: Where the task runs, where that is told.
+            own: Row ids of its address space and of that's anonymous family, where the task has one.
         """
+        match = self.families.match(pid, plan, None if cpu is None else self.machine.home(cpu))
+        if own is None:
+            own = self.batch.new_space(pid, None if match is None else match.family.anon)
+        elif match is not None:
+            tasks.join_family(self.conn, own[0], match.family.anon)
+            own = own[0], match.family.anon
+        family = self.families.new(own[1]) if match is None else match.family
         self.mms.append(own[0])
-        space = Space(pid, *own, cpuset.mems & self.machine.online, source, len(plan.areas))
+        mems = cpuset.mems & self.machine.online
+        space = Space(pid, *own, mems, source, len(plan.areas), family, {} if match is None else match.areas)
+        for host in sorted({joined.member.pid for joined in space.joined.values()}):
+            why = "areas of both begin at one address and are mapped more than once"
+            sentence = f"pages taken as shared with pid {host} since a fork: {why}"
+            self.common.setdefault(sentence, []).append(source)
+        self._policy_of_task(space, plan)
         for area in plan.areas:
             self._area(space, area)
         for name, found in space.named.items():
@@ -164,11 +220,21 @@ class Importer:
         """Write what waits, the pages of files, the cpusets, and the counters of nodes and swap areas."""
         self.cpusets.settle()
         self.batch.flush()
-        imports.write_caches(self.conn, self.caches.values())
+        for pid, row in self.task_policies.items():
+            policy = tasks.find_policy(self.conn, row)
+            tasks.set_policy(self.conn, pid, policy, first_turn(policy))
+        imports.write_caches(self.conn, [*self.caches.values(), *self.families.caches()])
         for vma in vmas.with_policy_of_object(self.conn, self.mms):
             files.set_object_policy(self.conn, vma, vma.policy)
         nodes.add_used(self.conn, self.room.taken())
         imports.use_slots(self.conn, self.slots.used)
+
+    def common_notes(self) -> list[str]:
+        """The assumptions that were made for several texts, a line each."""
+        return [
+            f"{sources[0]}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}: {sentence}"
+            for sentence, sources in self.common.items()
+        ]
 
     def _tell(self, space: Space) -> None:
         for nid, nr in sorted(self.room.missing.items()):
@@ -184,7 +250,7 @@ class Importer:
     # ---- areas
 
     def _area(self, space: Space, area: PlannedArea) -> None:
-        start, end, policy, file, offset, order, vm, runs, _, _ = area
+        start, end, policy, file, offset, order, vm, runs, *_ = area
         flags = int(vm)
         if runs:
             flags &= ~_PFN_OR_IO  # what maps pages is neither
@@ -195,19 +261,69 @@ class Importer:
             if file is None and True not in anon:
                 flags |= _RESERVED
         row = None if policy.mode is Mode.DEFAULT else self._policy(space, area)
+        if row == space.policy and (self.machine.modern or not is_swappable(area)):
+            row = None  # V9 asks shared memory itself, which shows the default where it has none
         mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, offset - start)
-        own = start + 1 if True in anon else 0  # neighbours that a kernel left two may not merge
+        space.anon_vmas += True in anon  # neighbours that a kernel left two may not merge
+        own = space.anon_vmas if True in anon else 0
         self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
-        if flags & _NAMED:
+        if area.words:
+            self.batch.words.append((space.mm, start, " ".join(area.words)))
+        if flags & _NAMED and not any(map(is_thread_stack, area.words)):
             space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((start, end))
-        if cache is None or False not in anon:
-            self._anonymous(space, area, runs, delta, writable=flags & _WRITE != 0)
+        writable = flags & _WRITE != 0
+        if True in anon:
+            self._private(space, area, delta, writable=writable)
+        if cache is not None and False in anon:
+            shared_write = flags & _SHARED_WRITE == _SHARED_WRITE
+            for group in grouped([run for run in runs if not run.anon]):
+                self._of_file(space, area, group, cache, delta, writable=shared_write)
+
+    def _private(self, space: Space, area: PlannedArea, delta: int, *, writable: bool) -> None:
+        """The anonymous pages of an area: those that it shares with a relative, those that it offers, and the rest."""
+        runs = [run for run in area.runs if run.anon]
+        joined = space.joined.get(area.start)
+        if joined is not None:
+            self._share(space, area, joined, delta)
+            runs = own_runs(area, joined)
+        offered = [run for run in runs if sharable(run) and (joined is None or run.outside)]
+        if not offered or not self.families.some or not limit_of(area):
+            offered = []
+        self._anonymous(space, area, [run for run in runs if run not in offered], delta, writable=writable)
+        if offered:
+            pieces = self._offered(space, area, offered, delta)
+            self.families.offer(space.pid, space.family, area, pieces, writable=writable)
+
+    def _offered(self, space: Space, area: PlannedArea, runs: Iterable[PlannedRun], delta: int) -> Iterable[Piece]:
+        """Pages of a task that relatives may share, write-protected."""
+        outside = outside_of(area)
+        for run in runs:
+            granted = self.room.take(space.source, area, run.node, run.nr_pages)
+            if granted:
+                space.count(run.node, granted)
+                flags, step = _ACTIVE if run.active else 0, run.step if granted > 1 else 1
+                piece = Piece(Run(run.first + delta, step, granted), run.node, flags, outside, nr_ptes=1)
+                piece.ptes.append((space.mm, delta, int(run.dirty), 0))
+                yield piece
+
+    def _share(self, space: Space, area: PlannedArea, joined: Joined, delta: int) -> None:
+        """Another pte, write-protected, on each page that an area shares."""
+        mapmax = outside_of(area) + 1
+        dirty = any(run.dirty for run in area.runs if run.anon)
+        for run in joined.runs:
+            for piece in joined.member.cache.claim(run)[0]:
+                space.count(piece.node or 0, piece.run.nr_pages)
+                join(piece, mapmax)
+                piece.nr_ptes += 1
+                piece.ptes.append((space.mm, delta, int(dirty), 0))
+
+    def _policy_of_task(self, space: Space, plan: PlannedTask) -> None:
+        """Let the task have the policy that its lines show to be its own."""
+        if plan.policy is None:
             return
-        for group in grouped(runs):
-            if group[0].anon:
-                self._anonymous(space, area, group, delta, writable=flags & _WRITE != 0)
-            else:
-                self._of_file(space, area, group, cache, delta, writable=flags & _SHARED_WRITE == _SHARED_WRITE)
+        space.policy = self._policy(space, next(area for area in plan.areas if area.policy == plan.policy))
+        if space.policy is not None:
+            self.task_policies[space.pid] = space.policy
 
     def _policy(self, space: Space, area: PlannedArea) -> int | None:
         """The row of the area's policy; by identity first, as hashing the value costs more than all else here."""
@@ -233,7 +349,11 @@ class Importer:
             self.notes.append(f"{space.source}: line {area.line}: node {unknown} left out of its policy")
             if not inside:
                 return None
-        return tasks.intern_policy(self.conn, Policy(policy.mode, inside, policy.flags, space.mems))
+        named = space.mems
+        if policy.fixed:
+            relative = ModeFlag.RELATIVE in policy.flags
+            named = (relative_ranks(inside, space.mems) if relative else inside) or inside
+        return tasks.intern_policy(self.conn, Policy(policy.mode, inside, policy.flags, named))
 
     def _object(self, space: Space, area: PlannedArea) -> Cache:
         """What an area maps, with the pages that it has in the state."""
@@ -346,6 +466,18 @@ class Importer:
             cache.add(piece)
             yield piece
             at += nr * part.step
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Without the search for cycles, which would walk again and again through rows that have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def cpu_by_pages(machine: Machine, allowed: Nodemask, held: Mapping[int, int]) -> int:

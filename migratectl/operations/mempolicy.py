@@ -47,8 +47,7 @@ def set_mempolicy(
     allowed = allowed_nodes(machine, task)
     asked = resolve_nodes(machine, listed, allowed, subject)
     policy = new_policy(machine, mode, asked, allowed, allowed, subject, flags)
-    il_next = next(iter(policy.nodes)) if policy is not None and policy.mode in INTERLEAVING else None
-    tasks.set_policy(conn, pid, policy, il_next)
+    tasks.set_policy(conn, pid, policy, first_turn(policy))
     return {
         "pid": pid,
         "return": 0,
@@ -56,6 +55,11 @@ def set_mempolicy(
         "mode": str(policy.mode) if policy else "default",
         "nodes": str(policy.nodes) if policy else "",
     }
+
+
+def first_turn(policy: Policy | None) -> int | None:
+    """The node that serves the first page of a task that interleaves by its own policy; None where it does not."""
+    return next(iter(policy.nodes)) if policy is not None and policy.mode in INTERLEAVING else None
 
 
 def check_mode(machine: Machine, mode: Mode, flags: tuple[ModeFlag, ...], subject: str) -> None:

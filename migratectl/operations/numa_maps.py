@@ -45,12 +45,14 @@ def numa_maps(conn: Connection, pid: int, era: Era | None = None) -> dict[str, A
     layout: Era = era or ("modern" if machine.modern else "2.6.16")
     counts, by_node = summary.area_counts(conn, mm), summary.area_nodes(conn, mm)
     known = tasks.policies(conn)
+    words = vmas.words(conn, mm)
     lines = []
     for vma in vmas.load(conn, mm):
         own = object_policy(conn, vma, vma.start) if vma.kind == "shm" else vma.policy
         policy = _named_in(layout, known[own] if own is not None else _without_policy(machine, vma, task.policy))
         found = counts.get(vma.start, _NOTHING)
-        lines.append(_line(machine, vma, policy, found, by_node.get(vma.start, [])))
+        line = _line(machine, vma, policy, found, by_node.get(vma.start, []))
+        lines.append(line._replace(words=tuple(words.get(vma.start, "").split())))
     old = layout == "2006-01"
     if old:
         lines = [line for line in lines if line.nodes and not line.huge]
@@ -82,6 +84,7 @@ def _row(line: NumaMapsLine, era: Era) -> dict[str, Any]:
         "active": line.active,
         "writeback": line.writeback,
         "nodes": {str(node): nr for node, nr in line.nodes},
+        "words": list(line.words),
     }
 
 

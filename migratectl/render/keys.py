@@ -20,7 +20,7 @@ _HOLD: Final = ("pid", "pages", "hold", "notes")
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "init": ("nodes",),
     "import": ("nodes", "tasks", "assumptions"),
-    "import-numa-maps": (*_TASK, "vmas", "pages", "nodes", "assumptions"),
+    "import-numa-maps": (*_TASK, "vmas", "pages", "nodes", "tasks", "assumptions"),
     "check": ("ok", "checked", "violations"),
     "batch": (),
     "demo": ("steps",),

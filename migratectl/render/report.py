@@ -185,9 +185,17 @@ def _import(document: Document) -> list[Part]:
     return parts + tasks + _facts(rest)
 
 
+def _import_numa_maps(document: Document) -> list[Part]:
+    """One task as a line of facts, several as a table."""
+    if document.get("pid") is not None:
+        return _facts({key: value for key, value in document.items() if key != "tasks"})
+    return _import(document)
+
+
 _REPORTS: Final[Mapping[str, Callable[[Document], list[Part]]]] = {
     "init": _nodes,
     "import": _import,
+    "import-numa-maps": _import_numa_maps,
     "node list": _nodes,
     "show nodes": _nodes,
     "task list": _tasks,

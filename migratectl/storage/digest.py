@@ -42,6 +42,7 @@ _SMALL: Final = {
     ' v.flags, v."order", v.anon_vma > 0, min(v.start) OVER (PARTITION BY v.mm, v.anon_vma), v.forked, p.mode,'
     " p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping LEFT JOIN policies p ON p.id = v.policy",
     "labels": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = l.mm), l.name, l.start, l."end" FROM labels l',
+    "words": "SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = w.mm), w.start, w.text FROM words w",
     "mappings": "SELECT kind, name, fs, journal, method, ino, size, ring FROM mappings WHERE kind IN ('file', 'shm')",
     "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems,'
     " (SELECT min(k.pid) FROM tasks k WHERE k.mm = s.mm), CASE WHEN s.mm IN (SELECT mm FROM tasks) THEN s.delta END"

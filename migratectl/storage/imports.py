@@ -16,12 +16,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from migratectl.nodemask import Nodemask
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
 from migratectl.storage.tasks import Task
 from migratectl.storage.tasks import insert_many as insert_tasks
-from migratectl.storage.work import write, write_many
+from migratectl.storage.work import write_many
 
 MAX_PARAMETERS: Final = 900
 """Most parameters of a statement: every SQLite takes 999."""
@@ -48,8 +47,8 @@ An area to write: address space, start, end, mapping, delta, flags, policy, orde
 class Batch:
     """
     Rows of new tasks that wait to be written together; a task's rows are complete before flush() is called.
-    Callers append to the lists ``areas``, ``labels``, ``pages`` and ``ptes``: the pte that maps a page row is added
-    with it.
+    Callers append to the lists ``areas``, ``labels``, ``words``, ``pages`` and ``ptes``: the pte that maps a page row
+    is added with it.
 
     Args:
         conn: The connection of the transaction; nothing else adds tasks, address spaces or mappings meanwhile.
@@ -68,13 +67,15 @@ class Batch:
         self.tasks: list[Task] = []
         self.areas: list[AreaRow] = []
         self.labels: list[tuple[int, str, int, int]] = []
+        self.words: list[tuple[int, int, str]] = []
         self.pages: list[PageRow] = []
         self.ptes: list[PteRow] = []
         self.waits: list[tuple[int, int, int]] = []
 
-    def new_space(self, pid: int) -> tuple[int, int]:
-        """A new, empty address space with an anonymous family of its own; the row ids of both."""
-        anon = self._new_mapping("anon", f"anon:{pid}", "page", None)
+    def new_space(self, pid: int, anon: int | None = None) -> tuple[int, int]:
+        """A new, empty address space of an anonymous family, None for one of its own; the row ids of both."""
+        if anon is None:
+            anon = self._new_mapping("anon", f"anon:{pid}", "page", None)
         self.last_mm += 1
         self.mms.append((self.last_mm, anon))
         return self.last_mm, anon
@@ -122,13 +123,14 @@ class Batch:
             self.areas,
         )
         insert(self.conn, 'INSERT INTO labels(mm, name, start, "end")', self.labels)
+        insert(self.conn, "INSERT INTO words(mm, start, text)", self.words)
         rows = insert_pages(self.conn, self.pages)
         insert_ptes(
             self.conn,
             [(mm, addr, row, dirty, able) for row, (mm, addr, dirty, able) in zip(rows, self.ptes, strict=True)],
         )
         hold_writeback(self.conn, [(rows[at], pid, passes) for at, pid, passes in self.waits])
-        for waiting in (self.areas, self.labels, self.pages, self.ptes, self.waits):
+        for waiting in (self.areas, self.labels, self.words, self.pages, self.ptes, self.waits):
             waiting.clear()
 
     def _flush_tasks(self) -> None:
@@ -183,15 +185,6 @@ def insert_ptes(conn: Connection, rows: Iterable[tuple[int, int, int, int, int]]
 def hold_writeback(conn: Connection, rows: Iterable[tuple[int, int, int]]) -> None:
     """Record who waits for writeback: page row, pid, pass at which it ends; the page rows say so already."""
     write_many(conn, "INSERT INTO holds(page, pid, kind, passes) VALUES (?, ?, 'writeback', ?)", rows)
-
-
-def set_cpuset(conn: Connection, name: str, cpus: Nodemask, mems: Nodemask, migrate: bool) -> None:
-    """Set the CPUs, the nodes and memory_migrate of a cpuset."""
-    write(
-        conn,
-        "UPDATE cpusets SET cpus = ?, mems = ?, memory_migrate = ? WHERE name = ?",
-        (str(cpus), str(mems), int(migrate), name),
-    )
 
 
 def set_other(conn: Connection, other: Mapping[int, int]) -> None:

@@ -209,6 +209,16 @@ label = Table(
     **KEYED,
 )
 
+word = Table(
+    "words",
+    metadata,
+    _integer("mm", ForeignKey("mms.id")),
+    _integer("start"),
+    _text("text"),
+    PrimaryKeyConstraint("mm", "start"),
+    **KEYED,
+)
+
 swap_area = Table(
     "swap_areas",
     metadata,

@@ -221,9 +221,17 @@ def fork_mm(conn: Connection, mm: int) -> int:
     return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
 
 
+def join_family(conn: Connection, mm: int, anon: int) -> None:
+    """Let an empty address space be of another anonymous family than its own, which goes."""
+    own = anon_mapping(conn, mm)
+    write(conn, "UPDATE mms SET anon = ? WHERE id = ?", (anon, mm))
+    write(conn, "DELETE FROM mappings WHERE id = ?", (own,))
+
+
 def delete_mm(conn: Connection, mm: int) -> None:
     """Remove an address space; its areas and ptes must be gone."""
     write(conn, "DELETE FROM labels WHERE mm = ?", (mm,))
+    write(conn, "DELETE FROM words WHERE mm = ?", (mm,))
     write(conn, "DELETE FROM mms WHERE id = ?", (mm,))
 
 

@@ -125,6 +125,13 @@ def insert_many(conn: Connection, vmas: Sequence[Vma]) -> None:
 def delete(conn: Connection, vma: Vma) -> None:
     """Remove an area; the ptes in it must be gone, or another area covers them by the end of the transaction."""
     write(conn, "DELETE FROM vmas WHERE mm = ? AND start = ?", (vma.mm, vma.start))
+    write(conn, "DELETE FROM words WHERE mm = ? AND start = ?", (vma.mm, vma.start))
+
+
+def words(conn: Connection, mm: int) -> dict[int, str]:
+    """What numa_maps shows of areas that the model does not know, blanks between, by their first pages."""
+    rows = conn.exec_driver_sql("SELECT start, text FROM words WHERE mm = ?", (mm,))
+    return {int(row[0]): str(row[1]) for row in rows}
 
 
 def split(conn: Connection, vma: Vma, at: int) -> tuple[Vma, Vma]:

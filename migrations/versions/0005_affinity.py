@@ -1,7 +1,7 @@
 """
 A task knows its thread group, the CPUs that it may run on and its limit of locked memory; a ring, whether it is let go
-only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork; the policy of a
-shared memory object, through which area it was bound.
+only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork, and the words
+of numa_maps that the model does not know; the policy of a shared memory object, through which area it was bound.
 
 The tables are made anew, so that a file that was brought here has the same tables as a new one. The leader of a thread
 group was not kept: it is the lowest pid of the address space. No task had narrower CPUs than its cpuset's, or a limit
@@ -116,6 +116,15 @@ FROM shared_policies s""",
     FOREIGN KEY(mm) REFERENCES mms (id),
     FOREIGN KEY(mapping) REFERENCES mappings (id),
     FOREIGN KEY(policy) REFERENCES policies (id)
+)
+ WITHOUT ROWID,
+ STRICT""",
+    """CREATE TABLE words (
+    mm INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (mm, start),
+    FOREIGN KEY(mm) REFERENCES mms (id)
 )
  WITHOUT ROWID,
  STRICT""",

@@ -267,8 +267,8 @@ def test_pages_of_two_lines_at_one_place(text: str, kept: list[int] | None, said
     ("text", "page_size", "said"),
     [
         ("00011000 default", 16384, "no multiple of the page size of 16384; .* --page-size"),
-        ("00010000 default anon=1 N0=1 kernelpagesize_kB=64", 4096, "give --page-size 64K"),
-        ("00010000 default anon=1 N0=1 kernelpagesize_kB=4", 16384, "give --page-size 4K"),
+        ("00010000 default anon=1 N0=1 kernelpagesize_kB=64", 4096, "migratectl init --page-size 64K"),
+        ("00010000 default anon=1 N0=1 kernelpagesize_kB=4", 16384, "migratectl init --page-size 4K"),
         ("00010000 default huge anon=1 N0=1 kernelpagesize_kB=2048", 4096, "no multiple of its page size of 2048"),
         ("fffffffffffff000 default anon=2 N0=2", 4096, "beyond the end of the address space"),
         ("00010000 default anon=999999999999999 N0=999999999999999", 65536, "beyond the end of the address space"),

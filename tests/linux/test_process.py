@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from migratectl.errors import InputFileError
-from migratectl.linux.process import ProcessInfo, read_process
+from migratectl.linux.process import ProcessInfo, read_parent, read_process
 from migratectl.linux.tree import open_tree
 from migratectl.nodemask import Nodemask
 
@@ -45,6 +45,26 @@ def test_cpuset_path_can_be_stored(tmp_path: Path) -> None:
     assert process(tmp_path, cpuset=b"/a\xff/\x1bb\n").cpuset == "/a\\377/\\033b"
 
 
+def test_cpuset_by_the_control_groups(tmp_path: Path) -> None:
+    """Where /proc/PID/cpuset is missing; of version 2 the line has no controller."""
+    info = process(tmp_path, cgroup=b"9:memory:/m\n4:cpu,cpuset:/a b\n1:name=systemd:/s\n0::/user.slice\nx\n")
+    assert (info.cpuset, info.group) == ("/a b", "/user.slice")
+
+
+def test_parent_by_stat_or_status(tmp_path: Path) -> None:
+    told = [
+        {"stat": b"7 (a) b) S 3 7 7\n"},
+        {"status": b"Name:\tx\nPPid:\t4\n"},
+        {"stat": b"7 (x) S\n"},
+        {"status": b"PPid:\n"},
+    ]
+    found = []
+    for k, files in enumerate(told):
+        process(tmp_path / str(k), **files)
+        found.append(read_parent(open_tree(tmp_path / str(k)), 7))
+    assert found == [3, 4, None, None]
+
+
 def test_nothing_told(tmp_path: Path) -> None:
     assert process(tmp_path) == ProcessInfo()
 
@@ -53,6 +73,13 @@ def test_sets_by_mask_where_there_is_no_list(tmp_path: Path) -> None:
     """Before 2.6.29 status has masks only: words of 32 bits, the highest first."""
     found = process(tmp_path, status=b"Cpus_allowed:\t00000001,0000000f\nMems_allowed:\t0000000a\n")
     assert (found.cpus, found.mems) == (Nodemask([0, 1, 2, 3, 32]), Nodemask([1, 3]))
+
+
+def test_masks_of_many_words(tmp_path: Path) -> None:
+    """A kernel that can have 1024 nodes prints 32 words, the highest first."""
+    words = ["00000000"] * 30 + ["00000001", "80000003"]
+    info = process(tmp_path, status=f"Mems_allowed:\t{','.join(words)}\nCpus_allowed:\tf,00000000\n".encode())
+    assert (str(info.mems), str(info.cpus)) == ("0-1,31-32", "32-35")
 
 
 def test_list_counts_where_both_are_there(tmp_path: Path) -> None:

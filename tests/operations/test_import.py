@@ -146,6 +146,34 @@ def test_unknown_node(tool: Runner, tmp_path: Path, line: str, said: str, left: 
     assert text_of(tool, 7) == f"{left}\n"
 
 
+@pytest.mark.parametrize(
+    ("files", "profile", "said"),
+    [
+        ({}, "v9", "t: kernel not told: profile v9"),
+        ({"version": "Linux version 2.6.16-rc5 (x@y) #1\n"}, "v9", "proc/version: kernel 2.6.16: profile v9"),
+        ({"version": "Linux version 2.6.32.71 (x@y)\n"}, "v9", "proc/version: kernel 2.6.32: profile v9"),
+        ({"version": "Linux version 2.6.33 (x@y)\n"}, "modern", "proc/version: kernel 2.6.33: profile modern"),
+        ({"sys/kernel/osrelease": "3.10.0-1160.el7\n"}, "modern", "osrelease: kernel 3.10.0: profile modern"),
+        (
+            {"sys/kernel/osrelease": "6.12\n", "version": "Linux version 2.6.16\n"},
+            "modern",
+            "osrelease: kernel 6.12: profile modern, the newest that is modelled",
+        ),
+    ],
+)
+def test_profile_by_the_kernel_of_the_tree(
+    tool: Runner, tmp_path: Path, files: dict[str, str], profile: str, said: str
+) -> None:
+    tree = make_tree(tmp_path / "t")
+    for name, text in files.items():
+        folder, _, file = f"proc/{name}".rpartition("/")
+        put(tree, folder, {file: text})
+    document = loaded(tool, tree)
+    assert document["profile"] == profile
+    assert len([line for line in document["assumptions"] if line.endswith(said)]) == 1
+    assert loaded(tool, tree, "--profile", "v9-posted", "--force")["profile"] == "v9-posted"
+
+
 def test_failed_import_keeps_the_old_state(tool: Runner, tmp_path: Path) -> None:
     done(tool("init", "--nodes", 3, "--json"))
     before = tool("state", "hash").out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from tests.operations.trees import (
     done,
     loaded,
     make_tree,
-    put,
     refused,
     where,
 )
@@ -267,62 +265,6 @@ def test_nothing_is_written_of_a_malformed_tree(
 def test_locked_memory_is_said(tool: Runner, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "status": "VmLck:\t8 kB\n"}})
     assert [line for line in loaded(tool, tree)["assumptions"] if "8 KiB are locked, not told where" in line]
-
-
-@pytest.mark.parametrize("folder", ["dev/cpuset", "sys/fs/cgroup/cpuset"])
-def test_files_of_a_cpuset_tell_more_than_its_tasks(tool: Runner, tmp_path: Path, state: Path, folder: str) -> None:
-    """
-    The task may use CPU 0 and node 1 only; /a/b has more, and lets pages follow. /a has no files, so it has what /a/b
-    has. A cpuset that no task of the tree is in is not made.
-    """
-    status = "Cpus_allowed_list:\t0\nMems_allowed_list:\t1\n"
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/a/b\n", "status": status}})
-    prefix = "" if folder == "dev/cpuset" else "cpuset."
-    put(tree, f"{folder}/a/b", {f"{prefix}mems": "0-1\n", f"{prefix}cpus": "0,2\n", f"{prefix}memory_migrate": "1\n"})
-    put(tree, f"{folder}/other", {f"{prefix}mems": "0\n", f"{prefix}cpus": "0\n"})
-    notes = loaded(tool, tree)["assumptions"]
-    assert [line.partition("cpuset ")[2] for line in notes if " made with " in line] == [
-        "/a/b made with CPU 0,2 and node 0-1, memory_migrate",
-        "/a made with CPU 0,2 and node 0-1",
-    ]
-    with sqlite3.connect(state) as conn:
-        found = conn.execute("SELECT name, cpus, mems, memory_migrate FROM cpusets ORDER BY name").fetchall()
-    conn.close()
-    assert found == [("/", "0-3", "0-1", 0), ("/a", "0,2", "0-1", 0), ("/a/b", "0,2", "0-1", 1)]
-
-
-def test_cpuset_of_a_larger_machine(tool: Runner, tmp_path: Path) -> None:
-    """Nodes and CPUs that this machine has not got are left out, all the way down (INV-18)."""
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/a/b/c\n"}})
-    for path in ("a", "a/b", "a/b/c"):
-        put(tree, f"dev/cpuset/{path}", {"mems": "1-9\n", "cpus": "2-99\n"})
-    notes = loaded(tool, tree)["assumptions"]
-    assert [line.partition(" made with ")[2] for line in notes if " made with " in line] == ["CPU 2-3 and node 1"] * 3
-
-
-def test_cpuset_below_one_that_the_state_has(tool: Runner, tmp_path: Path, state: Path) -> None:
-    """/a has node 0 in the state; the tasks of the tree, on node 1, are put into what /a has (INV-18)."""
-    first = {"numa_maps": "00010000 default anon=1 dirty=1 N0=1\n", "cpuset": "/a\n", "status": "Mems_allowed:\t1\n"}
-    loaded(tool, make_tree(tmp_path / "t", {7: first}))
-    later = {"numa_maps": ONE_PAGE, "cpuset": "/a/b/c\n", "status": "Mems_allowed:\t2\n"}
-    loaded(tool, make_tree(tmp_path / "u", {8: later}), "--tasks-only")
-    with sqlite3.connect(state) as conn:
-        found = conn.execute("SELECT name, mems FROM cpusets ORDER BY name").fetchall()
-    conn.close()
-    assert found == [("/", "0-1"), ("/a", "0"), ("/a/b", "0"), ("/a/b/c", "0")]
-
-
-@pytest.mark.parametrize(("name", "text"), [("mems", "0-x\n"), ("cpus", "3-1\n"), ("memory_migrate", "yes\n")])
-def test_malformed_files_of_a_cpuset(tool: Runner, tmp_path: Path, name: str, text: str) -> None:
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/a\n"}})
-    put(tree, "dev/cpuset/a", {"mems": "0\n", "cpus": "0\n", name: text})
-    assert f"dev/cpuset/a/{name}: line 1: " in refused(tool, "import", tree)
-
-
-def test_cpuset_outside_of_the_namespace(tool: Runner, tmp_path: Path) -> None:
-    """The kernel shows the path of a task above the root of whoever looks with dots."""
-    tree = make_tree(tmp_path / "t", {7: {"numa_maps": ONE_PAGE, "cpuset": "/../b\n"}})
-    assert loaded(tool, tree)["tasks"][0]["cpuset"] == "/../b"
 
 
 def test_a_policy_of_shared_memory_comes_to_its_object(machine: Runner, tmp_path: Path) -> None:

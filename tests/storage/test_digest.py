@@ -130,6 +130,7 @@ SEEN = {
     "a new task": "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid)"
     " VALUES (12, 'c', 0, 0, 1, NULL, 0, 12)",
     "a thread instead of a task": "UPDATE tasks SET mm = 1 WHERE pid = 11",
+    "a word of numa_maps": "INSERT INTO words VALUES (1, 0, 'stack:7')",
     "a label": "INSERT INTO labels VALUES (1, 'heap', 0, 4)",
     "an area's flags": "UPDATE vmas SET flags = 1 WHERE mm = 1 AND start = 0",
     "an area's end": 'UPDATE vmas SET "end" = 39 WHERE mm = 1 AND start = 0',
