@@ -185,6 +185,8 @@ CREATE TABLE shared_policies (
     first INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
     policy INTEGER NOT NULL,
+    mm INTEGER,
+    delta INTEGER,
     PRIMARY KEY (mapping, first),
     CHECK (first < "end"),
     FOREIGN KEY(mapping) REFERENCES mappings (id),

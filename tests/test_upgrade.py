@@ -25,6 +25,8 @@ mmap 100 8p --label zero
 mmap 100 4p --label untouched
 fault 100 heap --write
 fault 100 zero
+mmap 100 4p --shm seg --label seg
+mbind 100 seg+2p@1p bind 1
 set-mempolicy 100 interleave 0-1
 page pin 100 heap+2p
 page lock 100 heap+1p@8p --passes 3

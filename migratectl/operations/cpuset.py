@@ -349,20 +349,24 @@ def _left_behind(conn: Connection, spaces: Iterable[int], left: Nodemask, cpuset
 
 def _rebind_areas(conn: Connection, mm: int, mems: Nodemask, *, modern: bool) -> None:
     """
-    The policies of areas after the allowed nodes became *mems*; under V9 also of the shared memory that they map.
+    The policies of areas after the allowed nodes became *mems*.
+
+    Under V9 the policy of a shared memory object is that of the area through which it was bound, and follows it; a 6.x
+    kernel leaves it alone.
 
     Source:
-        mpol_rebind_mm() of mm/mempolicy.c; rule 49 of what a 6.1 kernel does.
+        mpol_rebind_mm() of mm/mempolicy.c; semantics.md 3.6, 9a; rule 49 of what a 6.1 kernel does.
     """
 
     def rebound(policy: int) -> int:
         return tasks.intern_policy(conn, rebind(tasks.find_policy(conn, policy), mems, modern=modern))
 
-    for vma in () if modern else vmas.load(conn, mm):
-        if vma.kind == "shm":
-            low, high = vma.start + vma.delta, vma.end + vma.delta
-            for own in files.policies(conn, vma.mapping, low, high):
-                files.set_policy(conn, vma.mapping, max(own.start, low), min(own.end, high), rebound(own.policy))
+    for vma in () if modern else vmas.with_policy_of_object(conn, [mm]):
+        low, high = vma.start + vma.delta, vma.end + vma.delta
+        for own in files.policies(conn, vma.mapping, low, high):
+            if own.bound_through(vma):
+                where = max(own.start, low), min(own.end, high)
+                files.set_policy(conn, vma.mapping, where, rebound(own.policy), vma)
     vmas.replace_policies(conn, mm, {policy: rebound(policy) for policy in vmas.policies_of(conn, mm)})
 
 

@@ -43,7 +43,8 @@ _SMALL: Final = {
     " p.nodes, p.flags, p.mems FROM vmas v JOIN mappings m ON m.id = v.mapping LEFT JOIN policies p ON p.id = v.policy",
     "labels": 'SELECT (SELECT min(k.pid) FROM tasks k WHERE k.mm = l.mm), l.name, l.start, l."end" FROM labels l',
     "mappings": "SELECT kind, name, fs, journal, method, ino, size, ring FROM mappings WHERE kind IN ('file', 'shm')",
-    "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems'
+    "shared_policies": 'SELECT m.kind, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems,'
+    " (SELECT min(k.pid) FROM tasks k WHERE k.mm = s.mm), CASE WHEN s.mm IN (SELECT mm FROM tasks) THEN s.delta END"
     " FROM shared_policies s JOIN mappings m ON m.id = s.mapping JOIN policies p ON p.id = s.policy",
     "swap_areas": "SELECT name, slots FROM swap_areas",
 }

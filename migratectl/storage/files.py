@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -126,16 +126,26 @@ def forget(conn: Connection, mapping: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRange:
-    """Pages [start, end) of an object have the policy of row id ``policy``."""
+    """
+    Pages [start, end) of an object have the policy of row id ``policy``.
+
+    ``mm`` and ``delta`` are those of the area through which it was bound, where that is known; it may be gone.
+    """
 
     start: int
     end: int
     policy: int
+    mm: int | None = None
+    delta: int | None = None
+
+    def bound_through(self, vma: Vma) -> bool:
+        """Whether it was bound through this area."""
+        return (self.mm, self.delta) == (vma.mm, vma.delta)
 
 
 def policies(conn: Connection, mapping: int, start: int, end: int) -> list[PolicyRange]:
     """The policies of an object that count in [start, end), by index; they may reach beyond."""
-    query = """SELECT first, "end", policy FROM shared_policies
+    query = """SELECT first, "end", policy, mm, delta FROM shared_policies
 WHERE mapping = ? AND first < ? AND "end" > ? ORDER BY first"""
     return [PolicyRange(*row) for row in conn.exec_driver_sql(query, (mapping, end, start))]
 
@@ -172,16 +182,24 @@ def object_policies(conn: Connection, vma: Vma, start: int, end: int) -> list[tu
 def set_object_policy(conn: Connection, vma: Vma, policy: int | None) -> None:
     """Give the part of a shared memory object that an area maps a policy, or none; nothing for other areas."""
     if vma.kind == "shm":
-        set_policy(conn, vma.mapping, vma.start + vma.delta, vma.end + vma.delta, policy)
+        set_policy(conn, vma.mapping, (vma.start + vma.delta, vma.end + vma.delta), policy, vma)
 
 
-def set_policy(conn: Connection, mapping: int, start: int, end: int, policy: int | None) -> None:
+def set_policy(conn: Connection, mapping: int, where: tuple[int, int], policy: int | None, through: Vma | None) -> None:
     """
     Give pages [start, end) of an object a policy, or none; what it had there goes, neighbours that are equal join.
+
+    Args:
+        conn: The connection of the transaction.
+        mapping: The object.
+        where: The page indexes, start and end.
+        policy: The row id of the policy, or none.
+        through: The area through which it is bound.
 
     Source:
         shared_policy_replace() of mm/mempolicy.c; semantics.md 3.3.
     """
+    start, end = where
     near = policies(conn, mapping, max(start - 1, 0), end + 1)
     write_many(
         conn, "DELETE FROM shared_policies WHERE mapping = ? AND first = ?", [(mapping, old.start) for old in near]
@@ -189,14 +207,17 @@ def set_policy(conn: Connection, mapping: int, start: int, end: int, policy: int
     kept: list[PolicyRange] = []
     for old in near:
         if old.start < start:
-            kept.append(PolicyRange(old.start, min(old.end, start), old.policy))
+            kept.append(replace(old, end=min(old.end, start)))
         if old.end > end:
-            kept.append(PolicyRange(max(old.start, end), old.end, old.policy))
+            kept.append(replace(old, start=max(old.start, end)))
     if policy is not None:
-        kept.append(PolicyRange(start, end, policy))
+        mm, delta = (None, None) if through is None else (through.mm, through.delta)
+        kept.append(PolicyRange(start, end, policy, mm, delta))
     joined: list[PolicyRange] = []
     for new in sorted(kept, key=lambda each: each.start):
-        same = bool(joined) and (joined[-1].end, joined[-1].policy) == (new.start, new.policy)
-        joined.append(PolicyRange(joined.pop().start, new.end, new.policy) if same else new)
-    rows: list[tuple[Any, ...]] = [(mapping, new.start, new.end, new.policy) for new in joined]
-    write_many(conn, 'INSERT INTO shared_policies(mapping, first, "end", policy) VALUES (?, ?, ?, ?)', rows)
+        goes_on = bool(joined) and replace(joined[-1], start=new.start, end=new.end) == new
+        same = goes_on and joined[-1].end == new.start
+        joined.append(replace(new, start=joined.pop().start) if same else new)
+    rows = [(mapping, new.start, new.end, new.policy, new.mm, new.delta) for new in joined]
+    statement = 'INSERT INTO shared_policies(mapping, first, "end", policy, mm, delta) VALUES (?, ?, ?, ?, ?, ?)'
+    write_many(conn, statement, rows)

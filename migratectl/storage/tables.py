@@ -141,6 +141,8 @@ shared_policy = Table(
     _integer("first"),
     _integer("end"),
     _integer("policy", ForeignKey("policies.id")),
+    _integer("mm", null=True),
+    _integer("delta", null=True),
     PrimaryKeyConstraint("mapping", "first"),
     CheckConstraint('first < "end"'),
     **KEYED,

@@ -1,10 +1,12 @@
 """
 A task knows its thread group, the CPUs that it may run on and its limit of locked memory; a ring, whether it is let go
-only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork.
+only after a first look; the facts, which nodes can exist; an area, whether its anon_vma came by a fork; the policy of a
+shared memory object, through which area it was bound.
 
 The tables are made anew, so that a file that was brought here has the same tables as a new one. The leader of a thread
 group was not kept: it is the lowest pid of the address space. No task had narrower CPUs than its cpuset's, or a limit
 of its own, and no ring was let go late. Areas with anonymous pages were one family in each address space, and stay so.
+An object was bound through the first area that has its policy.
 
 Revision ID: 0005
 Revises: 0004
@@ -23,6 +25,9 @@ FACTS = "id, format, page_size, profile"
 TASKS = "pid, name, uid, cpu, cpuset, mm, caps, dumpable, policy, il_next, il_weight"
 BUFFERS = "page, ring, dirty, locked, busy"
 VMAS = 'mm, start, "end", mapping, delta, flags, policy, "order", anon_vma'
+POLICIES = 'mapping, first, "end", policy'
+AREA = """(SELECT v.{} FROM vmas v WHERE v.mapping = s.mapping AND v.policy = s.policy
+ AND v.start + v.delta < s."end" AND v."end" + v.delta > s.first ORDER BY v.mm, v.start LIMIT 1)"""
 
 STATEMENTS = (
     f"CREATE TEMP TABLE kept_facts AS SELECT {FACTS} FROM facts",
@@ -30,10 +35,13 @@ STATEMENTS = (
     " coalesce((SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.pid) AS tgid FROM tasks t",
     f"CREATE TEMP TABLE kept_buffers AS SELECT {BUFFERS} FROM buffers",
     f"CREATE TEMP TABLE kept_vmas AS SELECT {VMAS} FROM vmas",
+    f"""CREATE TEMP TABLE kept_policies AS SELECT {POLICIES}, {AREA.format("mm")} AS mm, {AREA.format("delta")} AS delta
+FROM shared_policies s""",
     "DROP TABLE facts",
     "DROP TABLE tasks",
     "DROP TABLE buffers",
     "DROP TABLE vmas",
+    "DROP TABLE shared_policies",
     """CREATE TABLE facts (
     id INTEGER NOT NULL,
     format TEXT NOT NULL,
@@ -66,6 +74,20 @@ STATEMENTS = (
     FOREIGN KEY(mm) REFERENCES mms (id),
     FOREIGN KEY(policy) REFERENCES policies (id)
 )
+ STRICT""",
+    """CREATE TABLE shared_policies (
+    mapping INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    policy INTEGER NOT NULL,
+    mm INTEGER,
+    delta INTEGER,
+    PRIMARY KEY (mapping, first),
+    CHECK (first < "end"),
+    FOREIGN KEY(mapping) REFERENCES mappings (id),
+    FOREIGN KEY(policy) REFERENCES policies (id)
+)
+ WITHOUT ROWID,
  STRICT""",
     """CREATE TABLE buffers (
     page INTEGER NOT NULL,
@@ -105,12 +127,14 @@ STATEMENTS = (
     f"INSERT INTO vmas({VMAS}) SELECT {VMAS} FROM kept_vmas",
     "DROP TABLE kept_facts",
     "DROP TABLE kept_tasks",
+    f"INSERT INTO shared_policies({POLICIES}, mm, delta) SELECT {POLICIES}, mm, delta FROM kept_policies",
     "DROP TABLE kept_buffers",
     "DROP TABLE kept_vmas",
+    "DROP TABLE kept_policies",
 )
 
 
 def upgrade() -> None:
-    """Copy facts, tasks, rings and areas into tables that have the columns."""
+    """Copy facts, tasks, rings, areas and policies of objects into tables that have the columns."""
     for statement in STATEMENTS:
         op.execute(statement)

@@ -193,3 +193,42 @@ def test_the_root_cpuset_cannot_be_removed(make: Make) -> None:
     tool = make("v9")
     found = tool("cpuset", "remove", "/", "--json").document
     assert (found["errno"], "root" in found["message"]) == ("EBUSY", True)
+
+
+OBJECT = "task create --pid 100\nmmap 100 8p --shm seg --label seg\n"
+REBOUND = {
+    "by another task without a policy there": (
+        "fork 100 --pid 101\nmbind 100 seg bind 1,2\ncpuset move 101 c2",
+        ("1-2", "1-2"),
+    ),
+    "by the task that bound it": ("fork 100 --pid 101\nmbind 100 seg bind 1,2\ncpuset move 100 c2", ("0-1", "0-1")),
+    "by another task with a copy of the policy": (
+        "mbind 100 seg bind 1,2\nfork 100 --pid 101\ncpuset move 101 c2",
+        ("1-2", "1-2"),
+    ),
+    "by the task whose policy another has replaced": (
+        "fork 100 --pid 101\nmbind 100 seg bind 1,2\nmbind 101 seg bind 2\ncpuset move 100 c2",
+        ("2", "2"),
+    ),
+    "by the task that has replaced it": (
+        "fork 100 --pid 101\nmbind 100 seg bind 1,2\nmbind 101 seg bind 2\ncpuset move 101 c2",
+        ("0", "0"),
+    ),
+    "by another area of the task that bound it": (
+        "fork 100 --pid 101\nmmap 100 8p --shm seg --label too\nmbind 100 too bind 1,2\nmunmap 100 too\n"
+        "cpuset move 100 c2",
+        ("1-2", "1-2"),
+    ),
+}
+"""How the policy of an object is rebound that says 1-2 or 2 of nodes 0-3, when a task may use 0-1: 1 is 1, 2 is 0."""
+
+
+@pytest.mark.parametrize("profile", ["v9", "v9-posted"])
+@pytest.mark.parametrize(("script", "told"), REBOUND.values(), ids=REBOUND)
+def test_the_policy_of_an_object_follows_the_area_through_which_it_was_bound(
+    make: Make, profile: str, script: str, told: tuple[str, str]
+) -> None:
+    """9a: an area without a policy of its own is not touched by its task's cpuset, nor is the object by any other."""
+    tool = make(profile)
+    play(tool, f"cpuset create c2 --mems 0-1\n{OBJECT}{script}")
+    assert tuple(policy(tool, pid, 0x10000000).removeprefix("bind ") for pid in (100, 101)) == told

@@ -90,6 +90,7 @@ class File:
     size: int
     pages: dict[int, Page] = dataclasses.field(default_factory=dict)
     policies: dict[int, Policy] = dataclasses.field(default_factory=dict)
+    bound: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)  # address space and page bound through
     nameless: bool = False
 
     @property

@@ -217,15 +217,19 @@ class Cpusets(Swapping):
 
 
 def rebind_areas(machine: Machine, mm: Mm, mems: set[int]) -> None:
-    """The policies of all areas; under v9 also of the objects of tmpfs in the part that they map (9a; 49)."""
-    done: set[tuple[int, int]] = set()
+    """
+    The policies of all areas, under V9 with those of the objects of tmpfs that were bound through them (9a).
+
+    An area without a policy of its own is not touched. Today's kernel never rewrites that of an object
+    (modern-kernel.md 49).
+    """
     for part, area in mm.areas():
-        if area.policy is not None:
-            area.policy = rebound(area.policy, mems, machine.modern)
-        if machine.modern or area.file is None or area.file.fs != "tmpfs":
+        if area.policy is None:
             continue
-        for index in (vpn + area.delta for vpn in part):
-            policy = area.file.policies.get(index)
-            if policy is not None and (id(area.file), index) not in done:
-                area.file.policies[index] = rebound(policy, mems, machine.modern)
-            done.add((id(area.file), index))
+        area.policy = rebound(area.policy, mems, machine.modern)
+        if area.file is None or area.file.fs != "tmpfs" or machine.modern:
+            continue
+        for vpn in part:
+            index = vpn + area.delta
+            if area.file.bound.get(index) == (mm.number, vpn):
+                area.file.policies[index] = rebound(area.file.policies[index], mems, machine.modern)

@@ -224,5 +224,7 @@ def set_object_policy(mm: Mm, part: Iterable[int], policy: Policy | None) -> Non
         area = mm.slots[vpn].area
         if area.file is not None and area.file.fs == "tmpfs":
             area.file.policies.pop(vpn + area.delta, None)
+            area.file.bound.pop(vpn + area.delta, None)
             if policy is not None:
                 area.file.policies[vpn + area.delta] = policy
+                area.file.bound[vpn + area.delta] = mm.number, vpn

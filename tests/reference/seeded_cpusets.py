@@ -130,6 +130,20 @@ def a_mm_moves_with_every_thread(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cpusets.Cpusets, "follow", wrong)
 
 
+def objects_follow_every_area(patch: pytest.MonkeyPatch) -> None:
+    """The policy of an object is rebound with each area that has one, not only with that through which it was bound."""
+    right = cpusets.rebind_areas
+
+    def wrong(machine: Machine, mm: Mm, mems: set[int]) -> None:
+        for part, area in mm.areas():
+            for vpn in part if area.file is not None else ():
+                if area.file is not None and vpn + area.delta in area.file.bound:
+                    area.file.bound[vpn + area.delta] = mm.number, vpn
+        right(machine, mm, mems)
+
+    patch.setattr(cpusets, "rebind_areas", wrong)
+
+
 def cpusets_keep_a_node_that_went(patch: pytest.MonkeyPatch) -> None:
     """They name it when it comes back."""
     patch.setattr(moves.Moves, "leave_cpusets", lambda self, nid: None)
@@ -156,5 +170,5 @@ BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     the_cpuset_that_is_left_decides, no_cpuset_is_asked_for_targets, children_may_be_left_behind,
     preferred_follows_today, static_sets_are_mapped, weights_count_for_nothing, preferred_many_stays_inside,
     cpusets_keep_a_node_that_went, the_page_cache_is_not_drained, recorded_nodes_are_told,
-    a_mm_moves_with_every_thread, move_pages_ignores_the_cpuset,
+    a_mm_moves_with_every_thread, objects_follow_every_area, move_pages_ignores_the_cpuset,
 ]  # fmt: skip

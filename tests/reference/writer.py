@@ -222,6 +222,32 @@ class Writer(Draws):
             lambda: ["file", "list"],
         ]
 
+    def object_in_cpusets(self) -> list[Draw]:
+        """An object that two tasks map, bound by one of them or by both; then one of the two gets other nodes."""
+        pid, home = self.pid(), f"/o{len(self.script.lines)}"
+        start = NEAR + 3000 + 64 * len(self.script.lines)
+        parts = [f"{start * PAGE:#x}+6p", f"{(start + 2) * PAGE:#x}+3p"]
+        fork = [lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)]]
+
+        def mbind(who: str) -> list[str]:
+            return ["mbind", who, self.one(*parts), self.mode("interleave", "bind", "preferred"), self.nodes(60)]
+
+        early = self.one(False, True)
+        one_of = self.one(lambda: str(pid), self.youngest)
+        return [
+            lambda: ["mmap", str(pid), "6p", "--shm", home[1:], "--addr", hex(start * PAGE)],
+            *(fork if early else []),
+            lambda: mbind(str(pid)),
+            *([] if early else fork),
+            *self.one([], [lambda: mbind(self.youngest())]),
+            lambda: ["cpuset", "create", home, "--mems", self.nodes(60)],
+            lambda: ["cpuset", "move", one_of(), home],
+            lambda: ["get-mempolicy", str(pid), hex((start + 3) * PAGE)],
+            lambda: ["cpuset", "set", home, "--mems", self.nodes(60)],
+            lambda: ["numa-maps", str(pid)],
+            lambda: ["fault", self.youngest(), parts[0], "--write"],
+        ]
+
     def rings(self) -> list[Draw]:
         """A disk file beside other pages: buffers locked or busy, pages written on the way, one pinned and cut off."""
         pid, path = self.pid(), f"/f{len(self.script.lines)}"
@@ -510,7 +536,15 @@ class Writer(Draws):
         kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
         kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
         kinds += [self.drain, self.objects, self.rings, self.rings]
-        kinds += [self.confined, self.confined, self.threads, self.nested, self.in_turn, self.drain]
+        kinds += [
+            self.object_in_cpusets,
+            self.confined,
+            self.confined,
+            self.threads,
+            self.nested,
+            self.in_turn,
+            self.drain,
+        ]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 

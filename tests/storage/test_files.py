@@ -37,7 +37,7 @@ def test_policies_of_ranges(furnished: StateFile, calls: list[tuple[int, int, in
         for start, nr, number in calls:
             end = min(start + nr, SIZE)
             policy = None if number is None else rows[number]
-            files.set_policy(conn, row, start, end, policy)
+            files.set_policy(conn, row, (start, end), policy, None)
             want[start:end] = [policy] * (end - start)
         assert [files.policy_at(conn, row, index) for index in range(SIZE)] == want
         found = files.policies(conn, row, 0, SIZE)
@@ -50,14 +50,14 @@ def test_a_policy_in_the_middle_leaves_both_ends(furnished: StateFile) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
         row = files.insert(conn, an_object()).id
         outer, inner = (tasks.intern_policy(conn, Policy(Mode.BIND, Nodemask([nid]))) for nid in (0, 1))
-        files.set_policy(conn, row, 0, 10, outer)
-        files.set_policy(conn, row, 4, 6, inner)
+        files.set_policy(conn, row, (0, 10), outer, None)
+        files.set_policy(conn, row, (4, 6), inner, None)
         assert files.policies(conn, row, 0, 30) == [
             PolicyRange(0, 4, outer),
             PolicyRange(4, 6, inner),
             PolicyRange(6, 10, outer),
         ]
-        files.set_policy(conn, row, 4, 6, outer)
+        files.set_policy(conn, row, (4, 6), outer, None)
         assert files.policies(conn, row, 0, 30) == [PolicyRange(0, 10, outer)]
 
 
