@@ -219,7 +219,7 @@ def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = 
     held_up = _held_up(state, nr_pass, modern=False)
     if held_up is not None:
         return held_up
-    if state.kind == "anon" and not (state.swapcache or slot):
+    if state.kind == "anon" and not (state.swapcache or slot or state.met(nr_pass)):
         return Attempt("failed", "no-swap", "ENOMEM", step=3)
     if evict:
         return swap_page(state, nr_pass, slot=slot)
@@ -335,9 +335,12 @@ def course(state: PageState, *, modern: bool, slot_from: int = 0, evict: bool = 
             result = attempt_modern(state, nr_pass)
         else:
             result = attempt(state, nr_pass, slot=nr_pass >= slot_from, evict=evict, posted=posted)
+            if state.met(nr_pass):  # whoever was met may have taken the entry along
+                result = replace(result, swap_entry=state.swapcache)
         got = result.done or result.step > LAST_STEP_BEFORE_SLOT
         act = nr_pass if act is None and got else act
-        if slot_at is None and got and nr_pass >= slot_from and _asks_for_slot(state, result, modern=modern):
+        asks = got and nr_pass >= slot_from and not state.met(nr_pass)
+        if slot_at is None and asks and _asks_for_slot(state, result, modern=modern):
             slot_at = nr_pass
         left = Left(*(before or now for before, now in zip(left, result.left, strict=True)))
         result = replace(result, left=left)

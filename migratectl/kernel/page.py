@@ -54,6 +54,7 @@ class PageState:
         dropped_dirty: A pte that goes when the page is unmapped, before the first of a locked area, is dirty; asked by
             ``v9-posted`` only.
         young: Ptes with the young bit, whole tens of them; asked by ``v9-posted`` only.
+        backed_out: Until ``pin`` is over it is somebody's reference who met the migration of this page.
     """
 
     kind: str = "anon"
@@ -73,10 +74,15 @@ class PageState:
     owned: bool = True
     dropped_dirty: bool = False
     young: int = 0
+    backed_out: bool = False
 
     def pinned(self, nr_pass: int) -> bool:
         """Whether somebody holds a reference in this pass that migration does not know."""
         return not over(self.pin, nr_pass)
+
+    def met(self, nr_pass: int) -> bool:
+        """Whether this pass, or one that did not come as far, is the one that somebody met: it found a swap entry."""
+        return self.backed_out and self.pinned(nr_pass)
 
 
 def over(release: int | None, nr_pass: int, *, waiting: bool = False) -> bool:

@@ -95,7 +95,7 @@ def _refuse_first(kind: str, rows: list[MappedRun], start: int, end: int, page_s
 
 
 def _held(kind: str, row: MappedRun) -> bool:
-    return {"lock": row.lock is not None, "writeback": row.writeback is not None, "park": bool(row.parked)}.get(
+    return {"lock": row.lock is not None, "writeback": row.writeback is not None, "park": bool(row.parked & 1)}.get(
         kind, False
     )
 

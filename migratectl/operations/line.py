@@ -208,4 +208,5 @@ def page_state(row: StateRow) -> PageState:
         owned=row.owned,
         dropped_dirty=row.dropped_dirty,
         young=row.young,
+        backed_out=row.backed_out,
     )

@@ -50,7 +50,7 @@ class Migration:
     One migrating call: what it may do, the address space that it is at, and what it has done so far.
 
     ``pid`` is None while it is at pages that nobody maps. ``pending`` are the source nodes of pairs to come, ``landed``
-    those of them that pages have moved to already.
+    those of them that pages have moved to already. ``isolated``: the list has candidates only, whatever they are now.
     """
 
     conn: Connection
@@ -70,6 +70,7 @@ class Migration:
     races: Races | None = None
     pending: set[int] = field(default_factory=set)
     landed: set[int] = field(default_factory=set)
+    isolated: bool = False
 
     def __post_init__(self) -> None:
         self.free = self.machine.free
@@ -138,15 +139,32 @@ class Migration:
         return found | ({"races": self.races.finish(self.conn)} if self.races is not None else {})
 
     def gather(self, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
-        """Fill the list; races that meet a page of it run now, and it is filled again."""
+        """Fill the list; races that meet a page of it run now, on what was isolated."""
+        self.isolated = False
         return gather() if self.races is None else self.races.gather(self, gather)
 
     def way(self, row: StateRow) -> Course | None:
         """The course of the pages of a state as far as swap slots are there; None where they are no candidates."""
-        state = page_state(row)
-        if skip_reason(state, self.flags, modern=self.modern, posted=self.machine.posted) is not None:
+        if self.skip_reason(row) is not None:
             return None
-        return course(state, modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
+        return course(page_state(row), modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
+
+    def skip_reason(self, row: StateRow) -> str | None:
+        """Why the pages of a state are no candidates; None for candidates, and for what was isolated as such."""
+        if self.isolated:
+            return None
+        return skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
+
+    def isolate(self, rows: Iterable[StateRow]) -> None:
+        """Note the pages of the list that are no candidates, and take the others off the LRU."""
+        if not self.isolated:
+            apart = [(row, reason) for row in rows if (reason := self.skip_reason(row)) is not None]
+            for row, reason in apart:
+                if reason != UNSEEN:
+                    self.skip(row, reason)
+            pagelist.drop(self.conn, [row.state for row, _ in apart])
+            pagelist.isolate(self.conn)
+            self.isolated = True
 
     def slot_from(self) -> int:
         """The first pass in which a page finds a swap slot, as far as is known now; ``modern`` asks for none."""
@@ -314,8 +332,7 @@ def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = Fals
     modern = migration.modern and not evict
     groups = []
     for row in rows:
-        state = page_state(row)
-        reason = skip_reason(state, migration.flags, modern=migration.modern, posted=migration.machine.posted)
+        state, reason = page_state(row), migration.skip_reason(row)
         if reason == UNSEEN:
             continue
         if reason is None:

@@ -13,7 +13,7 @@ from migratectl.kernel.migrate import Course, course
 from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES, Meeting, Observer, meet, reaches
 from migratectl.kernel.result import MigrateResult
 from migratectl.operations.line import page_state
-from migratectl.operations.machine import give_back, load_machine, resolve_span
+from migratectl.operations.machine import Machine, give_back, load_machine, resolve_span
 from migratectl.spans import parse_size, parse_span
 from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
 from migratectl.storage.observers import Listed
@@ -33,6 +33,9 @@ _ISOLATE: Final = frozenset(
 """Commands that take pages off the LRU themselves: they pass over those that are off it already."""
 
 
+_WRITING: Final = frozenset({"mmap", "munmap", "mprotect", "mlock", "munlock", "mbind", "fork"})
+"""Commands that change the areas of an address space: they wait for a call that has it."""
+
 _TOUCHING: Final = frozenset({"fault", "mlock"})
 """Commands that touch each page of a range."""
 
@@ -41,11 +44,17 @@ class Mover(Protocol):
     """What a race needs of the migration that it meets."""
 
     conn: Connection
+    machine: Machine
+    mm: int | None
     result: MigrateResult
     concerned: list[int]
+    isolated: bool
 
     def way(self, row: StateRow) -> Course | None:
         """The course of the pages of a state; None where they are no candidates."""
+
+    def isolate(self, rows: Iterable[StateRow]) -> None:
+        """Note the pages of the list that are no candidates, and take the others off the LRU."""
 
     def settle(self) -> None:
         """Write down what was taken and freed so far, so that another command sees it."""
@@ -125,30 +134,31 @@ class Races:
         """
         Gather a list and let the commands run that meet a page of it before its tree is switched.
 
+        What the list was made of stays on it; pages that a command adds or puts in the place of others do not join it.
+
         Args:
             mover: The migration.
-            gather: Fills the list; called again after each command that ran.
+            gather: Fills the list.
 
         Returns:
             The states of the list as it is to be moved.
         """
         met: list[_Met] = []
-
-        def fill() -> list[StateRow]:
-            rows = gather()
-            for each in met:
-                pagelist.keep(mover.conn, each.page, each.address)
-            return pagelist.states(mover.conn) if met else rows
-
-        rows = fill()
+        rows = gather()
         for race in self.races:
-            page = self._meet(mover, race, rows, fill) if race.result is None and race.late is None else None
+            page = self._meet(mover, race, rows) if race.result is None and race.late is None else None
             if page is not None:
                 met.append(page)
-                rows = fill()
-        self._note_residue(mover, met, {row.state: row for row in rows})
+                rows = self._reread(mover)
+        if met:
+            pagelist.put_back(mover.conn)
+            self._note_residue(mover, met, {row.state: row for row in rows})
         self.met += [each.page for each in met]
         return rows
+
+    def _reread(self, mover: Mover) -> list[StateRow]:
+        """The isolated list as it is now."""
+        return pagelist.reread(mover.conn, self.backed_out, posted=mover.machine.posted)
 
     def finish(self, conn: Connection) -> list[Document]:
         """After the call: run what had to wait; what became of each race, in their order."""
@@ -159,14 +169,18 @@ class Races:
         return [race.result or {"step": race.step, "argv": list(race.argv), "met": False} for race in self.races]
 
     def _waits_for_the_call(self, mover: Mover, race: Race) -> bool:
-        """Whether a command needs an address space that the call has: for writing, or to tear it down (mmput()).
+        """
+        Whether a command needs an address space that the call has: to change it, or to tear it down (mmput()).
 
-        Of the writers only mlock is taken so: it would change which of the listed pages are candidates.
+        Source:
+            down_read() and down_write() of mmap_sem in migrate_pages() and do_mbind(); semantics.md 9a, patch 4.
         """
         words = _words(race.argv)
         mm = _task_of(mover.conn, words)[1]
-        waits = words[:2] == ["task", "exit"] or words[0] == "mlock"
-        return mm is not None and (mm == self.held_mm or (waits and mm in mover.concerned))
+        if mm is None:
+            return False
+        has = mm == mover.mm and words[0] in _WRITING
+        return has or mm == self.held_mm or (words[:2] == ["task", "exit"] and mm in mover.concerned)
 
     def _note_residue(self, mover: Mover, met: Sequence[_Met], rows: dict[int, StateRow]) -> None:
         """Count what the steps before a meeting have done to pages that will stay."""
@@ -187,9 +201,11 @@ class Races:
         slot_from = 0 if holds.area_with_room(mover.conn) is not None else NEVER
         return course(page_state(row), modern=False, slot_from=slot_from, evict=True)
 
-    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow], fill: Callable[[], object]) -> _Met | None:
+    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow]) -> _Met | None:
         """The page beside which a command ran now; one that has to wait is noted."""
-        touch = _first_touched(mover.conn, race)
+        for_call = self._waits_for_the_call(mover, race)
+        touch = _first(observers.everything(mover.conn), _EVERYWHERE, "other") if for_call else None
+        touch = touch or _first_touched(mover.conn, race)
         if touch is None:
             return None
         row = next(each for each in rows if each.state == touch.listed.state)
@@ -197,19 +213,21 @@ class Races:
         nr_pass = None if way is None else reaches(way, race.step)
         if way is None or nr_pass is None:
             return None
-        modern = load_machine(mover.conn).modern and not self.evict
+        if for_call:
+            race.late, race.for_call = Meeting(None, backed_out=False, retries=0, waits=True), True
+            return None
+        modern = mover.machine.modern and not self.evict
         if touch.observer == "file" and (row.swapcache or (nr_pass and way.at(nr_pass - 1).left.stored)):
             touch = touch._replace(observer="swap")
         meeting = meet(touch.observer, race.step, modern=modern)
-        if self._waits_for_the_call(mover, race):
-            race.late, race.for_call = Meeting(None, backed_out=False, retries=0, waits=True), True
-            return None
         if meeting.waits:
             race.late = meeting
             return None
         mover.settle()
+        mover.isolate(rows)
         page = observers.cut_out(mover.conn, touch.listed.page, touch.ordinal)
-        fill()
+        self._reread(mover)
+        pagelist.isolate(mover.conn)  # it is a row of its own from now on
         before = observers.residue(mover.conn, page)
         _bring_to(mover.conn, page, race.step, anon=row.kind == "anon", modern=modern)
         pins = observers.pins(mover.conn, page)
@@ -250,16 +268,15 @@ def _bring_to(conn: Connection, page: int, step: int, *, anon: bool, modern: boo
 
 def _run_beside(conn: Connection, race: Race, page: int, observer: Observer) -> Document:
     """
-    Run the command; the page is off the LRU, and for one that isolates pages itself the whole list is.
+    Run the command while the list is off the LRU.
 
-    Who does not wait for the page lock finds it taken. That the page differs keeps it a row of its own, too.
+    Who does not wait for the page lock finds it taken.
     """
     kept = observers.kept_tables(conn)
-    isolated = observers.isolate(conn, page, whole=observer == "reclaim")
     if observer == "other":
         observers.lock(conn, page)
     document = race.run(conn)
-    _let_go(conn, isolated)
+    _let_go(conn, [page])
     observers.restore_tables(conn, kept)
     return document
 
@@ -267,9 +284,11 @@ def _run_beside(conn: Connection, race: Race, page: int, observer: Observer) -> 
 def _let_go(conn: Connection, rows: Iterable[int]) -> None:
     """Pages are held by the holds of tasks only; one that nobody has any more was freed under the migration."""
     observers.release(conn, rows)
-    freed = pages.free_idle(conn)
+    freed = [pages.free_idle(conn).nodes]
+    observers.pick_vanished(conn)
+    freed.append(pages.free_idle(conn).nodes)
     files.drop_empty_orphanages(conn)
-    give_back(conn, [freed.nodes])
+    give_back(conn, freed)
 
 
 def _first_touched(conn: Connection, race: Race) -> _Touch | None:

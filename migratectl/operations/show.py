@@ -207,7 +207,7 @@ def look(row: MappedRun) -> Look:
         "active": bool(row.flags & PG.ACTIVE),
         "dirty": bool(row.flags & PG.DIRTY or row.dirty),
         "locked": row.lock is not None,
-        "parked": bool(row.parked),
+        "parked": bool(row.parked & 1),
         "pinned": row.pins > 0,
         "referenced": bool(row.flags & PG.REFERENCED or row.young),
         "swapcache": row.area is not None and row.node is not None,

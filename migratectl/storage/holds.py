@@ -75,7 +75,7 @@ def refresh(conn: Connection) -> None:
  writeback = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'writeback'),
  pin = (SELECT max(passes) FROM holds WHERE page = pages.id AND kind = 'pin'),
  pins = (SELECT coalesce(sum(count), 0) FROM holds WHERE page = pages.id AND kind = 'pin'),
- parked = EXISTS (SELECT 1 FROM holds WHERE page = pages.id AND kind = 'park')
+ parked = parked & ~1 | EXISTS (SELECT 1 FROM holds WHERE page = pages.id AND kind = 'park')
 WHERE id IN (SELECT page FROM picked)""",
     )
 

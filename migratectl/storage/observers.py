@@ -97,19 +97,21 @@ def lock(conn: Connection, page: int) -> None:
     write(conn, "UPDATE pages SET lock = ? WHERE id = ?", (NEVER, page))
 
 
-def isolate(conn: Connection, page: int, *, whole: bool) -> list[int]:
-    """A page of the list, or the *whole* list, is off the LRU. The rows, for release()."""
-    listed = conn.exec_driver_sql("SELECT page FROM iso ORDER BY page").scalars().all() if whole else []
-    rows = [page, *listed]
-    pick(conn, rows)
-    write(conn, "UPDATE pages SET parked = 1 WHERE id IN (SELECT page FROM picked)")
-    return rows
-
-
 def release(conn: Connection, rows: Iterable[int]) -> None:
-    """Locks, pins and isolation are again what the holds of tasks say."""
+    """Locks and pins are again what the holds of tasks say."""
     pick(conn, rows)
     holds.refresh(conn)
+
+
+def pick_vanished(conn: Connection) -> None:
+    """Fill ``picked`` with the isolated pages that nobody maps any more; the migration holds them no longer."""
+    conn.exec_driver_sql("DELETE FROM picked")
+    conn.exec_driver_sql(
+        """INSERT INTO picked SELECT p.id FROM pages p WHERE p.parked > 1 AND p.pins = 0
+ AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id)
+ AND (SELECT m.kind FROM mappings m WHERE m.id = p.mapping) IN ('anon', 'none')"""
+    )
+    write(conn, "UPDATE pages SET parked = parked & 1 WHERE id IN (SELECT page FROM picked)")
 
 
 class Residue(NamedTuple):

@@ -58,6 +58,9 @@ _OWNED, _DROPPED_DIRTY, _YOUNG = _Field(53, 1), _Field(54, 1), _Field(55, 4)
 _LATE: Final = _Field(59, 4)
 """Which of the pages that found no swap slot at first these are; see set_apart()."""
 
+_BACKED_OUT: Final = _Field(63, 1)
+"""The sign: another command holds a reference on the page until its pin ends; see reread()."""
+
 _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
  WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
  ELSE 0 END"""
@@ -83,6 +86,9 @@ _MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) 
 _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
  WHERE x.page = p.id AND x.present AND w.flags & {int(VM.LOCKED)} AND NOT (x.mm = t.mm AND x.addr = t.addr))"""
+_MLOCKED_ANYWHERE = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
+ AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
+ WHERE x.page = p.id AND x.present AND w.flags & {int(VM.LOCKED)})"""
 _GATHER = """INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
 FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= max(v.start, ?5) AND t.addr < min(v."end", ?6)
@@ -117,6 +123,7 @@ class StateRow(NamedTuple):
     owned: bool
     dropped_dirty: bool
     young: int
+    backed_out: bool
     pages: int
 
 
@@ -132,7 +139,15 @@ _CACHE_JOIN = "CROSS JOIN mappings m ON m.id = p.mapping LEFT JOIN buffers b ON 
 
 
 def _packed(
-    *, kind: str, method: str, mlocked: str, mapcount: str, dirty: str, area: str = _AREA_OF, ring: bool = True
+    *,
+    kind: str,
+    method: str,
+    mlocked: str,
+    mapcount: str,
+    dirty: str,
+    area: str = _AREA_OF,
+    ring: bool = True,
+    parked: str = "p.parked <> 0",
 ) -> str:
     """The SQL expression of the packed state; its arguments are the expressions that depend on what is gathered."""
     values = {
@@ -141,7 +156,7 @@ def _packed(
         _WRITEBACK: "coalesce(p.writeback + 1, 0)",
         _SWAPCACHE: "p.area IS NOT NULL",
         _MLOCKED_ELSEWHERE: mlocked,
-        _PARKED: "p.parked",
+        _PARKED: parked,
         _AREA: area,
         _KIND: kind,
         _METHOD: method,
@@ -180,6 +195,7 @@ def _unpack(state: int, nr: int) -> StateRow:
         owned=bool(_OWNED.of(state)),
         dropped_dirty=bool(_DROPPED_DIRTY.of(state)),
         young=_YOUNG.of(state) * 10,
+        backed_out=bool(_BACKED_OUT.of(state)),
         pages=nr,
     )
 
@@ -288,14 +304,64 @@ WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.
     return states(conn)
 
 
-def keep(conn: Connection, page: int, address: int) -> None:
-    """Put one page on the list although no pte may lead to it any more: it is isolated already."""
-    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount=_MAPCOUNT_OF, dirty=_DIRTY_OF)
+def isolate(conn: Connection) -> None:
+    """
+    Take the pages of the list off the LRU for as long as other commands run beside its migration.
+
+    Each run gets a number that its pieces keep whatever those commands do, so that reread() finds them again.
+    """
+    conn.exec_driver_sql("DELETE FROM isolated")
+    area = f"state >> {_AREA.at} & {(1 << _AREA.bits) - 1}"
     conn.exec_driver_sql(
-        f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
-SELECT p.id, ?, p.step, p.count, {state} FROM pages p {_CACHE_JOIN} WHERE p.id = ? AND p.node IS NOT NULL""",
-        (address, page),
+        f"""INSERT INTO isolated(number, shift, area)
+SELECT i.page, i.addr - p.first, {area} FROM iso i CROSS JOIN pages p ON p.id = i.page"""
     )
+    write(conn, "UPDATE pages SET parked = (parked & 1) | (id << 1) WHERE id IN (SELECT page FROM iso)")
+
+
+def reread(conn: Connection, backed_out: Iterable[int], *, posted: bool) -> list[StateRow]:
+    """
+    Fill ``iso`` with what isolate() took, as it is now; no pte may lead to a page any more.
+
+    Args:
+        conn: The connection of the transaction.
+        backed_out: Page rows on which another command holds a reference.
+        posted: See gather_statements().
+
+    Returns:
+        The distinct states, by number.
+    """
+    dirty = f"CASE WHEN m.kind = 'anon' THEN {_DIRTY_OF} ELSE {_FLAG_DIRTY} END" if posted else _DIRTY_OF
+    state = _packed(
+        area="l.area",
+        kind=_KIND_OF,
+        method=_METHOD_OF,
+        mlocked=_MLOCKED_ANYWHERE,
+        mapcount=_MAPCOUNT_OF,
+        dirty=dirty,
+        parked="0",
+    )
+    state += f" | ({_DROPPED_DIRTY_OF} << {_DROPPED_DIRTY.at}) | ({_YOUNG_OF} << {_YOUNG.at})" if posted else ""
+    conn.exec_driver_sql("DELETE FROM iso")
+    conn.exec_driver_sql(
+        f"""INSERT INTO iso(page, addr, step, count, state)
+SELECT p.id, p.first + l.shift, p.step, p.count,
+ {state} | ((p.id IN (SELECT value FROM json_each(?))) << {_BACKED_OUT.at})
+FROM pages p CROSS JOIN isolated l ON l.number = p.parked >> 1 {_CACHE_JOIN}
+WHERE p.parked > 1 AND p.node IS NOT NULL""",
+        (json.dumps(sorted(backed_out)),),
+    )
+    return states(conn)
+
+
+def put_back(conn: Connection) -> None:
+    """The pages that isolate() took are on the LRU again, as far as no task has parked them."""
+    write(conn, "UPDATE pages SET parked = parked & 1 WHERE parked > 1")
+
+
+def drop(conn: Connection, states: Iterable[int]) -> None:
+    """Take the runs of some states off the list."""
+    conn.exec_driver_sql("DELETE FROM iso WHERE state IN (SELECT value FROM json_each(?))", (json.dumps([*states]),))
 
 
 def forget_met(conn: Connection) -> None:

@@ -3,7 +3,8 @@ The temporary tables of the set statements, made once a connection, and the one 
 
 ``part``: pieces to cut off page runs (see pages.py); ``rest``: what stays of those runs; ``iso``: the page list of
 one migrate_to_node(); ``met``: what a command over several tasks has looked at; ``picked``: the page rows that a
-statement is about; ``travelled``: what a command has moved.
+statement is about; ``isolated``: the list as it was taken off the LRU before another command ran beside it;
+``travelled``: what a command has moved.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ WORK_TABLES: Final = (
     "CREATE TEMP TABLE picked (page INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE met (page INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE back (page INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE isolated (number INTEGER PRIMARY KEY, shift INTEGER, area INTEGER)",
     "CREATE TEMP TABLE travelled (page INTEGER PRIMARY KEY, again INTEGER DEFAULT 0)",
 )
 

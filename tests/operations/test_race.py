@@ -273,12 +273,13 @@ def test_reclaim_finds_the_list_off_the_lru(tool: Runner, build: Build, step: in
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
 def test_the_only_swap_area_is_taken_away(tool: Runner, build: Build, step: int) -> None:
-    """After U the page is anonymous without an entry, and step 3 finds no slot for it nor for the others."""
+    """9a: after U the page is anonymous without an entry, and step 3 finds no slot for it nor for the others."""
     build(PARKED)
     document = race(tool, MIGRATE, f"{step}:swap off swap0", code=3)
     (met,) = document["races"]
     assert (met["blocked_on"], met["backed_out"]) == ("page-lock", True)
     assert [(each["reason"], each["pages"]) for each in document["failures"]] == [("no-swap", 4)]
+    assert document["passes"] == 2, "the page backs out, and asks for an entry again in the next pass"
     assert where(tool, 100) == where(tool, 101) == dict.fromkeys(range(4), ("present", 0))
 
 
@@ -401,11 +402,82 @@ def test_a_race_that_is_no_command_is_refused_before_anything_moves(tool: Runner
     assert hash_of(tool) == before
 
 
-def test_mlock_waits_until_the_call_is_over(tool: Runner, build: Build) -> None:
+WRITERS = (
+    "mlock 100 a",
+    "munlock 100 a",
+    "munmap 100 a",
+    "munmap 100 a+1p@3p",
+    "mmap 100 4p --label more",
+    "mprotect 100 a r",
+    "mbind 100 a bind 2",
+    "mbind 100 a bind 2 --move-all",
+    "fork 100 --pid 102",
+    "task exit 100",
+)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 6, 14, 19, 20])
+@pytest.mark.parametrize("argv", WRITERS)
+def test_who_writes_to_the_address_space_waits_until_the_call_is_over(
+    tool: Runner, build: Build, argv: str, step: int
+) -> None:
+    """9a, patch 4: whatever the step, and whatever the range; it then runs on what the call has left."""
+    build((*FAMILY, MIGRATE, argv))
+    after = hash_of(tool)
     build(FAMILY)
-    document = race(tool, MIGRATE, "5:mlock 100 a")
+    document = race(tool, MIGRATE, f"{step}:{argv}")
     (met,) = document["races"]
-    assert (met["waited_for_call"], met["result"]["errno"], document["failed"]) == (True, None, 0)
+    assert (met["met"], met["waited_for_call"], met["blocked_on"], met["backed_out"]) == (True, True, None, False)
+    assert (document["moved"], document["failed"], document["passes"]) == (4, 0, 1)
+    assert hash_of(tool) == after
+
+
+@pytest.mark.parametrize("argv", ["munmap 100 a", "fault 100 a", "migrate-pages 100 0 2"])
+@pytest.mark.parametrize("step", [1, 5, 14])
+def test_all_others_wait_for_mbind(tool: Runner, build: Build, argv: str, step: int) -> None:
+    """It holds the address space for writing: who only reads it waits too."""
+    build((*FAMILY, "mbind 100 a bind 1 --move-all", argv))
+    after = hash_of(tool)
+    build(FAMILY)
+    (met,) = race(tool, "mbind 100 a bind 1 --move-all", f"{step}:{argv}")["races"]
+    assert met["waited_for_call"]
+    assert hash_of(tool) == after
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+def test_copies_of_the_racer_stay_where_it_put_them(tool: Runner, build: Build, step: int) -> None:
+    """9a: the list is what was isolated; the four copies on node 0 are not gathered, although the call is about 101."""
+    build((*FAMILY, "task run-on 101 --node 0"))
+    document = race(tool, "migrate-pages 101 0 1", f"{step}:fault 101 a --write")
+    assert (document["moved"], document["failed"], document["skipped"]) == (4, 0, 0)
+    assert where(tool, 100) == dict.fromkeys(range(4), ("present", 1))
+    assert where(tool, 101) == dict.fromkeys(range(4), ("present", 0))
+
+
+def test_what_a_racer_adds_is_not_gathered(tool: Runner, build: Build) -> None:
+    build((*FAMILY, "mmap 100 3p --label more"))
+    document = race(tool, MIGRATE, "3:fault 100 more --write", "2:fault 100 a")
+    assert [met["met"] for met in document["races"]] == [False, True]
+    document = race(tool, "migrate-pages 100 1 2", "3:page pin 101 a+1p --passes 2", "4:fault 100 more --write")
+    assert document["moved"] == 4
+
+
+def test_what_is_no_candidate_is_told_though_a_racer_takes_it_away(tool: Runner, build: Build) -> None:
+    """The list was made before: a shared page of MOVE stays skipped, and one that becomes shared moves all the same."""
+    build((*FAMILY, "fault 100 a+1p --write", "task set 100 --uid 7", "task set 101 --uid 7"))
+    document = race(tool, "--as 7 migrate-pages 100 0 1", "3:madvise 101 a+1p@2p dontneed", "3:fault 100 a+1p")
+    assert (document["moved"], document["skipped"], document["passes"]) == (1, 3, 1)
+
+
+def test_a_list_in_pieces_is_found_again(tool: Runner, build: Build) -> None:
+    """Races that cut and join the runs of the list: each page moves once, in its place."""
+    build((*FAMILY, "fault 100 a+1p@1p --write"))
+    before = len(where(tool, 100))
+    document = race(
+        tool, MIGRATE, "1:fault 101 a+1p@3p --write", "2:fault 101 a+2p --write", "3:madvise 101 a dontneed"
+    )
+    assert (document["moved"], document["failed"], before) == (4, 0, 4)
+    assert where(tool, 100) == dict.fromkeys(range(4), ("present", 1))
 
 
 def test_mlock_of_another_task_comes_as_a_fault_does(tool: Runner, build: Build) -> None:
