@@ -621,8 +621,9 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
         conn: The connection of the transaction.
         chosen: Runs that move.
         node: Where to.
-        through_swap: V9's way: an anonymous page becomes dirty and up to date and leaves the swap cache, its ptes
-            come back old, clean and read-only, all of them; a file page loses its ptes.
+        through_swap: V9's way: an anonymous page that enters the swap cache for its move becomes dirty and up to date,
+            one that was there keeps what it is; it leaves the swap cache, its ptes come back old, clean and read-only,
+            all of them. A file page loses its ptes.
         restored: Else an anonymous page stays behind swap ptes (B4); it is in the swap cache, or will be put there.
     """
     where, values = chosen.where()
@@ -634,14 +635,12 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
     if anon:
         where, values = replace(chosen, states=anon).where()
         listed = f"SELECT page FROM iso WHERE {where}"
+        _dirty_as_ptes(conn, listed, values)
         if restored:
             _leave_swap(conn, anon, listed, values)
-        flags = int(PG.DIRTY | PG.UPTODATE)
-        write(
-            conn,
-            f"UPDATE pages SET node = ?{', area = NULL' if restored else ''}, flags = flags | ? WHERE id IN ({listed})",
-            (node, flags, *values),
-        )
+        entered = f"flags | CASE WHEN area IS NULL THEN {int(PG.DIRTY | PG.UPTODATE)} ELSE 0 END"
+        change = f"node = ?, flags = {entered}{', area = NULL' if restored else ''}"
+        write(conn, f"UPDATE pages SET {change} WHERE id IN ({listed})", (node, *values))
         write(
             conn,
             f"UPDATE ptes SET present = {int(restored)}, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",

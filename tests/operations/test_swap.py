@@ -83,6 +83,19 @@ def test_a_clean_page_of_the_swap_cache_goes_at_once(nodes3: Runner) -> None:
     assert slots(nodes3) == {"swap0": 8}
 
 
+@pytest.mark.parametrize("command", ["migrate-pages 100 0 1", "mbind 100 a bind 1 --move", "node offline 0"])
+def test_a_clean_page_of_the_swap_cache_stays_clean_when_it_moves(nodes3: Runner, command: str) -> None:
+    """9a, 2.3: page_copy() sets dirty only where the old page was; two of eight were written after they came back."""
+    for line in ("swap out 100 a", "fault 100 a", "fault 100 a+2p --write"):
+        run(nodes3, line)
+    assert run(nodes3, command)["moved"] == 8
+    (line,) = nodes3("numa-maps", "100", "--json").document["lines"]
+    assert (line["dirty"], line["swapcache"]) == (2, 0)
+    assert [flags_of(nodes3, 100, at) >= {"uptodate"} for at in (0, 7)] == [True, True]
+    assert slots(nodes3) == {"swap0": 0}
+    assert run(nodes3, "swap out 100 a")["swapped"] == 8
+
+
 def test_shared_pages_go_too_and_no_right_is_asked_for(nodes3: Runner) -> None:
     """9a: all that MOVE_ALL would take, whoever calls."""
     run(nodes3, "fork 100 --pid 101")

@@ -162,7 +162,8 @@ class Command:
                 if page.dirty:
                     page.set_dirty()  # page_copy(): through the mapping
         elif not self.machine.modern:
-            page.dirty = page.uptodate = True  # add_to_swap()
+            if not page.swapcache:
+                page.dirty = page.uptodate = True  # add_to_swap(); what was there stays clean (9a)
             self.machine.unmap(page)
             if not self.machine.posted:  # B4: nothing brings the ptes back
                 self.machine.restore(page)  # in every task, also where it had been swapped out before
