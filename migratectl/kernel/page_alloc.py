@@ -8,6 +8,7 @@ reclaim; a node is full when nothing is free on it.
 from __future__ import annotations
 
 import bisect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -297,7 +298,11 @@ Movers = Mapping[tuple[int, int], RunIndex]
 
 
 def place_at_once(
-    totals: Sequence[int], sources: Collection[int], zonelists: Sequence[Zonelist], free: Mapping[int, int]
+    totals: Sequence[int],
+    sources: Collection[int],
+    zonelists: Sequence[Zonelist],
+    free: Mapping[int, int],
+    waiting: Collection[int] = (),
 ) -> tuple[int | None, ...] | None:
     """
     The giving node of each class, where memory lasts for all pages without counting what they leave behind.
@@ -307,13 +312,15 @@ def place_at_once(
         sources: The nodes that they lie on.
         zonelists: For each class the nodes that may give, in order.
         free: Free pages by node.
+        waiting: The classes of pages that want to see a target without taking it.
 
     Returns:
         None where the order in which pages move may matter: then place_own_targets() goes through it.
     """
     asked: dict[int, int] = {}
     givers = []
-    for nr, zonelist in zip(totals, zonelists, strict=True):
+    for number, (total, zonelist) in enumerate(zip(totals, zonelists, strict=True)):
+        nr = total + (number in waiting)
         giver = next((nid for nid in zonelist if free[nid] > 0), None)
         if nr and (giver is None or any(nid in sources for nid in zonelist[: zonelist.index(giver)])):
             return None
@@ -324,7 +331,10 @@ def place_at_once(
 
 
 def place_own_targets(
-    passes: Sequence[tuple[int, Movers]], zonelists: Sequence[Zonelist], free: Mapping[int, int]
+    passes: Sequence[tuple[int, Movers]],
+    zonelists: Sequence[Zonelist],
+    free: Mapping[int, int],
+    waiting: Mapping[int, RunIndex] | None = None,
 ) -> tuple[list[Stretch], tuple[int, int] | None]:
     """
     Targets by policy: each page gets its own when it moves, and its old place is free for the next one.
@@ -333,6 +343,7 @@ def place_own_targets(
         passes: Pass numbers, ascending, with what moves in them.
         zonelists: For each class the nodes that may give, in order.
         free: Free pages by node.
+        waiting: By class, pages that do not move in pass 0 and are not touched there unless a target is to be had.
 
     Returns:
         The stretches in (pass, address) order, and (pass, address) of the first page that finds no memory, or None.
@@ -345,17 +356,23 @@ def place_own_targets(
     """
     left = dict(free)
     found: list[Stretch] = []
-    for nr_pass, movers in passes:
-        low, high = min(index.low for index in movers.values()), max(index.high for index in movers.values())
+    work = {nr_pass: (movers, waiting if waiting and not nr_pass else {}) for nr_pass, movers in passes}
+    if waiting:
+        work.setdefault(0, ({}, waiting))
+    for nr_pass, (movers, looked_at) in sorted(work.items()):
+        indexes = [*movers.values(), *looked_at.values()]
+        low, high = min(index.low for index in indexes), max(index.high for index in indexes)
         while low < high:
             pending = {key: index for key, index in movers.items() if index.below(low) < index.total}
-            asking = {number for number, _ in pending}
+            looking = {number: index for number, index in looked_at.items() if index.below(low) < index.total}
+            asking = {*looking, *(number for number, _ in pending)}
             givers = tuple(
                 next((nid for nid in zonelist if left[nid] > 0), None) if number in asking else None
                 for number, zonelist in enumerate(zonelists)
             )
-            limit = min(_first_change(pending, zonelists, givers, low), high)
-            taken = _bisect_own(pending, givers, left, low, limit)
+            before = {nid for number in asking for nid in _standing_before(zonelists[number], givers[number])}
+            limit = min(_first_leaving(pending, before, low), high)
+            taken = _bisect_own(pending, looking, givers, left, low, limit)
             if taken == low:
                 return found, (nr_pass, low)
             found.append(Stretch(nr_pass, low, taken, givers))
@@ -364,22 +381,46 @@ def place_own_targets(
     return found, None
 
 
-def _first_change(movers: Movers, zonelists: Sequence[Zonelist], givers: Sequence[int | None], low: int) -> int:
-    """One past the first page that leaves a node which stands before the giver of some class."""
-    before: set[int] = set()
-    for number, giver in enumerate(givers):
-        if any(key[0] == number for key in movers):
-            zonelist = zonelists[number]
-            before.update(zonelist if giver is None else zonelist[: zonelist.index(giver)])
-    leaving = [index for (_, source), index in movers.items() if source in before]
-    return min((index.address(index.below(low)) + 1 for index in leaving), default=max(i.high for i in movers.values()))
+def _standing_before(zonelist: Zonelist, giver: int | None) -> Zonelist:
+    """The nodes that would give before the giver does, if they had a page; all of them where none gives."""
+    return zonelist if giver is None else zonelist[: zonelist.index(giver)]
 
 
-def _bisect_own(movers: Movers, givers: Sequence[int | None], left: Mapping[int, int], low: int, high: int) -> int:
-    """The largest address up to which every giver has a page for all that come, whatever they leave behind."""
+def _first_leaving(movers: Movers, nids: Collection[int], low: int) -> int:
+    """One past the first page that leaves one of these nodes."""
+    leaving = [index for (_, source), index in movers.items() if source in nids]
+    return min((index.address(index.below(low)) + 1 for index in leaving), default=sys.maxsize)
+
+
+def _bisect_own(
+    movers: Movers,
+    looking: Mapping[int, RunIndex],
+    givers: Sequence[int | None],
+    left: Mapping[int, int],
+    low: int,
+    high: int,
+) -> int:
+    """
+    The largest address up to which every giver has a page for all that come, whatever they leave behind.
+
+    Who only looks needs one that nobody before it has taken.
+    """
     base = {key: index.below(low) for key, index in movers.items()}
 
+    def taken_by(giver: int | None, limit: int) -> int:
+        mine = [(key, index) for key, index in movers.items() if givers[key[0]] == giver != key[1]]
+        return sum(index.below(limit) - base[key] for key, index in mine)
+
+    def seen(number: int, limit: int) -> bool:
+        index, giver = looking[number], givers[number]
+        nr = index.below(limit)
+        if nr == index.below(low):
+            return True
+        return giver is not None and taken_by(giver, index.address(nr - 1)) < left[giver]
+
     def fits(limit: int) -> bool:
+        if not all(seen(number, limit) for number in looking):
+            return False
         taken: dict[int | None, int] = {}
         staying: set[int | None] = set()
         for (number, source), index in movers.items():

@@ -51,6 +51,11 @@ class Group:
         return not self.course.last.step and not self.course.goes
 
     @property
+    def asks_for_target(self) -> bool:
+        """Whether its pages are looked at only where there is a target: all but those that have failed or vanished."""
+        return bool(self.course.last.step)
+
+    @property
     def needs_slot(self) -> bool:
         """Whether its pages get a swap slot when their turn comes."""
         return self.course.slot_at is not None
@@ -112,6 +117,7 @@ class Line:
 
     def __init__(self, conn: Connection, groups: Sequence[Group]) -> None:
         self.conn = conn
+        self.groups = groups
         self.moving = _by_pass(group for group in groups if group.course.moves)
         listed = [group for group in groups if not group.refused]
         self.failing = _by_pass(group for group in listed if not group.course.moves and not group.course.stuck)
@@ -138,6 +144,21 @@ class Line:
                 if runs:
                     found.setdefault((residue, group.source), []).extend(runs)
         return {key: RunIndex(runs) for key, runs in found.items()}
+
+    def waiting(self, nr: int) -> dict[int, RunIndex]:
+        """By class the pages that ask for a target and do not move in pass 0; the list has *nr* classes."""
+        members = [
+            group
+            for group in self.groups
+            if group.asks_for_target and not (group.course.moves and group.course.end == 0)
+        ]
+        found: dict[int, list[Run]] = {}
+        for group in members:
+            for residue in range(nr):
+                runs = pagelist.runs(self.conn, group.chosen(residue=residue))
+                if runs:
+                    found.setdefault(residue, []).extend(runs)
+        return {residue: RunIndex(runs) for residue, runs in found.items()}
 
     def freed(self, start: int, end: int) -> dict[int, int]:
         """Pages by node that the movers of these ordinals leave behind."""

@@ -18,8 +18,8 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     """
     Move the gathered list to the nodes that a policy chooses for the pages' own addresses.
 
-    A target is taken when its page moves, and the old place is free from then on. The first page without a target
-    ends it.
+    A target is taken when its page moves, and the old place is free from then on. A page is not touched unless there is
+    one for it; the first page without a target ends it.
 
     Args:
         migration: The call; its result gets what moved and what stayed.
@@ -36,9 +36,9 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     if not migration.modern:
         groups, plan = give_slots(migration.conn, groups)
     nr = len(choice.zonelists)
-    moving = tuple(group.number for group in groups if group.course.moves)
-    if nr > 1 and moving:
-        pagelist.deal(migration.conn, Selection(moving), nr)
+    asking = tuple(group.number for group in groups if group.asks_for_target)
+    if nr > 1 and asking:
+        pagelist.deal(migration.conn, Selection(asking), nr)
     line = Line(migration.conn, groups)
     stretches, stop = _place(migration, line, choice)
     for stretch in stretches:
@@ -67,11 +67,13 @@ def _place(migration: Migration, line: Line, choice: Choice) -> tuple[list[Stret
     for group in members:
         for residue, pages in pagelist.class_totals(migration.conn, group.chosen()).items():
             totals[residue] += pages
-    givers = place_at_once(totals, {group.source for group in members}, choice.zonelists, migration.free)
+    waiting = {} if migration.modern else line.waiting(nr)
+    sources = {group.source for group in members}
+    givers = place_at_once(totals, sources, choice.zonelists, migration.free, waiting)
     if givers is not None:
         return [Stretch(nr_pass, None, None, givers) for nr_pass in sorted(line.moving)], None
     passes = [(nr_pass, line.by_class(nr_pass, nr)) for nr_pass in sorted(line.moving)]
-    return place_own_targets(passes, choice.zonelists, migration.free)
+    return place_own_targets(passes, choice.zonelists, migration.free, waiting)
 
 
 def _move(migration: Migration, members: Sequence[Group], stretch: Stretch, choice: Choice) -> None:

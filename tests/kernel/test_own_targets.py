@@ -16,15 +16,21 @@ Page = tuple[int, int, int, int]
 
 
 def one_by_one(
-    pages: Sequence[Page], zonelists: Sequence[Zonelist], free: Mapping[int, int]
+    pages: Sequence[Page], zonelists: Sequence[Zonelist], free: Mapping[int, int], waiting: Sequence[Page] = ()
 ) -> tuple[dict[tuple[int, int], int], tuple[int, int] | None]:
-    """The node of each page in (pass, address) order, its old place free from then on; where memory ended."""
+    """
+    The node of each page in (pass, address) order, its old place free from then on; where memory ended.
+
+    Those of *waiting* only look.
+    """
     left = dict(free)
     found = {}
-    for nr_pass, address, number, source in sorted(pages):
+    for nr_pass, address, number, source in sorted([*pages, *waiting]):
         giver = next((nid for nid in zonelists[number] if left[nid] > 0), None)
         if giver is None:
             return found, (nr_pass, address)
+        if (nr_pass, address, number, source) in waiting:
+            continue
         left[giver] -= 1
         left[source] += 1
         found[nr_pass, address] = giver
@@ -76,6 +82,32 @@ def test_stretches_are_what_a_loop_over_pages_does(case: tuple[list[Page], list[
     stretches, got_stop = place_own_targets(passes_of(pages), zonelists, free)
     got = {key: nid for key, nid in expanded(pages, stretches).items() if stop is None or key < stop}
     assert (got, got_stop) == (want, stop)
+
+
+@settings(max_examples=400)
+@given(machines(), st.data())
+def test_a_page_that_waits_is_looked_at_only_where_it_would_get_a_target(
+    case: tuple[list[Page], list[Zonelist], dict[int, int]], data: st.DataObject
+) -> None:
+    """9a, B2: those of a later pass, and those that never move, ask in pass 0 for what they do not take then."""
+    pages, zonelists, free = case
+    stuck = set(data.draw(st.lists(st.sampled_from(pages), unique=True))) if pages else set()
+    movers = [page for page in pages if page not in stuck]
+    waiting = [(0, address, number, source) for nr_pass, address, number, source in pages if nr_pass]
+    waiting += [(0, address, number, source) for nr_pass, address, number, source in stuck if not nr_pass]
+    want, stop = one_by_one(movers, zonelists, free, waiting)
+    looking: dict[int, list[Run]] = {}
+    for _, address, number, _ in waiting:
+        looking.setdefault(number, []).append(Run(address, 1, 1))
+    indexes = {number: RunIndex(runs) for number, runs in looking.items()}
+    stretches, got_stop = place_own_targets(passes_of(movers), zonelists, free, indexes)
+    got = {key: nid for key, nid in expanded(movers, stretches).items() if stop is None or key < stop}
+    assert (got, got_stop) == (want, stop)
+    totals = [sum(page[2] == number for page in movers) for number in range(len(zonelists))]
+    givers = place_at_once(totals, {page[3] for page in movers}, zonelists, free, indexes)
+    if givers is not None:
+        assert stop is None
+        assert want == {(nr_pass, address): givers[number] for nr_pass, address, number, _ in movers}
 
 
 @settings(max_examples=400)

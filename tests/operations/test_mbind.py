@@ -151,3 +151,55 @@ def test_pages_of_locked_areas_count_in_no_round_of_targets(tool: Runner) -> Non
         [("mlocked", 2), ("no-swap", 1)],
     )
     assert tool("numastat", "--json").document["nodes"][1]["numa_hit"] == 4
+
+
+WITHOUT_TARGET = {
+    "written tmpfs": ("file create f 4p --fs tmpfs", "mmap 100 4p --shared --file f --label a", "fault 100 a --write"),
+    "a file without a method, with rings": (
+        "file create f 4p --fs ext3 --journal journalled",
+        "mmap 100 4p --shared --file f --label a",
+        "file write f",
+        "file sync f",
+        "fault 100 a",
+    ),
+    "pinned": ("mmap 100 4p --label a", "fault 100 a --write", "page pin 100 a"),
+    "locked": ("mmap 100 4p --label a", "fault 100 a --write", "page lock 100 a --passes 3"),
+    "anonymous": ("mmap 100 4p --label a", "fault 100 a --write"),
+}
+FULL = (
+    "init --nodes 3 --memory 20p,4p,20p --swap 32p",
+    "task create --pid 100 --node 0",
+    "task create --pid 7 --node 1",
+    "mmap 7 4p --label b",
+    "fault 7 b --write",
+)
+
+
+@pytest.mark.parametrize("flag", ["--move", "--move-all"])
+@pytest.mark.parametrize("setup", WITHOUT_TARGET.values(), ids=WITHOUT_TARGET)
+def test_a_page_without_a_target_is_not_touched(tool: Runner, setup: tuple[str, ...], flag: str) -> None:
+    """9a, B2: no unmapping, no writing, no swap entry; mbind says 0, with STRICT EIO."""
+    for line in (*FULL, *setup):
+        assert tool(*line.split()).code == 0, line
+    shown, maps = tool("show", "pages", 100).out, tool("numa-maps", 100).out.split()[2:]
+    for words, errno in (([], None), (["--strict"], "EIO")):
+        found = tool("mbind", 100, "a", "bind", 1, flag, *words, "--json")
+        assert (found.code, found.document["errno"]) == (1 if errno else 3, errno)
+        (why,) = found.document["failures"]
+        assert (why["reason"], why["errno"], why["pages"]) == ("not-tried", "ENOMEM", 4)
+        assert (found.document["passes"], found.document["moved"]) == (0, 0)
+        assert found.document["residue"] == {"swapcache": 0, "unmapped": 0}
+        assert tool("show", "pages", 100).out == shown.replace("default", "bind=1")
+        assert tool("numa-maps", 100).out.split()[2:] == maps
+        assert tool("show", "swap", "--json").document["areas"][0]["used"] == 0
+        assert tool("check").code == 0
+
+
+def test_the_first_page_without_a_target_ends_the_moving(tool: Runner) -> None:
+    """Two targets: one moves, a pinned page sees the other and leaves it to the next; the last is not tried."""
+    for line in (*FULL, "munmap 7 b+2p", "mmap 100 4p --label a", "fault 100 a --write", "page pin 100 a+1p@1p"):
+        assert tool(*line.split()).code == 0, line
+    found = tool("mbind", 100, "a", "bind", 1, "--move", "--json").document
+    assert (found["moved"], found["return"], found["passes"]) == (2, 0, 1)
+    told = [(each["addr"], each["pages"], each["reason"]) for each in found["failures"]]
+    assert told == [("0x10001000", 1, "pinned"), ("0x10003000", 1, "not-tried")]

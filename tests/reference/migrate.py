@@ -299,8 +299,9 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
     """
     mbind's moves (B2): a page that moves gets its target then, its old frame is free at once; pages that stay get none.
 
-    Readings: the page for which there is no target was not looked at in that pass, it and the later ones keep the
-    reason of an earlier pass or are `not-tried`.
+    Under V9 a page that gets no target is not touched at all (9a); it ends the moving. Reading: that is asked when a
+    page is first looked at, and again when it moves. It and the later ones keep the reason of an earlier pass or are
+    `not-tried`.
     """
     machine, scan = command.machine, Scan(command)
     failed: list[Page] = []
@@ -309,8 +310,9 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
         retry = 0
         for page in list(left):
             reason = scan.refusal(page, pass_)
+            looks = not machine.modern and pass_ == 0
             nid = None
-            if reason is None:
+            if reason is None or (looks and not has_room(machine, target, page)):
                 nid = target(page)
                 if nid is None:
                     err = "ENOMEM"
@@ -330,6 +332,18 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
     scan.end_holds()
     command.stays(left + failed)
     return err
+
+
+def has_room(machine: Machine, target: Callable[[Page], int | None], page: Page) -> bool:
+    """Whether there is a target for the page now; nothing is taken."""
+    nodes = [(node.free, dict(node.stat)) for node in machine.nodes]
+    tasks = [(task, task.policy, task.turn, task.served) for task in machine.tasks.values()]
+    found = target(page) is not None
+    for node, (free, stat) in zip(machine.nodes, nodes, strict=True):
+        node.free, node.stat = free, stat
+    for task, policy, turn, served in tasks:
+        task.policy, task.turn, task.served = policy, turn, served
+    return found
 
 
 def migrate_list(command: Command, pagelist: list[Page], dest: int) -> str | None:
