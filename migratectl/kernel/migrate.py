@@ -259,6 +259,8 @@ def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
         found = migrate_without_method(free, nr_pass, slot=True)
         if found.reason == "pageout-activate":
             found = replace(found, outcome="failed")
+        if found.reason == "pageout-keep":
+            found = replace(found, reason="pinned", step=7)
         return replace(found, left=found.left._replace(unmapped=False))
     if state.method == "buffer":
         found = buffer_migrate_page(free, nr_pass, migrate_page_remove_references)

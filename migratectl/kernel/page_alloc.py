@@ -375,7 +375,8 @@ def place_own_targets(
             taken = _bisect_own(pending, looking, givers, left, low, limit)
             if taken == low:
                 return found, (nr_pass, low)
-            found.append(Stretch(nr_pass, low, taken, givers))
+            if movers:
+                found.append(Stretch(nr_pass, low, taken, givers))
             _settle(pending, givers, left, low, taken)
             low = taken
     return found, None

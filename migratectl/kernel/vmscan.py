@@ -30,14 +30,15 @@ def pageout(state: PageState, nr_pass: int, left: Left, *, slot: bool) -> Attemp
         slot: Whether a swap slot is free, for a page of tmpfs.
 
     Returns:
-        ``pinned`` (KEEP), ``pageout-activate`` (ACTIVATE), ``writeback-started`` (SUCCESS: writepage was called,
-        whatever buffers are locked, and the page is clean; a page of tmpfs is in the swap cache then).
+        ``pageout-keep`` (KEEP: somebody else has a reference), ``pageout-activate`` (ACTIVATE), ``writeback-started``
+        (SUCCESS: writepage was called, whatever buffers are locked, and the page is clean; a page of tmpfs is in the
+        swap cache then).
 
     Source:
-        pageout() of mm/vmscan.c, shmem_writepage(); semantics.md 2.4, B10, B11.
+        pageout() of mm/vmscan.c, shmem_writepage(); semantics.md 2.4, 9a, B10, B11.
     """
     if state.pinned(nr_pass):
-        return Attempt("retry", "pinned", "EAGAIN", step=7, left=left)
+        return Attempt("retry", "pageout-keep", "EAGAIN", step=5, left=left)
     in_swap = state.kind == "anon" or state.swapcache
     if not in_swap and (state.writepage == "none" or (state.writepage == "swap" and not slot)):
         return Attempt("retry", "pageout-activate", "EAGAIN", step=5, left=left)

@@ -63,7 +63,7 @@ SENTENCES: Final = {
     "slot-changed": "the tree of its file holds another page in its place",
     "truncated": "its file was cut while somebody held it, so it has no mapping any more",
     "fs-refuses": "the file system's migratepage method refuses",
-    "pageout-keep": "dirty, its file system has no method to move it, and it cannot be written now",
+    "pageout-keep": "dirty, and cannot be written while others have it; its file system has no method to move it",
     "pageout-activate": "dirty, its file system has no method to move it, and nothing can write it",
     "writeback-started": "dirty without a method: it is written in the very last pass and could move then",
     "buffers-busy": "its file system has no method to move it, and its buffers cannot be dropped",
@@ -80,6 +80,7 @@ _STANDING_IN_THE_WAY: Final = {
     "busy-locked": "lock",
     "busy-writeback": "writeback",
     "pinned": "pin",
+    "pageout-keep": "pin",
     "off-lru": "park",
 }
 

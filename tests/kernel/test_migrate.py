@@ -372,7 +372,7 @@ NO_METHOD = {
         GONE._replace(cleaned=True),
     ),
     "pinned for ever, clean: ptes gone (9a)": (replace(FILE, pin=NEVER), None, "pinned", GONE),
-    "pinned for ever, dirty: never written": (replace(FILE, pin=NEVER, dirty=True), None, "pinned", GONE),
+    "pinned for ever, dirty: never written": (replace(FILE, pin=NEVER, dirty=True), None, "pageout-keep", GONE),
     "pinned until 6, dirty: written then": (
         replace(FILE, pin=6, dirty=True),
         7,
@@ -448,7 +448,7 @@ EVICT = {
     "anonymous: written in pass 0, gone in pass 1": (PageState(), 1, "evicted", ""),
     "in the swap cache and clean: gone at once": (PageState(swapcache=True), 0, "evicted", ""),
     "in the swap cache and dirty": (PageState(swapcache=True, dirty=True), 1, "evicted", ""),
-    "pinned": (PageState(pin=NEVER), None, "retry", "pinned"),
+    "pinned": (PageState(pin=NEVER), None, "retry", "pageout-keep"),
     "locked": (PageState(lock=NEVER), None, "retry", "busy-locked"),
     "mlocked elsewhere": (PageState(mlocked=True, mapcount=2), 0, "failed", "mlocked"),
     "clean file page": (PageState(kind="file", method="buffer"), 0, "evicted", ""),

@@ -103,6 +103,7 @@ def test_a_page_that_waits_is_looked_at_only_where_it_would_get_a_target(
     stretches, got_stop = place_own_targets(passes_of(movers), zonelists, free, indexes)
     got = {key: nid for key, nid in expanded(movers, stretches).items() if stop is None or key < stop}
     assert (got, got_stop) == (want, stop)
+    assert {stretch.nr_pass for stretch in stretches} <= {page[0] for page in movers}
     totals = [sum(page[2] == number for page in movers) for number in range(len(zonelists))]
     givers = place_at_once(totals, {page[3] for page in movers}, zonelists, free, indexes)
     if givers is not None:

@@ -44,8 +44,8 @@ FILE = PageState(kind="file", method="none", mapcount=0, dirty=True)
 TMPFS = PageState(kind="shm", method="none", mapcount=0, dirty=True, writepage="swap")
 
 PAGEOUT = {
-    "KEEP: somebody else has it": (replace(FILE, pin=NEVER), True, "pinned", UNTOUCHED),
-    "KEEP comes before no writepage": (replace(FILE, pin=NEVER, writepage="none"), True, "pinned", UNTOUCHED),
+    "KEEP: somebody else has it": (replace(FILE, pin=NEVER), True, "pageout-keep", UNTOUCHED),
+    "KEEP comes before no writepage": (replace(FILE, pin=NEVER, writepage="none"), True, "pageout-keep", UNTOUCHED),
     "ACTIVATE: no writepage": (replace(FILE, writepage="none"), True, "pageout-activate", UNTOUCHED),
     "ACTIVATE: tmpfs without swap": (TMPFS, False, "pageout-activate", UNTOUCHED),
     "SUCCESS": (FILE, True, "writeback-started", Left(cleaned=True)),
@@ -80,7 +80,8 @@ SWAP = {
     "clean in the swap cache": (PageState(swapcache=True), "", UNMAPPED),
     "mapped by nobody": (PageState(swapcache=True, mapcount=0), "", UNTOUCHED),
     "pinned and clean: ptes gone, page stays": (PageState(swapcache=True, pin=NEVER), "pinned", UNMAPPED),
-    "pinned and dirty": (PageState(swapcache=True, dirty=True, pin=NEVER), "pinned", UNMAPPED),
+    "pinned and dirty": (PageState(swapcache=True, dirty=True, pin=NEVER), "pageout-keep", UNMAPPED),
+    "pinned, fresh in the swap cache": (PageState(pin=NEVER), "pageout-keep", UNMAPPED),
     "mlocked: before a pte goes": (PageState(mapcount=2, mlocked=True), "mlocked", UNTOUCHED),
     "clean page of a file": (PageState(kind="file"), "", UNMAPPED),
     "clean, with a ring": (PageState(kind="file", ring=Ring()), "", UNMAPPED._replace(released=True)),

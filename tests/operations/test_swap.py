@@ -126,7 +126,7 @@ def test_a_page_that_is_held_stays_without_ptes(nodes3: Runner, state: Path) -> 
     found = run(nodes3, "swap out 100 a", code=3)
     assert (found["return"], found["swapped"], found["failed"]) == (1, 7, 1)
     assert found["residue"] == {"swapcache": 1, "unmapped": 1}
-    assert found["failures"][0]["reason"] == "pinned"
+    assert found["failures"][0]["reason"] == "pageout-keep", "dirty since add_to_swap(): pageout() says KEEP (2.4)"
     run(nodes3, "task run-on 100 --node 2")
     run(nodes3, "fault 100 a")
     assert where(nodes3, 100) == {k: ("present", 0 if k == 2 else 2) for k in range(8)}
@@ -745,3 +745,26 @@ def test_a_page_that_is_read_in_and_cannot_be_copied_is_no_present_one(tool: Run
     found = run(tool, "fault 200 heap --write", code=1)
     kinds = {kind: nr for kind, nr in found["faults"].items() if nr}
     assert (found["errno"], kinds) == ("ENOMEM", {"present": 2, "swapin": 1})
+
+
+@pytest.mark.parametrize("command", ["migrate-pages 100 0 1", "mbind 100 shm bind 1 --move", "swap out 100 shm"])
+@pytest.mark.parametrize(("fill", "reason"), [("fault 100 shm --write", "pageout-keep"), ("fault 100 shm", "pinned")])
+def test_a_reference_keeps_a_dirty_page_without_a_method(tool: Runner, command: str, fill: str, reason: str) -> None:
+    """9a, 2.6: pageout() says KEEP of a dirty one, a clean one fails the count; the ptes of both are gone (B10)."""
+    for line in (
+        "init --nodes 2 --memory 100p --swap 8p",
+        "task create --pid 100",
+        "file create shm 4p --fs tmpfs",
+        "mmap 100 4p --shared --file shm --label shm",
+        fill,
+        "page pin 100 shm+1p@2p" if reason == "pageout-keep" else "mprotect 100 shm r",
+        "page pin 100 shm+1p@2p",
+    ):
+        run(tool, line)
+    found = run(tool, command, 3)
+    (why,) = found["failures"]
+    assert (why["reason"], why["errno"], why["pass"], why["pages"]) == (reason, "EAGAIN", 10, 1)
+    assert found["residue"] == {"swapcache": 0, "unmapped": 1}
+    assert where(tool, 100, "shm")[2] == ("absent", None)
+    told = run(tool, "explain 100 shm")
+    assert told["total"] == {"not-present": 4}

@@ -20,8 +20,8 @@ class SwapScan(Scan):
         What becomes of the page in this pass. Changes nothing.
 
         Readings: it is V8's way, so passes and waiting are V9's under every profile. No test of references comes before
-        the ptes go, so a page that is mlocked elsewhere and pinned is `mlocked`; one that cannot be written or dropped
-        because of a reference is `pinned`, as 9a says of a mapping without a method.
+        the ptes go, so a page that is mlocked elsewhere and pinned is `mlocked`; one that cannot be written because of
+        a reference is `pageout-keep`, one that cannot be dropped `pinned`, as 9a says of a mapping without a method.
         """
         waits = self.waits_for(page, at)
         if waits is not None:
@@ -35,9 +35,9 @@ class SwapScan(Scan):
             return "no-swap"
         if page.ptes and self.command.in_locked_area(page):
             return "mlocked"
-        if self.pinned(page, at):
-            return "pinned"
         dirty = page.dirty or not page.swapcache or any(pte.dirty for pte in page.ptes.values())
+        if self.pinned(page, at):
+            return "pageout-keep" if dirty else "pinned"
         return "writeback-started" if dirty else "evicted"
 
     def met(self, page: Page, reason: str | None, at: int) -> None:

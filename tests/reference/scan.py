@@ -79,8 +79,7 @@ class Scan:
         """
         The same for a page of a file, by its method (1.3, 2.2 h to n, 2.3).
 
-        Readings: a buffer lock that ends at a pass is waited for in every pass; a page that is dirty and pinned is
-        `pinned` as 9a has it.
+        Reading: a buffer lock that ends at a pass is waited for in every pass.
         """
         file, v9 = page.file, not self.machine.modern
         assert file is not None
@@ -104,7 +103,7 @@ class Scan:
             if self.machine.modern:
                 raise Unmodelled("how today's fallback ends")
             if self.pinned(page, at):
-                return "pinned"
+                return "pageout-keep"
             slotless = page.slot is None and self.machine.free_slots == 0
             if page.file.fs == "ramfs" or (page.file.fs == "tmpfs" and slotless):
                 return "pageout-activate"
