@@ -113,7 +113,7 @@ def file_sync_command(session: Session, path: str) -> int:
     return session.perform(operations.file.file_sync, path)
 
 
-@command("page buffers 100 map+4p --state dirty", "page buffers 100 0x10000000+1p --state locked --passes 5")
+@command("page buffers 100 map+4p --state dirty", "page buffers 100 0x10000000+1p --state busy --passes 5 --late")
 @click.argument("pid", type=PID)
 @click.argument("span", type=RANGE, metavar="RANGE")
 @click.option("--state", type=click.Choice(STATES), required=True, help="What all buffers of the pages are.")
@@ -121,11 +121,12 @@ def file_sync_command(session: Session, path: str) -> int:
     "--passes",
     type=click.IntRange(0, MOST),
     metavar="N",
-    help="Busy or locked until pass N of a migration (default: for ever).",
+    help="Busy or locked until pass N of a migration (default: for ever); idle and dirty ones are so at once.",
 )
-def page_buffers_command(session: Session, pid: int, span: Span, state: str, passes: int | None) -> int:
+@click.option("--late", is_flag=True, help="In pass N busy ones are free only when they are asked for a second time.")
+def page_buffers_command(session: Session, pid: int, span: Span, state: str, passes: int | None, late: bool) -> int:
     """Attach buffers to the cache pages of a range, and set their state."""
-    if passes is not None and state not in ("busy", "locked"):
-        raise click.UsageError("--passes says when busy or locked buffers are free again")
     last = None if passes is None or passes >= NEVER else passes
-    return session.perform(operations.holds.set_buffers, pid, span, state, last)
+    if late and (state != "busy" or last is None):
+        raise click.UsageError("--late goes with --state busy and --passes N: in pass N they are free at a second look")
+    return session.perform(operations.holds.set_buffers, pid, span, state, last, late)

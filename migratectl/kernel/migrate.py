@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from migratectl.kernel.page import (
     FIRST_BLOCKING_PASS,
+    FIRST_EVICTING_PASS,
     FIRST_WAITING_PASS,
     Attempt,
     Left,
@@ -166,9 +167,11 @@ def buffer_migrate_page(state: PageState, nr_pass: int, remove: RemoveReferences
     return remove(state, nr_pass, 3)
 
 
-def migrate_without_method(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
+def migrate_without_method(state: PageState, nr_pass: int, *, slot: bool, evicts: bool = True) -> Attempt:
     """
     V9's way for a mapping without a method: unmap, write, drop the ring, then move it as migrate_page() does.
+
+    Where the ring cannot be dropped the page is to leave memory, from pass 5 on; not if *evicts* is off.
 
     Source:
         migrate_pages(), Direct Migration V9, 5/5; semantics.md 2.2 j to n, 2.6; B10 (unmap before the look at dirty).
@@ -180,7 +183,8 @@ def migrate_without_method(state: PageState, nr_pass: int, *, slot: bool) -> Att
         return pageout(state, nr_pass, left, slot=slot)
     left, backed_out = release_ring(state, nr_pass, left)
     if backed_out is not None:
-        return backed_out
+        last_resort = evicts and nr_pass >= FIRST_EVICTING_PASS
+        return swap_page(state, nr_pass, slot=slot, again=True) if last_resort else backed_out
     if state.pinned(nr_pass):
         return Attempt("retry", "pinned", "EAGAIN", step=7, left=left)
     return Attempt("moved", left=left)
@@ -256,7 +260,7 @@ def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
         return Attempt("failed", "fs-refuses", "EIO", step=5)
     free = replace(state, mlocked=False)
     if state.method == "none" and state.kind != "anon":
-        found = migrate_without_method(free, nr_pass, slot=True)
+        found = migrate_without_method(free, nr_pass, slot=True, evicts=False)
         if found.reason == "pageout-activate":
             found = replace(found, outcome="failed")
         if found.reason == "pageout-keep":

@@ -10,6 +10,9 @@ from migratectl.uapi import NEVER
 FIRST_WAITING_PASS: Final = 1
 """V9 waits for writeback from here on."""
 
+FIRST_EVICTING_PASS: Final = 5
+"""swap_page() is tried from here on where the buffers of a mapping without a method cannot be dropped."""
+
 FIRST_BLOCKING_PASS: Final = 3
 """The page lock is waited for from here on, and under ``modern`` writeback."""
 
@@ -23,11 +26,13 @@ class Ring:
         dirty: They differ from what is on disk.
         locked: Pass from which their locks can be had; None: they are free.
         busy: Pass from which nobody uses them (a journal holds them until it is synced); None: nobody does.
+        late: In that pass they are still in use when they are asked for the first time.
     """
 
     dirty: bool = False
     locked: int | None = None
     busy: int | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,15 @@ and B28. The other profiles follow the corrections.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from migratectl.kernel.page import Attempt, Left, PageState, over
-from migratectl.kernel.vmscan import pageout, ring_droppable
+from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, Left, PageState, over
+from migratectl.kernel.vmscan import pageout, ring_droppable, swap_page
 from migratectl.uapi import MF
 
 UNMAP_CALLS: Final = 10
 """Calls of try_to_unmap() in one pass; each but the last stops at the first young pte and clears it (B28)."""
-
-FIRST_EVICTING_PASS: Final = 5
-"""swap_page() is tried from here on where the buffers of a mapping without a method cannot be dropped."""
 
 
 def shared_posted(state: PageState, flags: MF) -> bool:
@@ -67,6 +65,9 @@ def without_method_posted(state: PageState, nr_pass: int, *, slot: bool) -> Atte
     left = Left()
     if state.ring is not None:
         if not ring_droppable(state.ring, nr_pass):
+            evicts = nr_pass >= FIRST_EVICTING_PASS and not state.mlocked
+            if evicts and ring_droppable(state.ring, nr_pass, again=True):
+                return swap_page(replace(state, dirty=state.dropped_dirty), nr_pass, slot=slot, again=True)
             gone = state.mapcount > 0 and nr_pass >= FIRST_EVICTING_PASS and over(state.pin, nr_pass)
             left = Left(unmapped=gone and not state.mlocked, partly=gone and state.mlocked)
             return Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=left)

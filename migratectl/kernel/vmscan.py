@@ -9,14 +9,17 @@ from __future__ import annotations
 from migratectl.kernel.page import Attempt, Left, PageState, Ring, over
 
 
-def ring_droppable(ring: Ring, nr_pass: int) -> bool:
+def ring_droppable(ring: Ring, nr_pass: int, *, again: bool = False) -> bool:
     """
     Whether a clean page's buffers can be dropped in this pass: all idle, none dirty, locked or used.
+
+    *again*: it is the second question of this pass, when late users are gone.
 
     Source:
         try_to_release_page() and drop_buffers() of fs/buffer.c; semantics.md 1.4. It waits for nothing.
     """
-    return not ring.dirty and over(ring.locked, nr_pass) and over(ring.busy, nr_pass)
+    late = ring.late and not again and nr_pass == ring.busy
+    return not (ring.dirty or late) and over(ring.locked, nr_pass) and over(ring.busy, nr_pass)
 
 
 def pageout(state: PageState, nr_pass: int, left: Left, *, slot: bool) -> Attempt:
@@ -65,16 +68,16 @@ def reclaim(state: PageState) -> str:
     return "activate" if state.dirty or (state.ring is not None and not ring_droppable(state.ring, 0)) else "evict"
 
 
-def release_ring(state: PageState, nr_pass: int, left: Left) -> tuple[Left, Attempt | None]:
+def release_ring(state: PageState, nr_pass: int, left: Left, *, again: bool = False) -> tuple[Left, Attempt | None]:
     """Drop the ring of a clean page: what is left behind then, or the back-out where it cannot be dropped."""
     if state.ring is None:
         return left, None
-    if not ring_droppable(state.ring, nr_pass):
+    if not ring_droppable(state.ring, nr_pass, again=again):
         return left, Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=left)
     return left._replace(released=True), None
 
 
-def swap_page(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
+def swap_page(state: PageState, nr_pass: int, *, slot: bool, again: bool = False) -> Attempt:
     """
     Throw a page out of memory; its content stays in swap or on disk.
 
@@ -82,6 +85,7 @@ def swap_page(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
         state: A locked page without writeback; an anonymous one that has its swap entry.
         nr_pass: The pass.
         slot: Whether a swap slot is free, for a page of tmpfs.
+        again: The buffers have been asked for in this pass already.
 
     Returns:
         ``evicted``, or why it has to be looked at again. A mapping in a locked area is permanent, and seen before the
@@ -97,7 +101,7 @@ def swap_page(state: PageState, nr_pass: int, *, slot: bool) -> Attempt:
     if state.dirty or (entry and not state.swapcache):
         found = pageout(state, nr_pass, left, slot=slot)
     else:
-        left, backed_out = release_ring(state, nr_pass, left)
+        left, backed_out = release_ring(state, nr_pass, left, again=again)
         if backed_out is not None:
             return backed_out
         if state.pinned(nr_pass):

@@ -105,7 +105,9 @@ def _unwritable(kind: str, row: MappedRun) -> bool:
     return kind == "writeback" and row.kind in ("anon", "zero") and row.area is None
 
 
-def set_buffers(conn: Connection, pid: int, span: Span, state: str, passes: int | None) -> dict[str, Any]:
+def set_buffers(
+    conn: Connection, pid: int, span: Span, state: str, passes: int | None, late: bool = False
+) -> dict[str, Any]:
     """
     Attach buffers to the cache pages of a range and set the state of all of them, or of none.
 
@@ -116,6 +118,7 @@ def set_buffers(conn: Connection, pid: int, span: Span, state: str, passes: int 
         state: ``idle`` ends all others; ``dirty`` makes the page dirty and up to date too; ``busy``: somebody uses the
             buffers; ``locked``.
         passes: The pass of a migration from which busy or locked ones are free; None: never.
+        late: In that pass busy ones are free at the second question only.
 
     Returns:
         How many pages.
@@ -147,7 +150,8 @@ def set_buffers(conn: Connection, pid: int, span: Span, state: str, passes: int 
         raise InvalidArgument(subject, f"the page at {at_text} can have no buffers: they belong to files of a disk")
     if missing:
         raise BadAddress(subject, f"no page is present at {missing[0] * page_size:#x}; map and fault it in first")
-    buffers.set_state(conn, ids, state, NEVER if passes is None or passes > LAST_PASS[False] else passes)
+    release = NEVER if passes is None or passes > LAST_PASS[False] else passes
+    buffers.set_state(conn, ids, state, release, late=late)
     if state == "dirty":
         cache.set_flags(conn, ids, PG.DIRTY | PG.UPTODATE)
     coalesce.coalesce(conn, ids)

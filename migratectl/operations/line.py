@@ -223,7 +223,7 @@ def page_state(row: StateRow) -> PageState:
         mlocked=row.mlocked,
         parked=row.parked,
         dirty=row.dirty,
-        ring=Ring(row.ring_dirty, row.ring_locked, row.ring_busy) if row.ring else None,
+        ring=Ring(row.ring_dirty, row.ring_locked, row.ring_busy, row.ring_late) if row.ring else None,
         writepage=row.writepage,
         truncated=row.truncated,
         owned=row.owned,

@@ -37,18 +37,18 @@ def clean(conn: Connection, ids: Iterable[int], held: int | None) -> None:
         write(conn, f"UPDATE buffers SET busy = NULL {_PICKED} AND busy = ?", (held,))
 
 
-def set_state(conn: Connection, ids: Iterable[int], state: str, release: int) -> None:
+def set_state(conn: Connection, ids: Iterable[int], state: str, release: int, *, late: bool = False) -> None:
     """
     Attach buffers to page rows and set their state.
 
     ``dirty``, or ``busy`` or ``locked`` until pass *release* of a migration, come to what they are already; ``idle``
-    ends all three.
+    ends all three. *late*: busy also at the first question of that pass.
     """
     attach(conn, ids)
     changes = {
-        "idle": "dirty = 0, busy = NULL, locked = NULL",
+        "idle": "dirty = 0, busy = NULL, late = 0, locked = NULL",
         "dirty": "dirty = 1",
-        "busy": f"busy = {int(release)}",
+        "busy": f"busy = {int(release)}, late = {int(late)}",
         "locked": f"locked = {int(release)}",
     }
     write(conn, f"UPDATE buffers SET {changes[state]} {_PICKED}")

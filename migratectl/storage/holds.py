@@ -61,8 +61,8 @@ def expire(conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback
     conn.exec_driver_sql("DELETE FROM picked")
     conn.exec_driver_sql(f"INSERT INTO picked {listed}", values)
     refresh(conn)
-    for column, last in (("locked", ring), ("busy", pin)):
-        ended = f"UPDATE buffers SET {column} = NULL WHERE {column} <= ? AND page IN (SELECT page FROM picked)"
+    for column, change, last in (("locked", "locked = NULL", ring), ("busy", "busy = NULL, late = 0", pin)):
+        ended = f"UPDATE buffers SET {change} WHERE {column} <= ? AND page IN (SELECT page FROM picked)"
         write(conn, ended, (last,))
 
 

@@ -24,7 +24,10 @@ from migratectl.uapi import INDEX_LIMIT, PG, VM
 AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
 KINDS: Final = ("anon", "file", "shm", "zero")
 METHODS: Final = ("page", "buffer", "fail", "none")
-WRITEPAGE: Final = ("disk", "swap", "none")
+WRITEPAGE: Final = ("disk", "swap", "none", "disk")
+
+
+_LATE_RING: Final = 3
 
 
 class _Field(NamedTuple):
@@ -50,7 +53,7 @@ _DIRTY, _TRUNCATED, _MAPCOUNT = _Field(22, 1), _Field(23, 1), _Field(24, 7)
 
 _RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(31, 1), _Field(32, 1), _Field(33, 4), _Field(37, 4)
 _WRITEPAGE, _NODE = _Field(41, 2), _Field(43, 10)
-"""Position in WRITEPAGE; the node's number."""
+"""Position in WRITEPAGE, 3 where the ring is late, which only a file of a disk has; the node's number."""
 
 _OWNED, _DROPPED_DIRTY, _YOUNG = _Field(53, 1), _Field(54, 1), _Field(55, 4)
 """What ``v9-posted`` asks besides; young ptes are counted in tens, as a pass makes ten of them old."""
@@ -66,7 +69,9 @@ _AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(
  ELSE 0 END"""
 _KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'zero' THEN 3 WHEN 'shm' THEN 2 ELSE 1 END"
 _METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
-_WRITEPAGE_OF = "CASE WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
+_WRITEPAGE_OF = (
+    "CASE WHEN b.late THEN 3 WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
+)
 _OWNED_OF = f"""(EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping
  AND w.flags & {int(VM.SHARED | VM.WRITE)} = {int(VM.SHARED | VM.WRITE)})
  OR NOT EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping AND w.mm <> v.mm))"""
@@ -118,6 +123,7 @@ class StateRow(NamedTuple):
     ring_dirty: bool
     ring_locked: int | None
     ring_busy: int | None
+    ring_late: bool
     writepage: str
     truncated: bool
     owned: bool
@@ -190,6 +196,7 @@ def _unpack(state: int, nr: int) -> StateRow:
         ring_dirty=bool(_RING_DIRTY.of(state)),
         ring_locked=release(_RING_LOCKED),
         ring_busy=release(_RING_BUSY),
+        ring_late=_WRITEPAGE.of(state) == _LATE_RING,
         writepage=WRITEPAGE[_WRITEPAGE.of(state)],
         truncated=bool(_TRUNCATED.of(state)),
         owned=bool(_OWNED.of(state)),

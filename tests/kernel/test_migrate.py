@@ -363,6 +363,12 @@ NO_METHOD = {
     ),
     "ring in use until pass 4": (replace(FILE, ring=Ring(busy=4)), 4, "", GONE._replace(released=True)),
     "ring in use until pass 7": (replace(FILE, ring=Ring(busy=7)), 7, "", GONE._replace(released=True)),
+    "ring let go late in pass 4: not asked a second time": (
+        replace(FILE, ring=Ring(busy=4, late=True)),
+        5,
+        "",
+        GONE._replace(released=True),
+    ),
     "ring in use for ever": (replace(FILE, ring=Ring(busy=NEVER)), None, "buffers-busy", GONE),
     "ring locked for ever": (replace(FILE, ring=Ring(locked=NEVER)), None, "buffers-busy", GONE),
     "dirty page, ring locked for ever: written, then the ring cannot be dropped": (
@@ -487,3 +493,20 @@ def test_today_a_dirty_page_without_a_method_is_written_or_fails_for_good() -> N
 def test_every_reason_is_a_word_of_the_contract(state: PageState, evict: bool) -> None:
     words = {"busy-locked", "busy-writeback", "no-swap", "pinned", "mlocked", "fs-refuses", "writeback-started", ""}
     assert course(state, modern=False, evict=evict).last.reason in words
+
+
+@pytest.mark.parametrize("posted", [False, True])
+@pytest.mark.parametrize("nr_pass", range(11))
+def test_swap_is_the_last_resort_of_a_page_without_a_method(nr_pass: int, posted: bool) -> None:
+    """2.2 n, 9a: its ring is in use at the first question of a pass and free at the second, asked from pass 5 on."""
+    state = replace(FILE, ring=Ring(busy=nr_pass, late=True))
+    way = course(state, modern=False, posted=posted)
+    evicted = nr_pass >= 5
+    assert (way.end, way.last.outcome) == ((nr_pass, "evicted") if evicted else (nr_pass + 1, "moved"))
+    assert way.last.left.released
+    assert {each.reason for each in way.attempts[: nr_pass or 1]} == {"buffers-busy"}
+    pinned = course(replace(state, pin=NEVER), modern=False, posted=posted)
+    assert (pinned.end, pinned.last.reason, pinned.last.left.released) == (None, "pinned", True)
+    out = course(state, modern=False, evict=True)
+    assert (out.end, out.goes) == ((nr_pass + 1, True) if nr_pass < 10 else (None, False))
+    assert not course(state, modern=True).goes, "today's kernel asks once"

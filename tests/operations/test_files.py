@@ -521,3 +521,50 @@ def test_a_dirty_pte_dirties_the_buffers_when_its_page_moves(tool: Runner) -> No
     )
     (ring,) = tool("show", "buffers", "--json").document["buffers"]
     assert (ring["node"], ring["pages"], "dirty" in ring["flags"]) == (1, 2, True)
+
+
+@pytest.mark.parametrize("command", ["migrate-pages 100 0 1", "mbind 100 a bind 1 --move"])
+@pytest.mark.parametrize("nr_pass", [0, 4, 5, 10])
+def test_a_ring_that_is_let_go_late_costs_the_page_its_memory_from_pass_5_on(
+    tool: Runner, command: str, nr_pass: int
+) -> None:
+    """9a, 2.2 n: the second question is swap_page()'s, and before pass 5 it is not asked."""
+    build(
+        tool,
+        "init --nodes 2 --memory 100p",
+        "task create --pid 100 --node 0",
+        "file create f 4p --fs bdev",
+        "mmap 100 4p --shared --file f --label a",
+        "file write f",
+        "file sync f",
+        "fault 100 a",
+        f"page buffers 100 a+1p@1p --state busy --passes {nr_pass} --late",
+    )
+    found = tool(*command.split(), "--json").document
+    gone = int(nr_pass >= 5)
+    assert (found["moved"], found["swapped"], found["failed"], found["return"]) == (4 - gone, gone, 0, 0)
+    assert found["passes"] == (nr_pass + 1 if gone else nr_pass + 2)
+    assert tool("file", "list", "--json").document["files"][0]["cached"] == 4 - gone
+    assert [row["free"] for row in tool("node", "list", "--json").document["nodes"]] == [100, 96 + gone]
+    assert tool("check").code == 0
+    assert tool("fault", 100, "a", "--json").document["faults"]["file"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("--state idle --passes 3", 0),
+        ("--state dirty --passes 3", 0),
+        ("--state busy --passes 3 --late", 0),
+        ("--state busy --late", 2),
+        ("--state locked --passes 3 --late", 2),
+        ("--state idle --passes 3 --late", 2),
+    ],
+)
+def test_words_of_page_buffers(machine: Runner, words: str, code: int) -> None:
+    """`--passes` parses with every state; idle and dirty buffers are what they are at once."""
+    build(machine, "file create /f 8p --fs ext2", "mmap 100 8p --shared --file /f --label map", "fault 100 map")
+    assert machine("page", "buffers", 100, "map", *words.split()).code == code
+    rows = machine("show", "buffers", "--json").document["buffers"]
+    state = words.split()[1]
+    assert [row["flags"] for row in rows] == ([] if code else [[] if state == "idle" else [state]])

@@ -56,15 +56,22 @@ class SwapArea:
 
 @dataclasses.dataclass(eq=False)
 class Ring:
-    """The buffers of a page, all in one state; `journal`: the journal uses them (1.4)."""
+    """
+    The buffers of a page, all in one state; `journal`: the journal uses them (1.4).
+
+    `late`: in the pass that ends `busy` they are free at the second question only (9a, 2.2 n).
+    """
 
     dirty: bool = False
     busy: Pin | None = None
     locked: Pin | None = None
     journal: bool = False
+    late: bool = False
 
-    def in_use(self, at: int) -> bool:
+    def in_use(self, at: int, again: bool = False) -> bool:
         """Whether the ring cannot be dropped in this pass: a buffer is dirty, busy or locked."""
+        if self.late and not again and self.busy is not None and self.busy.release == at:
+            return True
         held = any(hold is not None and hold.release > at for hold in (self.busy, self.locked))
         return self.dirty or self.journal or held
 

@@ -274,9 +274,13 @@ class Draws:
         pid = self.pid()
         state = self.one("idle", "dirty", "busy", "locked")
         words = ["page", "buffers", str(pid), self.mapped(pid), "--state", state]
-        if state in ("busy", "locked") and not self.chance(3):
-            words += ["--passes", str(self.number(0, 10))]
+        if not self.chance(3):
+            words += ["--passes", str(self.number(0, 10)), *self.late(state)]
         return words
+
+    def late(self, state: str) -> list[str]:
+        """Busy buffers are sometimes let go late."""
+        return self.one([], ["--late"]) if state == "busy" else []  # type: ignore[no-any-return]
 
     def ranged(self, *words: str, short: bool = False) -> list[str]:
         """A command with a task and a range."""

@@ -8,7 +8,13 @@ from .scan import PERMANENT, V9_LAST_PASS, V9_WRITEBACK_PASS, Scan
 
 
 class SwapScan(Scan):
-    """How swap_page() ends for a page in a pass: `writeback-started`, `evicted`, or why it stays."""
+    """
+    How swap_page() ends for a page in a pass: `writeback-started`, `evicted`, or why it stays.
+
+    Reading: its own question is the first one of a pass.
+    """
+
+    falls_back = False
 
     def __init__(self, command: Command) -> None:
         super().__init__(command)

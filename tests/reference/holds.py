@@ -82,7 +82,9 @@ class Holds(Memory):
         """Pins of that task end."""
         return self.release("pin", pid, text)
 
-    def do_page_buffers(self, pid: str, text: str, state: str, passes: str | None = None) -> Document:
+    def do_page_buffers(
+        self, pid: str, text: str, state: str, passes: str | None = None, late: bool = False
+    ) -> Document:
         """Attach rings to cache pages, and set what all their buffers are; `idle` ends every state."""
         task, mm = self.user_task(pid)
         pages = []
@@ -109,6 +111,7 @@ class Holds(Memory):
                 page.set_dirty()
             else:
                 setattr(page.ring, state, hold)
+                page.ring.late = late or (page.ring.late and state != "busy")
         return {}
 
     def pinnable(self, mm: Mm, span: range) -> None:

@@ -88,6 +88,12 @@ class Command:
         """Remember the last reason seen for a page."""
         self.seen_reason[page] = Failure(reason, at)
 
+    def leaves_memory(self, page: Page) -> None:
+        """A page that is evicted where it was to move: no target is used (2.2 n)."""
+        self.machine.evict(page)
+        self.evicted.append(page)
+        self.seen_reason.pop(page, None)
+
     def stays(self, pages: Sequence[Page]) -> None:
         """The pages that a call left behind, with the last reason seen; never looked at: `not-tried`."""
         for page in pages:
@@ -208,6 +214,9 @@ def migrate_pages(command: Command, from_: list[Page], targets: list[int], left:
                 command.overtook |= pass_ == 0 and page in command.stored
                 left.append(command.move(page, targets.pop(0)))
                 from_.remove(page)
+            elif reason == "evicted":
+                from_.remove(page)
+                command.leaves_memory(page)
             elif reason in PERMANENT:
                 from_.remove(page)
                 failed.append(page)
@@ -251,7 +260,9 @@ def migrate_pages_to(command: Command, pagelist: list[Page], take: Callable[[], 
     for nid in targets:
         machine.nodes[nid].free += 1
     command.stays(pagelist + failed)
-    short = err or len(givers) > 1 or any(f.reason in OUT_OF_ORDER for f in command.failures.values())
+    short = (
+        err or command.evicted or len(givers) > 1 or any(f.reason in OUT_OF_ORDER for f in command.failures.values())
+    )
     if command.overtook and short:
         raise Unmodelled("which pages move before those of a later round")
     return err
@@ -322,6 +333,9 @@ def migrate_by_policy(command: Command, pagelist: list[Page], target: Callable[[
             if nid is not None:
                 machine.nodes[command.move(page, nid)].free += 1
                 left.remove(page)
+            elif reason == "evicted":
+                left.remove(page)
+                command.leaves_memory(page)
             elif reason in PERMANENT:
                 left.remove(page)
                 failed.append(page)

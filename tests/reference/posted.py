@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .areas import Page
-from .scan import Scan
+from .machine import Unmodelled
+from .scan import EVICTING_PASS, Scan
 
 UNMAP_CALLS = 10
-EVICTING_PASS = 5
 
 
 class PostedScan(Scan):
@@ -24,7 +24,11 @@ class PostedScan(Scan):
         if page.dirty:
             return "pageout-keep" if page.ptes else super().without_method(page, at)
         if page.ring is not None and page.ring.in_use(at):
-            return "buffers-busy"
+            if self.command.in_locked_area(page):
+                return "buffers-busy"
+            if any(pte.dirty for pte in page.ptes.values()) and not page.ring.in_use(at, again=True):
+                raise Unmodelled("dirty once it is unmapped")
+            return self.asked_again(page, at)
         return self.unmapping(page, at)
 
     def leave(self, page: Page, reason: str | None, at: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 V9_LAST_PASS = 10
 MODERN_LAST_PASS = 9
 BLOCKING_PASS = 3
+EVICTING_PASS = 5
 V9_WRITEBACK_PASS = 1
 ERRNO_OF = {
     "busy-locked": "EAGAIN", "busy-writeback": "EAGAIN", "pinned": "EAGAIN", "no-swap": "ENOMEM", "mlocked": "EPERM",
@@ -25,7 +26,13 @@ LEAVES_ENTRY = ("pinned", "mlocked", "unmap-incomplete")
 
 
 class Scan:
-    """One migrate_pages() call: how it looks at a page, and the holds as it meets them (2.2, 2.7)."""
+    """
+    One migrate_pages() call: how it looks at a page, and the holds as it meets them (2.2, 2.7).
+
+    `falls_back`: a page whose ring cannot be dropped is given to swap_page() from pass 5 on.
+    """
+
+    falls_back = True
 
     def __init__(self, command: Command) -> None:
         self.command, self.machine = command, command.machine
@@ -109,8 +116,19 @@ class Scan:
                 return "pageout-activate"
             return "writeback-started"
         if page.ring is not None and page.ring.in_use(at):
-            return "buffers-busy"
+            return self.asked_again(page, at)
         return "pinned" if self.pinned(page, at) else None
+
+    def asks_again(self, at: int) -> bool:
+        """Whether a ring that cannot be dropped is asked for a second time in this pass (2.2 n)."""
+        return self.falls_back and not self.machine.modern and at >= EVICTING_PASS
+
+    def asked_again(self, page: Page, at: int) -> str:
+        """What swap_page() makes of a clean page whose ring is in use; without a second question it stays."""
+        assert page.ring is not None
+        if not self.asks_again(at) or page.ring.in_use(at, again=True):
+            return "buffers-busy"
+        return "pinned" if self.pinned(page, at) else "evicted"
 
     def leave(self, page: Page, reason: str | None, at: int) -> None:
         """What the path without a method leaves behind: no ptes, a written page, no ring."""
@@ -126,8 +144,9 @@ class Scan:
             page.dirty = False
             if page.ring:
                 page.ring.dirty = False
-        elif page.ring is not None and not page.dirty and not page.ring.in_use(at):
-            page.ring = None
+        elif page.ring is not None and not page.dirty:
+            again = page.ring.in_use(at) and self.asks_again(at)
+            page.ring = page.ring if page.ring.in_use(at, again) else None
 
     def met(self, page: Page, reason: str | None, at: int) -> None:
         """What a look leaves behind: the swap entry of a page that backs out (B24), and what it saw."""
@@ -149,8 +168,8 @@ class Scan:
             self.waited.append(page.lock)
         if reason not in ("busy-locked", "busy-writeback") and page.writeback is not None:
             self.waited.append(page.writeback)
-        if reason is not None:
-            self.command.look(page, reason, at)
+        if reason not in (None, "evicted"):
+            self.command.look(page, str(reason), at)
 
     def end_holds(self) -> None:
         """

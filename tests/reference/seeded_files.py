@@ -62,12 +62,12 @@ def buffers_stay_clean(patch: pytest.MonkeyPatch) -> None:
 
 def rings_in_use_are_dropped(patch: pytest.MonkeyPatch) -> None:
     """Busy buffers do not hold the ring."""
-    patch.setattr(Ring, "in_use", lambda self, at: False)
+    patch.setattr(Ring, "in_use", lambda self, at, again=False: False)
 
 
 def the_journal_lets_go(patch: pytest.MonkeyPatch) -> None:
     """A buffer that the journal has can be dropped once it is clean."""
-    patch.setattr(areas.Ring, "in_use", lambda self, at: self.dirty or any(
+    patch.setattr(areas.Ring, "in_use", lambda self, at, again=False: self.dirty or any(
         hold is not None and hold.release > at for hold in (self.busy, self.locked)))  # fmt: skip
 
 

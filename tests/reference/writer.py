@@ -257,7 +257,7 @@ class Writer(Draws):
         kind = self.one("ext2", "ext3") if method else self.one("ext2", "ext2", "ext2", "xfs-buf")
         fault = ["fault", str(pid), span, *self.one([], ["--write"])]
         state = self.one("locked", "locked", "busy", "dirty")
-        passes = self.one([], [], ["--passes", str(self.number(0, 10))]) if state != "dirty" else []
+        passes = self.one([], [], ["--passes", str(self.number(0, 10)), *self.late(state)])
         draws = [
             lambda: ["file", "create", path, "6p", "--fs", kind, *method],
             lambda: ["mmap", str(pid), "6p", "--file", path, "--shared", "--addr", hex(start * PAGE)],
