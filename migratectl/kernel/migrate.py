@@ -348,7 +348,7 @@ def course(state: PageState, *, modern: bool, slot_from: int = 0, evict: bool = 
         asks = got and nr_pass >= slot_from and not state.met(nr_pass)
         if slot_at is None and asks and _asks_for_slot(state, result, modern=modern):
             slot_at = nr_pass
-        left = Left(*(before or now for before, now in zip(left, result.left, strict=True)))
+        left = left.plus(result.left)
         result = replace(result, left=left)
         attempts.append(result)
         if result.outcome != "retry":

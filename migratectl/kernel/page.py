@@ -115,7 +115,8 @@ class Left(NamedTuple):
         released: Its ring is dropped.
         stored: A tmpfs page went to the swap cache: it owns a slot until its next fault.
         partly: The ptes before the first one of a locked area are gone (``v9-posted``, B8).
-        aged: Ten ptes that were young are so no more (``v9-posted``, B28).
+        aged: Passes whose calls stopped at ten young ptes each: those before the last of them are gone, and that one
+            is young no more (``v9-posted``, B28).
     """
 
     unmapped: bool = False
@@ -123,7 +124,18 @@ class Left(NamedTuple):
     released: bool = False
     stored: bool = False
     partly: bool = False
-    aged: bool = False
+    aged: int = 0
+
+    def plus(self, later: Left) -> Left:
+        """What this pass and a later one leave behind together."""
+        return Left(
+            self.unmapped or later.unmapped,
+            self.cleaned or later.cleaned,
+            self.released or later.released,
+            self.stored or later.stored,
+            self.partly or later.partly,
+            self.aged + later.aged,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +166,17 @@ class Attempt:
         return self.outcome in ("moved", "evicted", "vanished")
 
 
+def ptes_taken(aged: int) -> int:
+    """How many ptes a pass takes that stops at ten young ones: it comes by the one that the pass before made old."""
+    return 9 if aged == 1 else 10
+
+
 def carried(state: PageState, attempt: Attempt) -> PageState:
     """The state in which the next pass finds the page."""
     left = attempt.left
     entered = attempt.swap_entry and not state.swapcache  # add_to_swap() makes the page dirty
-    inherited = (left.unmapped or left.partly) and state.dropped_dirty
+    inherited = (left.unmapped or left.partly or left.aged > 0) and state.dropped_dirty
+    taken = ptes_taken(left.aged) if left.aged and attempt.reason == "unmap-incomplete" else 0
     ring = state.ring
     if ring is not None and left.cleaned:
         ring = replace(ring, dirty=False)
@@ -166,9 +184,9 @@ def carried(state: PageState, attempt: Attempt) -> PageState:
         state,
         swapcache=state.swapcache or attempt.swap_entry or left.stored,
         dirty=(state.dirty or entered or inherited) and not left.cleaned,
-        mapcount=0 if left.unmapped else state.mapcount,
+        mapcount=0 if left.unmapped else state.mapcount - taken,
         mlocked=state.mlocked and not left.unmapped,
         dropped_dirty=state.dropped_dirty and not inherited,
-        young=state.young - 10 if left.aged else 0 if left.unmapped else state.young,
+        young=0 if left.unmapped else state.young - 10 * (taken > 0),
         ring=None if left.released else ring,
     )

@@ -78,6 +78,11 @@ class Allocations:
     pages: dict[tuple[int, int], int] = field(default_factory=dict)
     interleaved: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def total(self) -> int:
+        """Pages taken."""
+        return sum(self.pages.values())
+
     def add(self, first: int, nid: int, nr: int, *, interleave: bool = False) -> None:
         """Count *nr* pages that came from *nid* though the list began with *first*."""
         if nr:

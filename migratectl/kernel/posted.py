@@ -45,7 +45,7 @@ def remove_references_posted(state: PageState, nr_pass: int, nr_refs: int) -> At
     if state.mlocked:
         return Attempt("retry", "unmap-incomplete", "EAGAIN", step=5, swap_entry=entry, left=Left(partly=True))
     if state.young >= UNMAP_CALLS:
-        return Attempt("retry", "unmap-incomplete", "EAGAIN", step=5, swap_entry=entry, left=Left(aged=True))
+        return Attempt("retry", "unmap-incomplete", "EAGAIN", step=5, swap_entry=entry, left=Left(aged=1))
     return Attempt("moved", swap_entry=entry)
 
 
@@ -73,5 +73,5 @@ def without_method_posted(state: PageState, nr_pass: int, *, slot: bool) -> Atte
             return Attempt("retry", "buffers-busy", "EAGAIN", step=5, left=left)
         left = Left(released=True)
     found = remove_references_posted(state, nr_pass, 2 + (state.ring is not None))
-    merged = Left(*(a or b for a, b in zip(left, found.left, strict=True)))
+    merged = found.left._replace(released=left.released)
     return Attempt(found.outcome, found.reason, found.errno, found.step, found.swap_entry, merged)

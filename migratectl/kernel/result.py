@@ -40,7 +40,7 @@ class MigrateResult:
         skips: Pages that were no candidates, by why.
         passes: Scans of the round that had most.
         swapped: Pages that left memory, their content is in swap or on disk.
-        written: Pages that were written to swap or disk on the way.
+        written: Pages that were written to swap or disk on the way, also those that moved then.
         unmapped: Failed pages that lost a pte.
         swapcache: Failed pages that are in the swap cache now and were not before.
         err: Errno name of the call, None where it succeeded.
@@ -70,6 +70,16 @@ class MigrateResult:
         """Pages that were to move and stayed."""
         return sum(run.nr_pages for runs in self.failures.values() for run in runs)
 
+    @property
+    def gone_wrong(self) -> int:
+        """Those of them that have failed for good: what migrate_pages() puts on its list ``failed``."""
+        return sum(run.nr_pages for why, runs in self.failures.items() if _permanent(why) for run in runs)
+
+    @property
+    def left(self) -> int:
+        """Those of them that could be tried again, or never were: what is left on its list ``from``."""
+        return self.failed - self.gone_wrong
+
     def fail(self, why: Stayed, runs: Iterable[Run]) -> None:
         """Count pages that stayed."""
         _extend(self.failures, why, runs)
@@ -96,6 +106,7 @@ class MigrateResult:
             "skips": _entries(self.skips, page_size, tried=False),
             "passes": self.passes,
             "residue": {"swapcache": self.swapcache, "unmapped": self.unmapped},
+            "io": {"written": self.written, "read": 0},
         }
 
     def _nodes(self) -> list[dict[str, int]]:
@@ -118,6 +129,10 @@ class MigrateResult:
             if why.node is not None:
                 row(why.node)["failed"] += sum(run.nr_pages for run in runs)
         return [rows[nid] for nid in sorted(rows)]
+
+
+def _permanent(why: Stayed) -> bool:
+    return why.errno not in (None, "EAGAIN") and why.reason != "not-tried"
 
 
 def _extend(found: dict[Stayed, list[Run]], why: Stayed, runs: Iterable[Run]) -> None:

@@ -8,7 +8,8 @@ only where something runs out: memory and swap slots are then given out by pure 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from migratectl.kernel.page import Left, PageState
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
+from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of, page_state
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
@@ -128,14 +130,31 @@ class Migration:
     def note_trace(self, group: Group, chosen: Selection, nr_pass: int) -> None:
         """Tell the trace, where one is wanted, which way the chosen pages of a group took."""
         if self.trace is not None:
-            for seen, runs in pagelist.runs_by_references(self.conn, chosen).items():
-                self.trace.note(group, nr_pass, runs, seen, modern=self.modern)
+            met = {} if self.races is None else self.races.meetings
+            for seen, runs in pagelist.runs_by_references(self.conn, chosen, met).items():
+                here = met[seen.page] if seen.page is not None else ()
+                self.trace.note(group, nr_pass, runs, seen, modern=self.modern, met=here)
+
+    @contextmanager
+    def told(self, groups: Sequence[Group]) -> Iterator[None]:
+        """Tell the trace, where one is wanted, which sizes the lists of migrate_pages() have around what is done."""
+        if self.trace is None:
+            yield
+            return
+        listed = sum(group.pages for group in groups if not group.refused)
+        refused = sum(group.pages for group in groups if group.refused)
+        before = self.result.left, self.result.gone_wrong, self.result.moved, self.allocations.total
+        yield
+        now = self.result.left, self.result.gone_wrong, self.result.moved, self.allocations.total
+        left, failed, used, taken = (new - old for old, new in zip(before, now, strict=True))
+        evicts = any(group.evict for group in groups)
+        self.trace.call(self.pid, Lists(listed, left, failed - refused, None if evicts else taken, used))
 
     def document(self) -> dict[str, Any]:
         """The document of the whole call, which this ends."""
         page_size = self.machine.facts.page_size
         found = self.finish().document(page_size)
-        found |= {"trace": self.trace.document(page_size)} if self.trace is not None else {}
+        found |= self.trace.document(page_size) if self.trace is not None else {}
         return found | ({"races": self.races.finish(self.conn)} if self.races is not None else {})
 
     def gather(self, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
@@ -251,6 +270,7 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
         files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
         evict=evict,
         posted=migration.machine.posted,
+        traced=migration.trace is not None,
     )
 
 
@@ -260,7 +280,8 @@ def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> N
     if migration.modern:
         groups = decide(migration, rows)
         if groups:
-            _run_modern(migration, groups, dest)
+            with migration.told(groups):
+                _run_modern(migration, groups, dest)
             note_touched(migration)
         return
     allowed = tuple(nid for nid in migration.machine.fallback[dest] if nid in migration.caller.mems)
@@ -282,7 +303,8 @@ def migrate_along(
     """
     groups = decide(migration, rows)
     if groups:
-        _run_rounds(migration, groups, zonelist, first, interleave=interleave)
+        with migration.told(groups):
+            _run_rounds(migration, groups, zonelist, first, interleave=interleave)
         note_touched(migration)
 
 
@@ -304,7 +326,8 @@ def evict_list(migration: Migration, rows: Iterable[StateRow]) -> None:
         return
     groups, plan = give_slots(migration.conn, groups)
     reached = Reached(None, nothing=False, last_pass=LAST_PASS[False])
-    note_stayed(migration, groups, plan, reached)
+    with migration.told(groups):
+        note_stayed(migration, groups, plan, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     note_touched(migration)
 
@@ -427,6 +450,8 @@ def move_stretch(
     held = [group for group in members if _held(group.state)]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left)
+        if left.cleaned:
+            migration.result.written += pagelist.total(conn, replace(chosen, states=some))
     pagelist.move(conn, chosen, dest, through_swap=not migration.modern, restored=not migration.machine.posted)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
@@ -520,7 +545,7 @@ def leave_behind(migration: Migration, chosen: Selection, left: Left) -> int:
     if left.partly:
         torn = pagelist.unmap_before_locked(migration.conn, chosen)
     if left.aged:
-        pagelist.age(migration.conn, chosen)
+        torn = pagelist.age(migration.conn, chosen, left.aged)
     if left.cleaned:
         pagelist.clean(migration.conn, chosen)
     if left.released:

@@ -30,8 +30,14 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
         migrate_pages_to() with a vma, Direct Migration V9, 4/5, with B2 of semantics.md.
     """
     groups = decide(migration, rows)
-    if not groups:
-        return
+    if groups:
+        with migration.told(groups):
+            _migrate(migration, groups, choice)
+        note_touched(migration)
+
+
+def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
+    """Give slots and targets out, move, and note what stayed."""
     plan = None
     if not migration.modern:
         groups, plan = give_slots(migration.conn, groups)
@@ -48,7 +54,6 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, stop))
     if stop is not None:
         migration.result.err = "ENOMEM"
-    note_touched(migration)
 
 
 def leave_untried(migration: Migration, rows: Iterable[StateRow]) -> None:

@@ -12,6 +12,7 @@ from migratectl.errors import KernelError
 from migratectl.kernel.migrate import Course, course
 from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES, Meeting, Observer, meet, reaches
 from migratectl.kernel.result import MigrateResult
+from migratectl.kernel.trace import Met
 from migratectl.operations.line import page_state
 from migratectl.operations.machine import Machine, give_back, load_machine, resolve_span
 from migratectl.spans import parse_size, parse_span
@@ -103,7 +104,7 @@ class _Touch(NamedTuple):
         return self.listed.run.start + self.ordinal * self.listed.run.step
 
 
-class _Met(NamedTuple):
+class _Beside(NamedTuple):
     """A page beside which a command ran: its row, its address in the list, what it was before steps were done to it."""
 
     page: int
@@ -122,6 +123,7 @@ class Races:
         evict: The pages of the call are to leave memory, by V9's passes.
         met: The page rows that a race met early.
         backed_out: Page rows from which the migration backs out, with the first pass that may have them.
+        meetings: For a trace: what those page rows were until then.
     """
 
     races: list[Race] = field(default_factory=list)
@@ -129,6 +131,7 @@ class Races:
     evict: bool = False
     met: list[int] = field(default_factory=list)
     backed_out: dict[int, int] = field(default_factory=dict)
+    meetings: dict[int, list[Met]] = field(default_factory=dict)
 
     def gather(self, mover: Mover, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
         """
@@ -143,7 +146,7 @@ class Races:
         Returns:
             The states of the list as it is to be moved.
         """
-        met: list[_Met] = []
+        met: list[_Beside] = []
         rows = gather()
         for race in self.races:
             page = self._meet(mover, race, rows) if race.result is None and race.late is None else None
@@ -182,7 +185,7 @@ class Races:
         has = mm == mover.mm and words[0] in _WRITING
         return has or mm == self.held_mm or (words[:2] == ["task", "exit"] and mm in mover.concerned)
 
-    def _note_residue(self, mover: Mover, met: Sequence[_Met], rows: dict[int, StateRow]) -> None:
+    def _note_residue(self, mover: Mover, met: Sequence[_Beside], rows: dict[int, StateRow]) -> None:
         """Count what the steps before a meeting have done to pages that will stay."""
         for each in met:
             state = observers.listed_state(mover.conn, each.page)
@@ -201,7 +204,7 @@ class Races:
         slot_from = 0 if holds.area_with_room(mover.conn) is not None else NEVER
         return course(page_state(row), modern=False, slot_from=slot_from, evict=True)
 
-    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow]) -> _Met | None:
+    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow]) -> _Beside | None:
         """The page beside which a command ran now; one that has to wait is noted."""
         for_call = self._waits_for_the_call(mover, race)
         touch = _first(observers.everything(mover.conn), _EVERYWHERE, "other") if for_call else None
@@ -229,18 +232,22 @@ class Races:
         self._reread(mover)
         pagelist.isolate(mover.conn)  # it is a row of its own from now on
         before = observers.residue(mover.conn, page)
+        seen = observers.references(mover.conn, page)
         _bring_to(mover.conn, page, race.step, anon=row.kind == "anon", modern=modern)
-        pins = observers.pins(mover.conn, page)
         document = _run_beside(mover.conn, race, page, touch.observer)
         if touch.observer == "pin":  # a copy made on the way is what is pinned then, and the migration goes on
-            meeting = meeting._replace(backed_out=observers.pins(mover.conn, page) > pins)
+            meeting = meeting._replace(backed_out=observers.references(mover.conn, page).pins > seen.pins)
         elif meeting.backed_out:
             self.backed_out[page] = nr_pass + 1
+            what = " ".join(race.argv)
+            swap_ptes = max(seen.ptes - row.mapcount, 0)
+            met = Met(page_state(row), way, nr_pass, race.step, what, seen.pins, swap_ptes)
+            self.meetings.setdefault(page, []).append(met)
         for other, first in self.backed_out.items():  # also those that an earlier race met
             observers.hold_back(mover.conn, other, first)
         race.result = _told(race, meeting, document)
         mover.refresh()
-        return _Met(page, touch.address, before)
+        return _Beside(page, touch.address, before)
 
 
 def _told(race: Race, meeting: Meeting, document: Document) -> Document:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from migratectl.kernel.trace import Counts, TracePass, trace
+from migratectl.kernel.trace import Counts, Lists, Manner, Met, TracePass, trace
 from migratectl.operations.line import Group
 from migratectl.runs import Run
 from migratectl.spans import Address
+from migratectl.storage.pagelist import Seen
 
 
 @dataclass(slots=True)
@@ -21,17 +22,21 @@ class Trace:
         address: Address of the one page that is wanted; None: all.
         only: Its page number in the address space at hand, once aim() was told.
         blocks: For each course that was taken the pages that took it: how many, and the first address.
+        calls: For each list that was moved, what became of it.
     """
 
     address: Address | None = None
     only: int | None = None
     blocks: dict[tuple[TracePass, ...], tuple[int, int]] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
 
     def aim(self, page: int) -> None:
         """Learn which page is wanted in the address space at hand; a negative one is nowhere."""
         self.only = page
 
-    def note(self, group: Group, nr_pass: int, runs: Iterable[Run], seen: tuple[int, int], *, modern: bool) -> None:
+    def note(
+        self, group: Group, nr_pass: int, runs: Iterable[Run], seen: Seen, *, modern: bool, met: Sequence[Met] = ()
+    ) -> None:
         """
         Count pages that went the way of a group.
 
@@ -39,9 +44,9 @@ class Trace:
             group: The group.
             nr_pass: The last pass that looked at them.
             runs: The pages.
-            seen: How many references others hold on each, and how many ptes it has, swap ptes included; before the
-                pages are taken apart, or after they have moved.
+            seen: What they had before they were taken apart, or after they have moved.
             modern: A 6.x kernel's pass.
+            met: Commands that met them.
         """
         wanted = [run for run in runs if self.only is None or run.between(self.only, self.only + 1)]
         if not wanted:
@@ -50,23 +55,29 @@ class Trace:
             group.state,
             group.course,
             nr_pass,
-            modern=modern and not group.evict,
-            pins=seen[0],
-            swap_ptes=max(seen[1] - group.state.mapcount, 0),
-            evict=group.evict,
+            pins=seen.pins,
+            swap_ptes=max(seen.ptes - group.state.mapcount, 0),
+            manner=Manner(modern and not group.evict, group.evict, group.posted),
+            met=met,
         )
         nr = sum(run.nr_pages for run in wanted) if self.only is None else 1
         first = min(run.start for run in wanted) if self.only is None else self.only
         pages, address = self.blocks.get(way, (0, first))
         self.blocks[way] = pages + nr, min(address, first)
 
-    def document(self, page_size: int) -> list[dict[str, Any]]:
-        """The blocks by first address, as the document of a command has them."""
+    def call(self, pid: int | None, lists: Lists) -> None:
+        """Tell what became of the lists of one call of migrate_pages(), for pages of a task or of nobody."""
+        steps = [{"step": step, **sizes} for step, sizes in lists.steps().items()]
+        self.calls.append({"pid": pid, "lists": steps})
+
+    def document(self, page_size: int) -> dict[str, Any]:
+        """The blocks by first address and the calls in their order, as the document of a command has them."""
         ordered = sorted(self.blocks.items(), key=lambda item: item[1][1])
-        return [
+        blocks = [
             {"addr": hex(first * page_size), "pages": nr, "passes": [_pass(each) for each in way]}
             for way, (nr, first) in ordered
         ]
+        return {"trace": blocks, "calls": self.calls}
 
 
 def _pass(one: TracePass) -> dict[str, Any]:

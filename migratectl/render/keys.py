@@ -10,7 +10,7 @@ HEAD: Final = ("format", "command", "profile", "exit", "return", "errno", "messa
 
 _MIGRATION: Final = (
     *("moved", "moved_twice", "swapped", "failed", "skipped", "nodes", "moves", "failures", "skips", "passes"),
-    *("residue", "trace", "races", "notes"),
+    *("residue", "io", "trace", "calls", "races", "notes"),
 )
 _TASK: Final = ("pid", "name", "uid", "cpu", "node", "cpuset", "cpus")
 _SHORT: Final = ("at", "signal")
@@ -67,7 +67,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "set-mempolicy": ("pid", "mode", "nodes"),
     "get-mempolicy": ("pid", "mode", "nodes", "flags", "scope", "node"),
     "mbind": ("pid", *_MIGRATION),
-    "migrate-pages": ("pid", *_MIGRATION, "faults", "io", "slots", *_SHORT),
+    "migrate-pages": ("pid", *_MIGRATION, "faults", "slots", *_SHORT),
     "move-pages": ("pid", "status", *_MIGRATION),
     "cpuset create": ("name", "mems", "cpus", "memory_migrate", "cpu_exclusive", "mem_exclusive", "tasks"),
     "cpuset set": ("cpuset", *_MIGRATION),

@@ -21,7 +21,7 @@ from migratectl.render.parts import (
     tells,
     wide_table,
 )
-from migratectl.render.steps import races, trace
+from migratectl.render.steps import calls, races, trace
 from migratectl.wording import counted, pages_text
 
 ENVELOPE: Final = frozenset(
@@ -66,12 +66,14 @@ def _migration(document: Document) -> list[Part]:
     parts.append(sums(document))
     parts += _reasons("failed", document.get("failures", ()))
     parts += _reasons("skipped", document.get("skips", ()))
-    if "io" in document:
+    io = document.get("io", {"written": 0, "read": 0})
+    if "slots" in document:
         slots = counted(document["slots"], "slot", "slots")
-        io = document["io"]
         parts.append(Line(f"written {io['written']}, read back {io['read']}, {slots} of swap in use at most"))
+    elif io["written"]:
+        parts.append(Line(f"written {io['written']}, read back {io['read']}"))
     parts += residue(document) + races(document.get("races", ()), report)
-    return parts + (trace(document["trace"]) if "trace" in document else [])
+    return parts + (calls(document["calls"]) + trace(document["trace"]) if "trace" in document else [])
 
 
 def _move_pages(document: Document) -> list[Part]:

@@ -23,6 +23,26 @@ def trace(blocks: Iterable[Document]) -> list[Part]:
     return [part for block in blocks for part in _block(block)] or [Line("no page that was asked for was looked at")]
 
 
+def calls(made: Iterable[Document]) -> list[Part]:
+    """
+    The lists of each call of migrate_pages().
+
+    Args:
+        made: As the document of a migration has them under ``calls``.
+
+    Returns:
+        For each call a line that says whose pages it was about, and a table: the sizes of its lists after each step of
+        its use.
+    """
+    parts: list[Part] = []
+    for call in made:
+        whose = "that nobody maps" if call["pid"] is None else f"of pid {call['pid']}"
+        parts.append(Line(f"migrate_pages for pages {whose}:"))
+        to = ("to",) if any(step["to"] is not None for step in call["lists"]) else ()
+        parts.append(table(call["lists"], ("step", "from", *to, "moved", "failed"), left={"step"}))
+    return parts
+
+
 def races(met: Iterable[Document], tell: Callable[[Document], list[Part]]) -> list[Part]:
     """
     Who met the pages of a migration.

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage import holds, pages
+from migratectl.storage.pagelist import Seen
 from migratectl.storage.work import pick, write
 from migratectl.uapi import NEVER, PG
 
@@ -87,9 +88,11 @@ def hold_back(conn: Connection, page: int, release: int) -> None:
     write(conn, "UPDATE pages SET pin = max(coalesce(pin, 0), ?), pins = pins + 1 WHERE id = ?", (release, page))
 
 
-def pins(conn: Connection, page: int) -> int:
-    """The references that tasks hold on a page row; 0 where it is gone."""
-    return int(conn.exec_driver_sql("SELECT pins FROM pages WHERE id = ?", (page,)).scalar() or 0)
+def references(conn: Connection, page: int) -> Seen:
+    """The references that tasks hold on a page row, and its ptes; none where it is gone."""
+    query = "SELECT p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside FROM pages p WHERE p.id = ?"
+    row = conn.exec_driver_sql(query, (page,)).one_or_none()
+    return Seen(0, 0) if row is None else Seen(*row)
 
 
 def lock(conn: Connection, page: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -207,7 +207,9 @@ def _unpack(state: int, nr: int) -> StateRow:
     )
 
 
-def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, posted: bool = False) -> tuple[str, str]:
+def gather_statements(
+    *, alone: bool, mapcounts: bool, evict: bool = False, posted: bool = False, traced: bool = False
+) -> tuple[str, str]:
     """
     The statements that fill ``iso``: for anonymous areas and for all others; parameters mm, anonymous mapping, nodes
     as JSON, whether zero pages are wanted too, start and end of the range.
@@ -217,6 +219,7 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, post
         mapcounts: Whether the rules will read mapcounts.
         evict: Whether they will ask if an anonymous page is dirty.
         posted: Whether they are those of ``v9-posted``.
+        traced: Whether somebody else asks that.
     """
     more = _ASKED_BY_POSTED if posted else ""
     cached_dirty = _FLAG_DIRTY if posted and not evict else _DIRTY_OF
@@ -226,7 +229,7 @@ def gather_statements(*, alone: bool, mapcounts: bool, evict: bool = False, post
         method="0",
         mlocked="0" if alone else _MLOCKED_OF,
         mapcount="1 + p.outside" if alone else counted,
-        dirty=_DIRTY_OF if evict else "0",
+        dirty=_DIRTY_OF if evict or traced else "0",
         ring=False,
     )
     other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=cached_dirty)
@@ -267,6 +270,7 @@ def gather(
     files: bool,
     evict: bool = False,
     posted: bool = False,
+    traced: bool = False,
 ) -> list[StateRow]:
     """
     Fill ``iso`` with present pages of an address space, each once at its lowest address.
@@ -281,14 +285,14 @@ def gather(
         files: Whether the address space has areas that are not anonymous.
         evict: See gather_statements().
         posted: See gather_statements().
+        traced: See gather_statements().
 
     Returns:
         The distinct states, by number.
     """
     conn.exec_driver_sql("DELETE FROM iso")
-    for statement in gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted)[
-        : 2 if files else 1
-    ]:
+    statements = gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted, traced=traced)
+    for statement in statements[: 2 if files else 1]:
         conn.exec_driver_sql(
             statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
         )
@@ -689,14 +693,22 @@ def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
 
 
-def runs_by_references(conn: Connection, chosen: Selection) -> dict[tuple[int, int], list[Run]]:
-    """The chosen runs by how many pins a page of theirs has, and how many ptes, swap ptes included."""
+class Seen(NamedTuple):
+    """How many pins a page has, and how many ptes, swap ptes included; its row where it is told apart."""
+
+    pins: int
+    ptes: int
+    page: int | None = None
+
+
+def runs_by_references(conn: Connection, chosen: Selection, apart: Collection[int] = ()) -> dict[Seen, list[Run]]:
+    """The chosen runs by what their pages have; the page rows *apart* each of their own."""
     where, values = chosen.where()
-    query = f"""SELECT p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside, i.addr, i.step, i.count
-FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
-    found: dict[tuple[int, int], list[Run]] = {}
-    for pins, ptes, *run in conn.exec_driver_sql(query, values):
-        found.setdefault((pins, ptes), []).append(Run(*run))
+    query = f"""SELECT p.id, p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside, i.addr, i.step,
+ i.count FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
+    found: dict[Seen, list[Run]] = {}
+    for page, pins, ptes, *run in conn.exec_driver_sql(query, values):
+        found.setdefault(Seen(pins, ptes, page if page in apart else None), []).append(Run(*run))
     return found
 
 
@@ -721,45 +733,65 @@ def unmap_before_locked(conn: Connection, chosen: Selection) -> int:
     Returns:
         How many pages lost a pte.
     """
+    return _unmap_before(conn, chosen, lambda pte: bool(pte.locked))
+
+
+def age(conn: Connection, chosen: Selection, passes: int) -> int:
+    """
+    Take away the ptes of the chosen pages before the last of ten young ones a pass, which becomes old (B28).
+
+    Returns:
+        How many pages lost a pte.
+    """
+    return _unmap_before(conn, chosen, lambda pte: pte.young == 10 * passes)
+
+
+class _Visited(NamedTuple):
+    """A pte as try_to_unmap() comes by it: in a locked area, and the how many-th young one of its page (0: old)."""
+
+    page: int
+    mm: int
+    addr: int
+    kind: str
+    locked: int
+    dirty: int
+    young: int
+
+
+def _unmap_before(conn: Connection, chosen: Selection, stops: Callable[[_Visited], bool]) -> int:
+    """Take away the ptes of the chosen pages before the first at which a visit stops; that one becomes old."""
     where, values = chosen.where()
-    listed = f"SELECT page FROM iso WHERE {where}"
-    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}, t.dirty
+    order = f"{_FIRST_PID.format('t')}, t.addr"
+    query = f"""SELECT t.page, t.mm, t.addr, m.kind, v.flags & {int(VM.LOCKED)}, t.dirty,
+ t.young * sum(t.young) OVER (PARTITION BY t.page ORDER BY {order})
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
-WHERE t.page IN ({listed}) AND t.present
-ORDER BY t.page, {_FIRST_PID.format("t")}, t.addr"""
-    stopped: set[int] = set()
-    swapped: list[tuple[int, int]] = []
-    dropped: list[tuple[int, int]] = []
-    dirty: list[int] = []
-    lost: set[int] = set()
-    for page, mm, addr, kind, locked, pte_dirty in conn.exec_driver_sql(query, tuple(values)).all():
-        if locked:
-            stopped.add(page)
-        elif page not in stopped:
-            (swapped if kind == "anon" else dropped).append((mm, addr))
-            dirty += [page] if pte_dirty else []
-            lost.add(page)
-    _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (json.dumps(dirty),))
-    gone = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
-    write_many(conn, gone, swapped)
-    write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", dropped)
-    return _pages_in(conn, lost)
+WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.present ORDER BY t.page, {order}"""
+    stopped: dict[int, _Visited] = {}
+    gone: list[_Visited] = []
+    for row in conn.exec_driver_sql(query, tuple(values)).all():
+        pte = _Visited(*row)
+        if pte.page not in stopped and stops(pte):
+            stopped[pte.page] = pte
+        elif pte.page not in stopped:
+            gone.append(pte)
+    dirty = json.dumps([pte.page for pte in gone if pte.dirty])
+    _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (dirty,))
+    swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
+    write_many(conn, swapped, [(pte.mm, pte.addr) for pte in gone if pte.kind == "anon"])
+    write_many(
+        conn,
+        "DELETE FROM ptes WHERE mm = ? AND addr = ?",
+        [(pte.mm, pte.addr) for pte in gone if pte.kind != "anon"],
+    )
+    old = "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?"
+    write_many(conn, old, [(pte.mm, pte.addr) for pte in stopped.values() if pte.young and not pte.locked])
+    return _pages_in(conn, {pte.page for pte in gone})
 
 
 def _pages_in(conn: Connection, rows: Collection[int]) -> int:
     query = "SELECT coalesce(sum(count), 0) FROM pages WHERE id IN (SELECT value FROM json_each(?))"
     return int(conn.exec_driver_sql(query, (json.dumps(sorted(rows)),)).scalar_one())
-
-
-def age(conn: Connection, chosen: Selection) -> None:
-    """Take the young bit off ten ptes of each chosen page, in the order of pid and address (B28)."""
-    where, values = chosen.where()
-    query = f"""SELECT page, mm, addr FROM (SELECT t.page, t.mm, t.addr, row_number() OVER (PARTITION BY t.page
- ORDER BY (SELECT min(k.pid) FROM tasks k WHERE k.mm = t.mm), t.addr) AS nr
- FROM ptes t WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.young) WHERE nr <= 10"""
-    rows = conn.exec_driver_sql(query, values).all()
-    write_many(conn, "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?", [(mm, addr) for _, mm, addr in rows])
 
 
 def activate(conn: Connection, chosen: Selection) -> None:

@@ -50,6 +50,7 @@ def test_the_example_of_the_contract() -> None:
         "skips": [],
         "passes": 11,
         "residue": {"swapcache": 3, "unmapped": 0},
+        "io": {"written": 0, "read": 0},
     }
 
 

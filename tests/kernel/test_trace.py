@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from migratectl.kernel.migrate import LAST_PASS, course
 from migratectl.kernel.page import PageState, Ring
-from migratectl.kernel.trace import STEPS, Counts, TracePass, TraceStep, trace
+from migratectl.kernel.trace import CLEAN_FLAGS, STEPS, Counts, Manner, Met, TracePass, TraceStep, trace
 from migratectl.uapi import NEVER
 
 Row = tuple[int, str, str, int | None]
@@ -30,7 +30,7 @@ def told(
     """The trace of a page that is looked at for as long as it takes."""
     way = course(state, modern=modern, slot_from=0 if slot else NEVER, evict=evict, posted=posted)
     last = LAST_PASS[modern] if way.end is None else way.end
-    return trace(state, way, last, modern=modern, pins=pins, swap_ptes=swap_ptes, evict=evict)
+    return trace(state, way, last, pins=pins, swap_ptes=swap_ptes, manner=Manner(modern, evict, posted))
 
 
 def counts(found: Counts | None) -> str:
@@ -194,9 +194,9 @@ def test_an_eviction_leaves_the_swap_ptes_alone_with_the_slot() -> None:
         ("2/0", "-", 3),
         ("2/0", "-", 3),
     ]
-    assert written.steps[-1].what == "dirty: written"
+    assert written.steps[-1].what == "dirty: pageout says SUCCESS, written"
     assert (written.outcome, written.reason) == ("retry", "writeback-started")
-    assert [row(step)[1:] for step in gone.steps] == [("2/0", "-", 3)] * 4 + [("1/0", "-", 2)]
+    assert [row(step)[1:] for step in gone.steps] == [("2/0", "-", 3)] * 5 + [("1/0", "-", 2)]
     assert gone.outcome == "evicted"
 
 
@@ -212,7 +212,10 @@ TMPFS = PageState(kind="shm", method="none", writepage="swap", dirty=True)
 def test_a_written_page_of_tmpfs_moves_by_way_of_the_swap_cache() -> None:
     """Its inode keeps the slot with the cache: 2, before and after; its ptes do not count (1.7, 2.4, B11)."""
     stored, moved = told(TMPFS)
-    assert [step.what for step in stored.steps][-2:] == ["ptes are dropped", "dirty: to the swap cache"]
+    assert [step.what for step in stored.steps][-2:] == [
+        "ptes are dropped",
+        "dirty: pageout says SUCCESS, in the swap cache now",
+    ]
     assert [step.slot for step in stored.steps] == [None] * (len(stored.steps) - 1) + [2]
     assert {step.slot for step in moved.steps} == {2}
     assert row(moved.steps[-1]) == (20, "0/0", "1/0", 2)
@@ -220,7 +223,10 @@ def test_a_written_page_of_tmpfs_moves_by_way_of_the_swap_cache() -> None:
 
 def test_a_written_page_of_tmpfs_leaves_memory_in_three_passes() -> None:
     stored, written, gone = told(TMPFS, evict=True)
-    assert [each.steps[-1].what for each in (stored, written)] == ["dirty: to the swap cache", "dirty: written"]
+    assert [each.steps[-1].what.rpartition(" says ")[2] for each in (stored, written)] == [
+        "SUCCESS, in the swap cache now",
+        "SUCCESS, written",
+    ]
     assert [each.steps[-1].slot for each in (stored, written, gone)] == [2, 2, 1]
 
 
@@ -264,13 +270,14 @@ ENDS = {
     "pageout-activate": (RAMFS, End((1, 10), "pageout-activate", 5, "2/0")),
     "dirty, a buffer locked for ever": (
         replace(FILE, dirty=True, ring=Ring(dirty=True, locked=NEVER)),
-        End((1, 10), "buffers-busy", 5, "3/0"),
+        End((5, 10), "buffers-busy", 5, "3/0"),
     ),
     "writeback-started in the last pass": (
         replace(FILE, dirty=True, pin=10),
         End((10, 10), "writeback-started", 5, "2/0"),
     ),
-    "buffers-busy": (replace(FILE, ring=Ring(busy=NEVER)), End((1, 10), "buffers-busy", 5, "3/0")),
+    "buffers-busy": (replace(FILE, ring=Ring(busy=NEVER)), End((5, 10), "buffers-busy", 5, "3/0")),
+    "pageout-keep": (replace(FILE, dirty=True, pin=NEVER), End((1, 10), "pageout-keep", 5, "3/0")),
 }
 
 
@@ -306,6 +313,95 @@ def test_a_ring_is_dropped_where_the_mapping_has_no_method() -> None:
     (only,) = told(replace(FILE, ring=Ring()))
     dropped = next(step for step in only.steps if step.what == "buffers dropped")
     assert (counts(dropped.old), row(only.steps[-1])) == ("2/0", (20, "0/0", "1/0", None))
+
+
+WORDS = {
+    "CLEAN": (FILE, "clean: nothing for pageout to write, CLEAN"),
+    "SUCCESS": (replace(FILE, dirty=True), "dirty: pageout says SUCCESS, written"),
+    "SUCCESS of tmpfs": (TMPFS, "dirty: pageout says SUCCESS, in the swap cache now"),
+    "ACTIVATE": (RAMFS, "dirty: pageout says ACTIVATE, nothing can write it"),
+    "KEEP": (replace(FILE, dirty=True, pin=NEVER), "dirty: pageout says KEEP, somebody else holds it"),
+}
+
+
+@pytest.mark.parametrize("evict", [False, True])
+@pytest.mark.parametrize(("state", "what"), WORDS.values(), ids=WORDS)
+def test_every_answer_of_pageout_is_told(state: PageState, what: str, evict: bool) -> None:
+    """2.4: after the ptes are gone (B10)."""
+    steps = [step.what for step in told(state, evict=evict)[0].steps]
+    assert steps.index("ptes are dropped") < steps.index(what)
+
+
+def test_without_a_method_the_ptes_go_before_references_are_counted() -> None:
+    """migrate_page() counts a page that nobody maps any more, once before and once under the tree lock."""
+    (only,) = told(replace(FILE, mapcount=2))
+    tests = [(step.what, counts(step.old)) for step in only.steps if step.step == 7]
+    assert tests == [
+        (f"{STEPS[7]}: 0 ptes and 2 known, 2 in all: equal", "2/0"),
+        (STEPS[7], "2/0"),
+    ]
+    pinned = told(replace(FILE, pin=NEVER))[0].steps[-1]
+    assert pinned.what == f"{STEPS[7]}: 0 ptes and 2 known, 3 in all: not equal"
+
+
+DIRTY = {
+    "anonymous: add_to_swap": (PageState(), True),
+    "clean in the swap cache": (PageState(swapcache=True), False),
+    "dirty in the swap cache": (PageState(swapcache=True, dirty=True), True),
+    "clean page of a file": (PageState(kind="file"), False),
+    "dirty page of a file": (PageState(kind="file", dirty=True), True),
+    "written on the way": (replace(FILE, dirty=True), False),
+}
+
+
+@pytest.mark.parametrize(("state", "dirty"), DIRTY.values(), ids=DIRTY)
+def test_step_15_says_dirty_of_dirty_pages_only(state: PageState, dirty: bool) -> None:
+    (step,) = [step for step in told(state)[-1].steps if step.step == 15]
+    assert step.what == (STEPS[15] if dirty else CLEAN_FLAGS)
+
+
+def test_the_second_question_for_a_ring_is_told() -> None:
+    """From pass 5 on (2.2 n): no in pass 5, yes in pass 6, where the page leaves memory."""
+    parts = told(replace(FILE, mapcount=0, ring=Ring(busy=6, late=True)))
+    assert [(each.first, each.last, each.outcome) for each in parts] == [
+        (0, 4, "retry"),
+        (5, 5, "retry"),
+        (6, 6, "evicted"),
+    ]
+    asked = [[step.what for step in each.steps if "buffers" in step.what] for each in parts]
+    assert asked == [
+        ["buffers cannot be dropped"],
+        ["buffers cannot be dropped", "swap_page asks again: buffers cannot be dropped"],
+        ["buffers cannot be dropped", "swap_page asks again: buffers dropped"],
+    ]
+    assert (counts(parts[-1].steps[-2].old), counts(parts[-1].steps[-1].old)) == ("2/0", "1/0")
+
+
+# ---- commands that meet the page -----------------------------------------------------------------------------------
+
+
+def met_at(state: PageState, step: int) -> tuple[TracePass, ...]:
+    """A page that a command meets in pass 0; it moves in pass 1."""
+    after = replace(state, pin=1, backed_out=True, swapcache=state.kind == "anon" and (state.swapcache or step >= 3))
+    met = Met(state, course(state, modern=False), 0, step, "fault 101 a", 0, 0)
+    return trace(after, course(after, modern=False), 1, pins=1, met=[met])
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("state", [PageState(mapcount=2), RINGED, FILE], ids=["anonymous", "with a ring", "no method"])
+def test_a_pass_that_somebody_meets_is_told_as_it_went(state: PageState, step: int) -> None:
+    """Until step 4 the first test finds the reference; at step 5 the ptes are gone, and the second one does."""
+    backed, moved = met_at(state, step)
+    assert (backed.outcome, backed.reason, moved.outcome) == ("retry", "pinned", "moved")
+    order = [each.step for each in backed.steps]
+    meets = next(k for k, each in enumerate(backed.steps) if each.what == "meets 'fault 101 a', which holds it")
+    assert backed.steps[meets].old.refs == backed.steps[meets - 1].old.refs + 1
+    assert order[meets] == step
+    assert order[-1] == 7
+    assert "not equal" in backed.steps[-1].what or backed.steps[-1].what.endswith("somebody else holds one")
+    gone = [each for each in backed.steps if each.what in ("ptes are dropped", "ptes become swap ptes")]
+    assert bool(gone) == (step == 5 or state is FILE)
+    assert backed.steps[-1].old.mapcount == (0 if gone else state.mapcount)
 
 
 # ---- a 6.x kernel ----------------------------------------------------------------------------------------------------
@@ -360,6 +456,31 @@ def test_as_posted_nobody_restores_the_swap_ptes() -> None:
     assert row(only.steps[-1]) == (20, "0/0", "1/0", 3)
 
 
+def test_as_posted_the_ring_goes_before_the_ptes() -> None:
+    """B10: dirty is asked first, then for the ring, then references are counted, and only then the ptes go."""
+    (only,) = told(replace(FILE, ring=Ring(), dropped_dirty=True), posted=True)
+    steps = [each.what for each in only.steps]
+    wanted = ["clean: nothing for pageout to write, CLEAN", "buffers dropped"]
+    wanted += [f"{STEPS[7]}: 1 pte and 2 known, 3 in all: equal", "ptes are dropped", STEPS[6]]
+    at = steps.index(wanted[0])
+    assert steps[at : at + len(wanted)] == wanted
+    assert STEPS[15] in steps, "it is dirty once the pte is gone"
+    kept = told(replace(FILE, dirty=True), posted=True)[0].steps[-1]
+    assert kept.what == "dirty: pageout says KEEP, it is mapped"
+
+
+def test_as_posted_ten_calls_take_nine_young_ptes_away() -> None:
+    """B28: each call stops at the first young one; the one that the last call made old goes in the next pass."""
+    parts = told(PageState(mapcount=25, young=20), posted=True)
+    assert [(each.first, each.reason, each.steps[-1].old.mapcount) for each in parts] == [
+        (0, "unmap-incomplete", 16),
+        (1, "unmap-incomplete", 6),
+        (2, "", 0),
+    ]
+    assert parts[0].steps[-1].what == f"{STEPS[5]}: 9 are gone, each call stopped at a young one"
+    assert [each.steps[-1].slot for each in parts[:2]] == [10, 20]
+
+
 POSTED_ENDS = {
     "B8: other ptes are gone, eleven times": (
         PageState(mapcount=2, mlocked=True),
@@ -380,7 +501,7 @@ def test_where_a_trace_as_posted_ends(state: PageState, end: End) -> None:
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 HOLDS = st.none() | st.sampled_from([*range(11), NEVER])
-RINGS = st.none() | st.builds(Ring, dirty=st.booleans(), locked=HOLDS, busy=HOLDS)
+RINGS = st.none() | st.builds(Ring, dirty=st.booleans(), locked=HOLDS, busy=HOLDS, late=st.booleans())
 STATES = st.builds(
     PageState,
     kind=st.sampled_from(["anon", "file"]),
@@ -396,18 +517,18 @@ STATES = st.builds(
 ).map(lambda state: replace(state, method="page", ring=None) if state.kind == "anon" else state)
 
 
-@given(STATES, st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
-def test_what_every_trace_keeps(state: PageState, swap_ptes: int, cached: bool, modern: bool, evict: bool) -> None:
+@given(STATES, st.integers(0, 3), st.booleans(), st.sampled_from(["v9", "modern", "evict", "posted"]))
+def test_what_every_trace_keeps(state: PageState, swap_ptes: int, cached: bool, manner: str) -> None:
     """
     The parts follow each other; no page loses a mapping without a pte becoming something else; the target is nobody's
     until step 11; a move ends with the old page free; the last part says what the course says.
     """
-    modern = modern and not evict
+    modern, evict, posted = (manner == each for each in ("modern", "evict", "posted"))
     anon = state.kind == "anon"
     swap_ptes = swap_ptes if anon and cached else 0
     state = replace(state, swapcache=anon and cached)
-    way = course(state, modern=modern, evict=evict)
-    parts = told(state, modern=modern, swap_ptes=swap_ptes, evict=evict)
+    way = course(state, modern=modern, evict=evict, posted=posted)
+    parts = told(state, modern=modern, swap_ptes=swap_ptes, evict=evict, posted=posted)
     assert [part.first for part in parts[1:]] == [part.last + 1 for part in parts[:-1]]
     assert parts[0].first == 0
     assert parts[-1].last == (LAST_PASS[modern] if way.end is None else way.end)
@@ -425,7 +546,7 @@ def test_what_every_trace_keeps(state: PageState, swap_ptes: int, cached: bool, 
                 in_cache = step.what != "out of memory: its content is in swap or on disk"
                 assert step.slot == in_cache + swap_ptes + state.mapcount - step.old.mapcount
     if way.moves:
-        back = state.mapcount + (0 if modern else swap_ptes) if anon or modern else 0
+        back = state.mapcount + (0 if modern else swap_ptes) if (anon or modern) and not posted else 0
         assert last.old == Counts(0, 0)
         assert last.new is not None
         assert last.new.mapcount == back

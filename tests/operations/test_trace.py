@@ -203,3 +203,79 @@ def test_pins_are_counted_page_by_page(eight: Runner) -> None:
         ("0x10002000", 1, "4/1"),
         ("0x10005000", 1, "6/1"),
     ]
+
+
+def test_the_lists_of_each_call_are_told(eight: Runner) -> None:
+    """The use of migrate_pages() as the documentation has it: collect, allocate, move, put back."""
+    for line in ("page pin 100 a+1p@2p", "page lock 100 a+1p@3p --passes 2", "fork 100 --pid 101", "mlock 101 a+1p"):
+        assert eight(*line.split()).code == 0
+    eight("fault", 100, "a+1p@1p", "--write")
+    document = eight("migrate-pages", 100, 0, 1, "--trace", "--json").document
+    (call,) = document["calls"]
+    assert call["pid"] == 100
+    assert [tuple(step.values()) for step in call["lists"]] == [
+        ("collect", 8, 0, 0, 0),
+        ("allocate", 8, 8, 0, 0),
+        ("move", 1, 1, 7, 0),
+        ("put back", 0, 0, 0, 0),
+    ]
+    text = eight("migrate-pages", 100, 0, 1, "--trace").out.splitlines()
+    at = text.index("migrate_pages for pages of pid 100:")
+    assert text[at + 1].split() == ["step", "from", "to", "moved", "failed"]
+
+
+def test_each_node_pair_is_a_call_of_its_own(eight: Runner) -> None:
+    eight("mbind", 100, "a+4p", "bind", 1, "--move")
+    calls = eight("migrate-pages", 100, "0-1", "1-2", "--trace", "--json").document["calls"]
+    assert [call["lists"][2]["moved"] for call in calls] == [4, 4]
+
+
+def test_what_fails_for_good_is_on_the_list_of_failed_pages(eight: Runner) -> None:
+    eight("swap", "off", "swap0")
+    (call,) = eight("migrate-pages", 100, 0, 1, "--trace", "--json").document["calls"]
+    assert call["lists"][2] == {"step": "move", "from": 0, "to": 8, "moved": 0, "failed": 8}
+
+
+def test_an_eviction_has_no_list_of_targets(eight: Runner) -> None:
+    (call,) = eight("swap", "out", 100, "a", "--trace", "--json").document["calls"]
+    assert [(step["to"], step["moved"]) for step in call["lists"]] == [(None, 0), (None, 0), (None, 8), (None, 0)]
+
+
+@pytest.mark.parametrize("fill", ["anonymous", "file"])
+def test_as_posted_nine_of_eleven_young_ptes_are_gone_after_the_first_pass(tool: Runner, fill: str) -> None:
+    """B28: ten calls, each of which stops at the first young pte and makes it old."""
+    pids = range(100, 111)
+    lines = ["init --nodes 2 --memory 100p --profile v9-posted", "task create --pid 100 --node 0"]
+    if fill == "anonymous":
+        lines += ["mmap 100 1p --label a", "fault 100 a --write"]
+        lines += [f"fork 100 --pid {pid}" for pid in pids[1:]] + [f"fault {pid} a" for pid in pids]
+    else:
+        lines += ["file create f 1p --fs ext2"] + [f"task create --pid {pid}" for pid in pids[1:]]
+        for pid in pids:
+            lines += [f"mmap {pid} 1p --shared --file f --label a", f"fault {pid} a"]
+    for line in lines:
+        assert tool(*line.split()).code == 0, line
+    (block,) = traced(tool, "migrate-pages 100 0 1 --trace")
+    first, second = block["passes"]
+    assert (first["reason"], first["steps"][-1]["old"]["mapcount"]) == ("unmap-incomplete", 2)
+    assert second["outcome"] == "moved"
+
+
+def test_direct_moves_tell_what_they_wrote(tool: Runner) -> None:
+    """A page without a method is written before it moves; with one it is not, and nothing is read."""
+    for line in (
+        "init --nodes 2 --memory 100p",
+        "task create --pid 100",
+        "file create bare 3p --fs reiserfs",
+        "file create own 3p --fs ext2",
+        "mmap 100 3p --shared --file bare --label bare",
+        "mmap 100 3p --shared --file own --label own",
+        "file write bare",
+        "file write own",
+        "fault 100 bare",
+        "fault 100 own",
+    ):
+        assert tool(*line.split()).code == 0
+    found = tool("migrate-pages", 100, 0, 1, "--json").document
+    assert (found["moved"], found["io"]) == (6, {"written": 3, "read": 0})
+    assert tool("migrate-pages", 100, 1, 0, "--json").document["io"] == {"written": 0, "read": 0}

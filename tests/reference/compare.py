@@ -9,8 +9,8 @@ from .base import ERRNO, Document
 from .machine import PAGE
 
 EXACT = ("exit", "errno")
-PLAIN = ("return", "moved", "failed", "skipped", "swapped", "passes", "moves", "residue", "at", "signal", "status",
-         "pid", "addr", "end", "pages", "label", "uid", "cpu", "node", "cpuset")  # fmt: skip
+PLAIN = ("return", "moved", "failed", "skipped", "swapped", "passes", "moves", "residue", "io", "at", "signal",
+         "status", "pid", "addr", "end", "pages", "label", "uid", "cpu", "node", "cpuset")  # fmt: skip
 Rows = list[dict[str, Any]]
 
 

@@ -52,7 +52,10 @@ class PostedScan(Scan):
             self.machine.take_slot(page)
 
     def stopped(self, page: Page) -> None:
-        """In the order of pid and address: the ptes before the first locked one are gone, or ten are young no more."""
+        """
+        In the order of pid and address: the ptes before the first locked one are gone, or those before the tenth young
+        one, which is young no more (B28: nine calls take one away that the call before has made old).
+        """
         first_pid = {t.mm.number: pid for pid, t in sorted(self.machine.tasks.items(), reverse=True) if t.mm}
         mms = {t.mm.number: t.mm for t in self.machine.tasks.values() if t.mm}
         order = sorted(page.ptes, key=lambda key: (first_pid[key[0]], key[1]))
@@ -60,5 +63,6 @@ class PostedScan(Scan):
         if locked:
             self.machine.unmap(page, order[: order.index(locked[0])])
         else:
-            for key in [key for key in order if page.ptes[key].young][:UNMAP_CALLS]:
-                page.ptes[key].young = False
+            tenth = [key for key in order if page.ptes[key].young][UNMAP_CALLS - 1]
+            page.ptes[tenth].young = False
+            self.machine.unmap(page, order[: order.index(tenth)])

@@ -49,5 +49,6 @@ def result(machine: Machine, command: Command, err: str | None, left: int) -> Do
         "moves": [{"from": s, "to": d, "pages": k} for (s, d), k in sorted(moves.items())],
         "_failures": failures, "_skips": skips,
         "residue": command.residue or command.residue_now(),
+        "io": {"written": command.written, "read": 0},
         "exit": 1 if err else 3 if command.failures else 0,
     }  # fmt: skip

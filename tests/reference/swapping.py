@@ -66,7 +66,8 @@ class Swapping(Moves):
                 raise Unmodelled("no memory to come back to")
             back, read = back + 1, read + absent
         document = result(self.hw, command, None, len(command.failures))
-        document["_back"] = {"io": {"written": command.written, "read": read}}
+        document["io"] = {"written": command.written, "read": read}
+        document["_back"] = {}
         document["_back"]["faults"] = {"anonymous": 0, "zero": 0, "cow": 0, "reuse": 0, "file": 0, "swapin": back,
                                        "present": 0}  # fmt: skip
         return document
