@@ -196,7 +196,7 @@ def test_the_root_cpuset_cannot_be_removed(make: Make) -> None:
 
 
 OBJECT = "task create --pid 100\nmmap 100 8p --shm seg --label seg\n"
-REBOUND = {
+OBJECT_REBOUND = {
     "by another task without a policy there": (
         "fork 100 --pid 101\nmbind 100 seg bind 1,2\ncpuset move 101 c2",
         ("1-2", "1-2"),
@@ -224,7 +224,7 @@ REBOUND = {
 
 
 @pytest.mark.parametrize("profile", ["v9", "v9-posted"])
-@pytest.mark.parametrize(("script", "told"), REBOUND.values(), ids=REBOUND)
+@pytest.mark.parametrize(("script", "told"), OBJECT_REBOUND.values(), ids=OBJECT_REBOUND)
 def test_the_policy_of_an_object_follows_the_area_through_which_it_was_bound(
     make: Make, profile: str, script: str, told: tuple[str, str]
 ) -> None:
