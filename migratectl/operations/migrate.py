@@ -562,14 +562,20 @@ def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Ru
         migration.result.swapped += nr
 
 
+def scans(groups: Iterable[Group], last_pass: int) -> int:
+    """How many scans are made where memory lasts; none where all pages were refused when the list was made (B6)."""
+    listed = [group for group in groups if not group.refused]
+    if any(group.course.stuck for group in listed):
+        return last_pass + 1
+    return max((group.course.end or 0 for group in listed), default=-1) + 1
+
+
 def _scans(migration: Migration, groups: Sequence[Group], reached: Reached) -> int:
     """How many scans the round that had most made."""
     if reached.nothing:
-        return int(any(group.refused for group in groups))
+        return 0
     if reached.cursor is None:
-        if any(group.course.stuck for group in groups):
-            return reached.last_pass + 1
-        return max((group.course.end or 0) for group in groups) + 1
+        return scans(groups, reached.last_pass)
     nr_pass, place = reached.cursor
     waiting = [group for group in groups if group.course.end is None or group.course.end > nr_pass]
     again = bool(waiting) and nr_pass < reached.last_pass

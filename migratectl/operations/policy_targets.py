@@ -8,7 +8,7 @@ from migratectl.kernel.mempolicy import Choice
 from migratectl.kernel.migrate import LAST_PASS
 from migratectl.kernel.page_alloc import Stretch, place_at_once, place_own_targets
 from migratectl.operations.line import Group, Line, Reached
-from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched
+from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched, scans
 from migratectl.operations.slots import give_slots
 from migratectl.storage import pagelist
 from migratectl.storage.pagelist import Selection, StateRow
@@ -96,9 +96,7 @@ def _scans(migration: Migration, groups: Sequence[Group], stop: tuple[int, int] 
     """How many scans were made; none where the very first page found no target."""
     if stop is not None:
         nr_pass, address = stop
-        looked_at = Selection(tuple(group.number for group in groups), None, address)
-        begun = nr_pass or any(g.refused for g in groups) or pagelist.anything(migration.conn, looked_at)
+        looked_at = Selection(tuple(group.number for group in groups if not group.refused), None, address)
+        begun = nr_pass or pagelist.anything(migration.conn, looked_at)
         return nr_pass + 1 if begun else 0
-    if any(group.course.stuck for group in groups):
-        return LAST_PASS[migration.modern] + 1
-    return max(group.course.end or 0 for group in groups) + 1
+    return scans(groups, LAST_PASS[migration.modern])

@@ -132,8 +132,7 @@ class Command:
                         self.met.add(page)
                 if slot.area.locked and not self.machine.modern:  # modern moves mlocked pages
                     if page is not None and misplaced and strict:
-                        self.failures[page] = Failure("mlocked", 0)
-                        self.passes = 1  # reading: seen in pass 0, though nothing was touched
+                        self.failures[page] = Failure("mlocked", 0)  # `passes` 0: nothing was looked at (9a)
                     elif slot.zero and strict:  # the area is looked into
                         self.skips[where] = ("reserved-page", None)
                     elif misplaced:
