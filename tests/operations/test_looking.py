@@ -523,3 +523,22 @@ def test_every_reason_of_a_migration_has_its_sentence() -> None:
     skips = "shared vma-locked vma-io vma-pfnmap vma-hugetlb vma-reserved reserved-page off-lru"
     written = "pageout-keep pageout-activate writeback-started buffers-busy"
     assert {*failures.split(), *skips.split(), *written.split()} <= {*SENTENCES}
+
+
+@pytest.mark.parametrize("profile", ["v9", "v9-posted", "modern"])
+@pytest.mark.parametrize("kind", ["io", "pfnmap", "hugetlb"])
+def test_explain_names_areas_that_are_not_looked_into(tool: Runner, profile: str, kind: str) -> None:
+    """They hold no pages, and a fault brings none (9a): what stands in the way is the area, and nothing would help."""
+    for line in (
+        f"init --nodes 2 --memory 1000p --profile {profile}",
+        "task create --pid 100 --cap ipc_lock",
+        f"mmap 100 512p --{kind} --label raw",
+        "fault 100 raw --write",
+    ):
+        assert tool(*line.split()).code == 0
+    (entry,) = tool("explain", 100, "raw", "--json").document["pages"]
+    told = [entry[key] for key in ("state", "pages", "reason", "movable", "errno", "help")]
+    assert told == ["absent", 512, f"vma-{kind}", False, None, None]
+    assert "which is not looked into" in tool("explain", 100, "raw").out
+    found = tool("migrate-pages", 100, 0, 1, "--json").document
+    assert (found["moved"], found["failed"], found["skipped"], found["passes"]) == (0, 0, 0, 0)
