@@ -158,6 +158,18 @@ def differences(want: Document, got: Document) -> list[str]:
         return [*found, f"the document has not what cli.md says: {error!r} in {sorted(got)}"]
 
 
+def races_differ(want: Rows, got: Rows) -> Iterable[str]:
+    """How each race went, and what its command said of its faults."""
+    for ours, theirs in zip(want, got, strict=True):
+        told = {key: theirs.get(key) for key in ours if key != "result"}
+        if told != {key: value for key, value in ours.items() if key != "result"} or theirs.keys() != ours.keys():
+            yield f"race {theirs}, the model {ours}"
+        if "result" in ours:
+            wanted, found = ours["result"], theirs["result"]
+            if found["errno"] is not None or found.get("faults") != wanted.get("faults", found.get("faults")):
+                yield f"race {found}, the model {wanted}"
+
+
 def cache_differs(want: Document, got: Document) -> Iterable[str]:
     """Files, rings and what a command says of swap and cache."""
     if "_back" in want and {key: got.get(key) for key in want["_back"]} != want["_back"]:
@@ -183,6 +195,8 @@ def parts_differ(want: Document, got: Document) -> Iterable[str]:
             yield f"{got['faults']} {present}, the model {want['faults']} {want['_present']}"
     if "_rows" in want:
         yield from migration_differs(want, got)
+    if "_races" in want:
+        yield from races_differ(want["_races"], got["races"])
     if "_pages" in want:
         yield from pages_differ(want["_pages"], expand(got))
     if "_nodes" in want:

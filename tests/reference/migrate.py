@@ -64,6 +64,7 @@ class Command:
         for pid, mm in tasks:
             for vpn, page in mm.pages():
                 self.place.setdefault(page, (pid, vpn))
+        self.met_by: set[Page] = set()  # pages that a race met: it holds them in pass 0
         self.hops: list[tuple[Page, int, int]] = []  # node left, node reached
         self.failures: dict[Page, Failure] = {}
         self.skips: dict[Place, tuple[str, Page | None]] = {}

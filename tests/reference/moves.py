@@ -11,6 +11,7 @@ from .machine import PAGE, Caller, Refused, Task, Unmodelled
 from .migrate import Command, migrate_by_policy, migrate_list, migrate_pages_to
 from .nodes import node_pairs
 from .policies import Policies
+from .races import Beside
 from .results import result
 from .words import parse_nodes
 
@@ -61,11 +62,16 @@ class Moves(Policies):
             sources = {s for s, _ in node_pairs(froms, tos, machine.modern)}
             return self.via_swap(command, task, task.mm, sources, move_all)
         err = None
+        race = Beside(machine, self.run, command, options["race"]) if "race" in options else None
         for s, d in node_pairs(froms, tos, machine.modern):
-            err = migrate_list(command, command.collect(s.__eq__, move_all), d)
+            pagelist = command.collect(s.__eq__, move_all)
+            if race is not None:
+                race.meet(pagelist, task)
+            err = migrate_list(command, pagelist, d)
             if err:
                 break
-        return result(machine, command, err, len(command.failures))
+        document = result(machine, command, err, len(command.failures))
+        return document if race is None else document | {"_races": [race.finish()]}
 
     # ---- move_pages ------------------------------------------------------------------------------------------
 

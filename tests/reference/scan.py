@@ -71,9 +71,13 @@ class Scan:
             return waits
         if page.file is not None:
             return self.file_refusal(page, at)
-        if v9 and not page.swapcache and self.machine.free_slots == 0:
+        if v9 and not page.swapcache and self.machine.free_slots == 0 and not self.met_by_somebody(page, at):
             return "no-swap"
         return self.unmapping(page, at)
+
+    def met_by_somebody(self, page: Page, at: int) -> bool:
+        """Whether a race holds the page in this pass; it had its entry then, which the racer may have taken (9a)."""
+        return page in self.command.met_by and self.pinned(page, at)
 
     def unmapping(self, page: Page, at: int) -> str | None:
         """Whether the ptes can go and nobody else has a reference; B8: locked areas are asked before any pte goes."""
@@ -157,7 +161,8 @@ class Scan:
             elif reason is None and page.ring is not None:
                 page.ring.locked = None  # waited for when the ring was handed over
             return
-        if reason in LEAVES_ENTRY and not self.machine.modern and not page.swapcache:
+        entered = not page.swapcache and not self.met_by_somebody(page, at)
+        if reason in LEAVES_ENTRY and not self.machine.modern and entered:
             self.machine.take_slot(page)
 
     def note(self, page: Page, reason: str | None, at: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.reference import machine, migrate, moves, nodes, policies, scan
+from tests.reference import machine, migrate, moves, nodes, policies, races, scan
 from tests.reference.areas import Page, Policy
 
 Take = Callable[[], int | None]
@@ -282,11 +282,22 @@ def drain_without_fallback(patch: pytest.MonkeyPatch) -> None:
         command, pagelist, partial(take.func, take.args[0][:1], *take.args[1:])))  # fmt: skip
 
 
+def who_waits_holds_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A race that looks a half-migrated page up does not make the pass back out."""
+    right = races.Beside.half_migrated
+
+    def wrong(self: races.Beside, pagelist: list[Page], page: Page, looks_up: bool) -> None:
+        right(self, pagelist, page, looks_up)
+        page.pins = [pin for pin in page.pins if pin.pid != races.RACER]
+
+    patch.setattr(races.Beside, "half_migrated", wrong)
+
+
 BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     pages_freed_after_the_last_round, no_targets_for_pages_that_stay, cache_slot_not_given_back, ten_passes,
     eleven_passes_under_modern, waits_from_pass_two, writeback_waited_from_pass_zero, holds_never_end, descending,
     one_chunk, pairs_ascending, plain_rotation, young_after_a_move, only_one_pte_comes_back, move_ignores_mapcount,
     privilege_is_not_move_all, mlocked_elsewhere_retried, mlocked_elsewhere_moves, mlocked_elsewhere_leaves_no_entry,
     parked_pages_move, interleave_uncut, targets_by_list_position, mbind_targets_for_pages_that_stay,
-    mbind_frees_frames_at_its_end, mbind_goes_on_without_a_target, drain_without_fallback,
+    mbind_frees_frames_at_its_end, mbind_goes_on_without_a_target, drain_without_fallback, who_waits_holds_nothing,
 ]  # fmt: skip

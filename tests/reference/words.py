@@ -11,7 +11,7 @@ from .machine import PAGE, Unmodelled
 VALUE_OPTIONS = {
     "nodes", "memory", "cpus", "distance", "swap", "profile", "pid", "uid", "node", "cpu", "cap", "drop-cap",
     "thread-of", "name", "addr", "label", "prot", "passes", "count", "as", "by",
-    "mems", "fs", "journal", "method", "ino", "file", "offset", "state", "shm",
+    "mems", "race", "fs", "journal", "method", "ino", "file", "offset", "state", "shm",
 }  # fmt: skip
 
 Words = dict[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Callable
 
 from .base import LOOKING
@@ -529,6 +530,46 @@ class Writer(Draws):
             lambda: ["state", "hash"],
         ]
 
+    def raced(self) -> list[Draw]:
+        """A family some of whose pages are in swap moves, while a task faults on a page of it or calls the kernel."""
+        pid = self.pid()
+        span = self.span(pid, short=True)
+
+        def race() -> list[str]:
+            mover = self.one(str(pid), self.youngest())
+            pages = {vpn: slot.page for vpn, slot in self.slots(int(mover)).items() if slot.page}
+            if not pages:
+                return self.fault()
+            vpn = self.one(*sorted(pages))
+            racer = str(self.one(*sorted(self.machine.tasks)))
+            argv = ["fault", racer, f"{vpn * PAGE:#x}+1p", *self.one([], ["--write"])]
+            if self.chance(4):
+                argv = self.one(
+                    ["munmap", mover, self.span(int(mover), short=True)],
+                    ["mprotect", mover, self.span(int(mover), short=True), "r"],
+                    ["fork", mover, "--pid", str(int(self.youngest()) + 1)],
+                    ["mmap", mover, "3p"],
+                )
+            target = self.nodes(60)
+            return [
+                "migrate-pages",
+                mover,
+                str(pages[vpn].node),
+                target,
+                "--race",
+                f"{self.number(1, 20)}:{shlex.join(argv)}",
+            ]
+
+        return [
+            lambda: ["fork", str(pid), "--pid", str(int(self.youngest()) + 1)],
+            self.one(race, lambda: ["swap", "out", str(pid), span]),
+            self.one(race, lambda: ["fault", str(pid), span]),
+            race,
+            lambda: ["fault", str(pid), span, *self.one([], ["--write"])],
+            race,
+            race,
+        ]
+
     def course(self) -> list[Draw]:
         """One of them."""
         kinds = [self.residue, self.family, self.family, self.locked_parent, self.rebinding, self.protection]
@@ -545,6 +586,7 @@ class Writer(Draws):
             self.in_turn,
             self.drain,
         ]
+        kinds += [] if self.machine.modern or self.machine.posted else [self.raced, self.raced]
         chosen: list[Draw] = self.one(*kinds)()
         return chosen
 
@@ -553,12 +595,7 @@ class Writer(Draws):
     def add(self, argv: list[str]) -> bool:
         """Run a command in the model and write it down, unless the documents leave its outcome open."""
         machine = self.model.machine
-        risky = (
-            machine is not None
-            and argv[0] not in LOOKING
-            and (machine.files or {"--via-swap", "offline", "--read"} & {*argv})
-        )
-        before = copy.deepcopy(machine) if risky else machine
+        before = copy.deepcopy(machine) if argv[0] not in LOOKING else machine  # it may have begun
         try:
             document = self.model.run(argv)
         except Unmodelled:
