@@ -218,6 +218,7 @@ _FINDERS: Final[dict[str, Callable[[Remedies, Verdict, Vma, Run], Remedy | None]
     "busy-writeback": Remedies.written_back,
     "no-swap": Remedies.no_swap,
     "pinned": Remedies.pinned,
+    "pageout-keep": Remedies.pinned,
     "mlocked": Remedies.locked_elsewhere,
     "pageout-activate": Remedies.unwritable,
     "writeback-started": Remedies.written_late,

@@ -492,6 +492,7 @@ def test_today_a_dirty_page_without_a_method_is_written_or_fails_for_good() -> N
 @given(STATES, st.booleans())
 def test_every_reason_is_a_word_of_the_contract(state: PageState, evict: bool) -> None:
     words = {"busy-locked", "busy-writeback", "no-swap", "pinned", "mlocked", "fs-refuses", "writeback-started", ""}
+    words |= {"pageout-keep"}
     assert course(state, modern=False, evict=evict).last.reason in words
 
 

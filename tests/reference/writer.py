@@ -314,7 +314,9 @@ class Writer(Draws):
         free = {node.nid: node.free for node in self.machine.nodes}
         node = str(min(free, key=lambda nid: (free[nid], nid)) if self.chance(2) else self.number(0, len(free) - 1))
         flags = [self.one("--move", "--move-all"), *self.one([], ["--strict"])]
-        mode = self.one("bind", "bind", "preferred", "interleave")
+        mode = self.one("bind", "bind", "preferred", "interleave", "interleave")
+        if mode == "interleave":  # one of the two may have room when the other has none
+            node = ",".join(sorted({node, str(self.number(0, len(free) - 1))}))
         present = sorted(vpn for vpn, slot in self.slots(pid).items() if slot.page) or [NEAR]
         held = f"{self.one(*present[len(present) // 2 :]) * PAGE:#x}+1p"
         return [
