@@ -34,8 +34,9 @@ from migratectl.linux.files import STDIN
 from migratectl.linux.hardware import hardware_text, parse_hardware
 from migratectl.linux.pasted import AROUND, clean
 from migratectl.linux.process import read_parent
-from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_release, read_topology
+from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_list, read_release, read_topology
 from migratectl.linux.tree import TextTree, Tree, open_tree
+from migratectl.nodemask import Nodemask
 from migratectl.operations.import_process import import_process
 from migratectl.operations.importer import Importer, without_collector
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
@@ -164,7 +165,8 @@ def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str
     page_size = check_page_size(call.page_size or Size(topology.page_size_hint, "B"))
     if call.page_size is None and topology.page_size_hint == PAGE_SIZE:
         notes.append(f"{tree.source}: page size not told: {page_size // KIB} KiB")
-    known = Facts(page_size, call.profile or _profile(tree, notes))
+    possible = read_list(tree, f"{NODE_FOLDER}/possible") or Nodemask()
+    known = Facts(page_size, call.profile or _profile(tree, notes), possible)
     capacity = {node.nid: node.total_kib * KIB // page_size for node in topology.nodes}
     machine = [NodeShape(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
     set_up(conn, machine, topology.distances, known)

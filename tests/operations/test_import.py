@@ -533,3 +533,13 @@ def test_numa_maps_refused(tool: Runner, tmp_path: Path, text: str, said: str) -
     file.write_text(text)
     assert f"{file}: {said}" in refused(tool, "import-numa-maps", file, "--pid", 7)
     assert tool("state", "hash").out == before
+
+
+def test_nodes_that_can_exist_come_from_the_tree(tool: Runner, tmp_path: Path) -> None:
+    """get_mempolicy(2) tells a static set up to the long of the highest possible node (rule 55 of a 6.1 kernel)."""
+    tree = make_tree(tmp_path / "t")
+    (tree / "sys/devices/system/node/possible").write_text("0-127\n")
+    assert tool("import", tree, "--profile", "modern").code == 0
+    assert tool("task", "create", "--pid", 5).code == 0
+    assert tool("set-mempolicy", 5, "bind", "1,127,128", "--static-nodes").code == 0
+    assert tool("get-mempolicy", 5, "--json").document["nodes"] == "1,127"

@@ -398,7 +398,11 @@ def an_address_tells_the_policy_of_the_task(patch: pytest.MonkeyPatch) -> None:
 
 def areas_merge_whatever_their_policy(patch: pytest.MonkeyPatch) -> None:
     """Protection and LOCKED alone tell areas apart."""
-    patch.setattr(Area, "same", lambda self, other: (self.prot, self.locked) == (other.prot, other.locked))
+
+    def wrong(self: Area, other: Area, prot: bool = True) -> bool:
+        return (self.prot, self.locked) == (other.prot, other.locked)
+
+    patch.setattr(Area, "same", wrong)
 
 
 def raw_areas_have_pages(patch: pytest.MonkeyPatch) -> None:

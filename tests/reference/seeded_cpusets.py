@@ -17,11 +17,11 @@ def v9_rebinds_at_once(patch: pytest.MonkeyPatch) -> None:
     """A task's policy follows its cpuset whether it runs or not."""
     right = Cpusets.follow
 
-    def wrong(self: Cpusets, tasks: Iterable[Task], old: set[int], one: Cpuset) -> Document:
+    def wrong(self: Cpusets, tasks: Iterable[Task], old: set[int], one: Cpuset, alone: bool = False) -> Document:
         moved = list(tasks)
         for task in moved:
             self.hw.rebind(task)
-        return right(self, moved, old, one)
+        return right(self, moved, old, one, alone)
 
     patch.setattr(Cpusets, "follow", wrong)
 
@@ -119,12 +119,12 @@ def a_mm_moves_with_every_thread(patch: pytest.MonkeyPatch) -> None:
     """B14: a change of mems migrates an address space once for each of its threads."""
     right = cpusets.Cpusets.follow
 
-    def wrong(self: Cpusets, tasks: Iterable[Task], old: set[int], one: Cpuset) -> Document:
+    def wrong(self: Cpusets, tasks: Iterable[Task], old: set[int], one: Cpuset, alone: bool = False) -> Document:
         moved = list(tasks)
-        document = right(self, moved, old, one)
+        document = right(self, moved, old, one, alone)
         twice: list[Mm] = [task.mm for task in moved if task.mm is not None]
         if len(twice) > len({id(mm) for mm in twice}) and one.memory_migrate:
-            document = right(self, moved, old, one)
+            document = right(self, moved, old, one, alone)
         return document
 
     patch.setattr(cpusets.Cpusets, "follow", wrong)

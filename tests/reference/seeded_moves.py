@@ -110,7 +110,7 @@ def pairs_ascending(patch: pytest.MonkeyPatch) -> None:
 def plain_rotation(patch: pytest.MonkeyPatch) -> None:
     """Fallback by distance and number, without the shared load."""
 
-    def wrong(distance: list[list[int]], _cpus: list[bool], absent: list[int]) -> list[list[int]]:
+    def wrong(distance: list[list[int]], _cpus: list[bool], absent: list[int], _modern: bool) -> list[list[int]]:
         order = [sorted(range(len(row)), key=lambda n: (n != i, row[n], n)) for i, row in enumerate(distance)]
         return [[n for n in one if n not in absent] for one in order]
 
