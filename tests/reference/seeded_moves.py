@@ -261,20 +261,6 @@ def mbind_frees_frames_at_its_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(policies, "migrate_by_policy", wrong)
 
 
-def mbind_goes_on_without_a_target(patch: pytest.MonkeyPatch) -> None:
-    """A page without a target does not end the call: the next ones are looked at."""
-    right = migrate.migrate_by_policy
-
-    def wrong(command: migrate.Command, pagelist: list[Page], target: Target) -> str | None:
-        err = right(command, pagelist, target)
-        for page in pagelist if err else ():
-            if page in command.failures and page not in command.seen_reason:
-                right(command, [page], target)
-        return err
-
-    patch.setattr(policies, "migrate_by_policy", wrong)
-
-
 def drain_without_fallback(patch: pytest.MonkeyPatch) -> None:
     """A node's pages go to its nearest neighbour only."""
     right = migrate.migrate_pages_to
@@ -299,5 +285,5 @@ BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     one_chunk, pairs_ascending, plain_rotation, young_after_a_move, only_one_pte_comes_back, move_ignores_mapcount,
     privilege_is_not_move_all, mlocked_elsewhere_retried, mlocked_elsewhere_moves, mlocked_elsewhere_leaves_no_entry,
     parked_pages_move, interleave_uncut, targets_by_list_position, mbind_targets_for_pages_that_stay,
-    mbind_frees_frames_at_its_end, mbind_goes_on_without_a_target, drain_without_fallback, who_waits_holds_nothing,
+    mbind_frees_frames_at_its_end, drain_without_fallback, who_waits_holds_nothing,
 ]  # fmt: skip

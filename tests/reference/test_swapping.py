@@ -64,13 +64,17 @@ def test_a_locked_page_of_the_swap_cache_changes_nothing() -> None:
 
 
 def test_a_move_brings_back_swap_ptes_of_tasks_that_nobody_asked_to_move() -> None:
-    """2.3: the child faulted, the parent is still swapped out; after the move both map the page, the slot is free."""
+    """
+    2.3: the child faulted, the parent is still swapped out; after the move both map the page, the slot is free.
+
+    What was read from swap and not written since is clean, and moving leaves it so (9a).
+    """
     s = Session(*TWO, "--swap", "20p")
     s("fork", "7", "--pid", "8")
     s("swap", "out", "7", "v")
     s("fault", "8", "v")
     assert s("migrate-pages", "8", "0", "1", "--as", "0")["moved"] == 4
-    assert s.pages()[0x10] == s.pages(8)[0x10] == ("present", 1, ["active", "dirty", "uptodate"], 2)
+    assert s.pages()[0x10] == s.pages(8)[0x10] == ("present", 1, ["active", "uptodate"], 2)
     assert s.machine.free_slots == 20
 
 

@@ -505,9 +505,9 @@ class Writer(Draws):
         pid, path = str(self.pid()), f"/w{len(self.script.lines)}"
         mode = "weighted-interleave" if self.machine.modern and not self.chance(4) else "interleave"
         return [
-            *([self.weigh, self.weigh] if self.machine.modern else []),
+            *([self.weigh, self.weigh, self.weigh] if self.machine.modern else []),
             lambda: ["mmap", pid, "12p", "--label", path[1:]],
-            lambda: ["mbind", pid, path[1:], mode, self.nodes(60)],
+            lambda: ["mbind", pid, path[1:], mode, self.one("all", self.nodes(60))],
             lambda: ["fault", pid, path[1:], "--write"],
             lambda: ["set-mempolicy", pid, mode, self.nodes(60)],
             lambda: ["file", "create", path, "9p", "--fs", "ext2"],
@@ -577,7 +577,7 @@ class Writer(Draws):
         kinds = [self.residue, self.family, self.family, self.locked_parent, self.rebinding, self.protection]
         kinds += [self.dry, self.holes, self.joined, self.held_by_the_parent, self.scattered, self.scattered]
         kinds += [self.swapping, self.swapping, self.waiting, self.files, self.files, self.files]
-        kinds += [self.cramped] if self.machine.modern else [self.cramped, self.written_out]
+        kinds += [self.cramped, self.in_turn] if self.machine.modern else [self.cramped, self.written_out]
         kinds += [self.drain, self.objects, self.rings, self.rings]
         kinds += [
             self.object_in_cpusets,
