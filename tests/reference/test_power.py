@@ -10,6 +10,7 @@ import pytest
 from tests.reference import machine, model, seeded_areas, seeded_cpusets, seeded_files, seeded_moves, seeded_swap
 from tests.reference.scripts import Script, script_of
 
+pytestmark = pytest.mark.power
 NR_SCRIPTS = 300
 BUGS: list[Callable[[pytest.MonkeyPatch], object]] = [
     *seeded_moves.BUGS, *seeded_areas.BUGS, *seeded_swap.BUGS, *seeded_files.BUGS,
