@@ -97,6 +97,7 @@ class Batch:
         connection: That transaction, once a line has begun it.
         beside: It is one command that runs beside another, within its transaction.
         worked: A line has made or changed the state file.
+        anew: A line has made it in the place of an older one: what stood there is gone by the user's own word.
     """
 
     state: Path
@@ -105,6 +106,7 @@ class Batch:
     connection: Connection | None = None
     beside: bool = False
     worked: bool = False
+    anew: bool = False
 
 
 @dataclass
@@ -346,13 +348,17 @@ class Session:
     @contextmanager
     def _new_file(self, force: bool) -> Iterator[Connection]:
         self._make_room()
-        if self.batch is not None and (self.batch.connection is not None or (force and self.batch.worked)):
+        if self.batch is not None and (
+            self.batch.connection is not None or (force and self.batch.worked and not self.batch.anew)
+        ):
             raise click.UsageError("earlier lines have worked on the state file; make a new one by the first command")
         if self.batch is None or self.batch.stack is None:
             with self._file().create(force=force, dry_run=self.options.dry_run) as connection:
                 yield connection
             self.close()  # a connection that is open belongs to the file that was replaced
             self._mark_worked(True)
+            if self.batch is not None:
+                self.batch.anew = force
             return
         with ExitStack() as attempt:
             connection = attempt.enter_context(self._file().create(force=force, dry_run=self.batch.dry_run))

@@ -109,13 +109,22 @@ def test_the_order_of_the_codes() -> None:
 
 def test_a_new_file_does_not_take_the_place_of_what_lines_before_worked_on(machine: Runner, state: Path) -> None:
     """What those lines said they had done would be gone without a word."""
-    for script in ("task create --pid 7\ninit --force", "init --force\ninit --force"):
-        outcome = machine("batch", "--json", stdin=script)
-        assert outcome.code == 2
-        assert "earlier lines have worked on the state file" in outcome.err
+    outcome = machine("batch", "--json", stdin="task create --pid 7\ninit --force")
+    assert outcome.code == 2
+    assert "earlier lines have worked on the state file" in outcome.err
+    state.unlink()
+    assert machine("batch", stdin="init --nodes 3\ntask create --pid 8\ninit --force\n").code == 2
+    assert [task["pid"] for task in machine("task", "list", "--json").document["tasks"]] == [8]
     assert machine("batch", stdin="init --force --nodes 3\ntask create --pid 8\n").code == 0
     assert machine("batch", "--atomic", stdin="init --force\ntask create --pid 9\n").code == 0
     assert [task["pid"] for task in machine("task", "list", "--json").document["tasks"]] == [9]
+
+
+def test_a_batch_that_began_by_replacing_may_do_so_again(machine: Runner) -> None:
+    """Machine after machine in one script, each made with --force: nothing goes that the script has not given up."""
+    script = "".join(f"init --nodes {nodes} --force\ntask create --pid {nodes}\n" for nodes in (2, 3))
+    assert machine("batch", stdin=script).code == 0
+    assert [task["pid"] for task in machine("task", "list", "--json").document["tasks"]] == [3]
 
 
 def test_keep_going_goes_on_and_returns_the_worst_code(machine: Runner) -> None:

@@ -81,7 +81,9 @@ class Policies(Holds):
         if policy is None:
             return {"_policy": {"mode": "default", "nodes": "", "flags": [], "scope": scope}}
         flags = [name.replace("_", "-") for name, word in FLAGS.items() if word in policy.flags]
-        mode, nodes = policy.mode, policy.recorded if policy.fixed else policy.nodes
+        longs = (len(self.hw.nodes) + 63) // 64 * 64  # 55: the mask ends with the long of the highest node
+        named = tuple(nid for nid in policy.recorded if nid < longs)
+        mode, nodes = policy.mode, named if policy.fixed else policy.nodes
         if not policy.nodes:
             mode, nodes = ("local", ()) if self.hw.modern else ("preferred", tuple(self.hw.online()))
         return {"_policy": {"mode": mode, "nodes": written(nodes), "flags": flags, "scope": scope}}
