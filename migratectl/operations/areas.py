@@ -56,8 +56,9 @@ def alter(
     Source:
         mprotect_fixup(), mlock_fixup(), mbind_range() with vma_merge().
     """
-    for at in (start, end):
-        pages.cut_address(conn, mm, at)
+    if start == end:
+        return []
+    pages.cut_range(conn, mm, start, end)
     altered = []
     for vma in vmas.overlapping(conn, mm, start, end):
         piece = replace(vma, start=max(vma.start, start), end=min(vma.end, end))
