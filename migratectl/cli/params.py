@@ -205,7 +205,8 @@ def _pid(text: str) -> int:
 def _cpu_list(text: str) -> Nodemask:
     if text.lower() == "none":
         return Nodemask()
-    found = Nodemask.parse_mask(text) or Nodemask.parse(text)
+    mask = Nodemask.parse_mask(text)
+    found = Nodemask.parse(text) if mask is None else mask
     if not found:
         raise ValueError(f"'{text}' is no list of CPUs such as 0-3,8")
     return found

@@ -187,8 +187,10 @@ def _deciding(
             policy = task_policy if own is None else tasks.find_policy(conn, own)
             goes_on = bool(found) and found[-1][1:] == (start, policy)
             found.append((found.pop()[0] if goes_on else start, end, policy))
-    for start, _, _ in found[1:]:
+    inner = [start for start, _, _ in found[1:]]
+    for start in inner:
         pages.cut_address(conn, target.mm, start)
+    migration.touched.update(pages.rows_around(conn, target.mm, inner))
     return found
 
 

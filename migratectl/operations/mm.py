@@ -249,7 +249,7 @@ def _check_mlock(
         raise PermissionDenied(subject, f"the task lacks CAP_IPC_LOCK; {remedy}")
     if refused is not None:
         error = OutOfMemory if refused == "ENOMEM" else TryAgain
-        raise error(subject, f"locks beyond its limit of {bytes_allowed // page_size} pages; {remedy}")
+        raise error(subject, f"locks beyond its limit of {pages_text(bytes_allowed // page_size)}; {remedy}")
 
 
 def _lock(conn: Connection, pid: int, span: Span, *, locked: bool) -> dict[str, Any]:

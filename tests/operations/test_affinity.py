@@ -54,6 +54,12 @@ def test_masks_are_read_as_the_kernel_prints_them(tool: Runner) -> None:
     assert tool("get-mempolicy", 1, "--json").document["nodes"] == "1"
 
 
+@pytest.mark.parametrize("text", ["00000000", "00000000,00000000"])
+def test_a_mask_without_cpus_is_none(tool: Runner, text: str) -> None:
+    build(tool, "init --nodes 2")
+    assert tool("task", "create", "--pid", 1, "--cpus", text).code == 2
+
+
 @pytest.mark.parametrize("words", ["migrate-pages -1 0 1", "move-pages -5 --query 0x1000", "task exit -1"])
 def test_a_negative_pid_is_no_task(tool: Runner, words: str) -> None:
     build(tool, "init --nodes 2")

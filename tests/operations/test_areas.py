@@ -38,3 +38,14 @@ munlock 1 a"""
     assert tool("batch", "-", stdin=script).code == 0
     assert (starts(tool, 1) == ["0x10000"]) is joined, "both were first written while they were two"
     assert tool("check").code == 0
+
+
+def test_unknown_words_of_numa_maps_stay_with_every_part_of_an_area(tool: Runner) -> None:
+    """A split, a cut in front and a fork: each part has the words that the whole had."""
+    assert tool("init", "--nodes", 1, "--profile", "modern").code == 0
+    line = "00010000 default odd=1 anon=4 dirty=4 N0=4 kernelpagesize_kB=4\n"
+    assert tool("import-numa-maps", "-", "--pid", 7, stdin=line).code == 0
+    assert tool("batch", "-", stdin="munmap 7 0x10000+1p\nmprotect 7 0x12000+1p r\nfork 7 --pid 8").code == 0
+    for pid in (7, 8):
+        lines = tool("numa-maps", pid, "--json").document["lines"]
+        assert [each["words"] for each in lines] == [["odd=1"]] * 3

@@ -179,10 +179,11 @@ class Area:
     def same(self, other: Area, prot: bool = True) -> bool:
         """Whether nothing but an anon_vma, and unless asked the protection, tells the two apart."""
         flags = (self.locked, self.shared, self.random, self.special) == (
-            other.locked, other.shared, other.random, None)  # fmt: skip
+            other.locked, other.shared, other.random, other.special)  # fmt: skip
         alike = not prot or self.prot == other.prot
         places = (self.file, self.delta) == (other.file, other.delta)
-        return flags and alike and places and equal_policies(self.policy, other.policy)
+        ordinary = self.special is None and flags
+        return ordinary and alike and places and equal_policies(self.policy, other.policy)
 
 
 def equal_policies(one: Policy | None, other: Policy | None) -> bool:
