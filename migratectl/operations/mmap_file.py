@@ -81,6 +81,8 @@ def _of_object(file: File, start: int) -> Backing:
 def _segment(conn: Connection, machine: Machine, name: str, nr: int) -> File:
     """The segment of that name, which grows to the largest size asked for."""
     path = segment_path(name)
+    if not name.strip("/"):
+        raise InvalidArgument(f"segment '{name}'", "a segment has a name, such as --shm web")
     if not path.isprintable():
         raise InvalidArgument(f"segment '{name}'", "the name has characters that cannot be printed")
     found = files.find(conn, path)

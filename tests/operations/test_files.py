@@ -568,3 +568,11 @@ def test_words_of_page_buffers(machine: Runner, words: str, code: int) -> None:
     rows = machine("show", "buffers", "--json").document["buffers"]
     state = words.split()[1]
     assert [row["flags"] for row in rows] == ([] if code else [[] if state == "idle" else [state]])
+
+
+@pytest.mark.parametrize("name", ["", "/"])
+def test_a_segment_has_a_name(tool: Runner, name: str) -> None:
+    """Else all that say nothing would share one; shm_open(3) answers EINVAL."""
+    build(tool, "init --nodes 1", "task create --pid 100")
+    outcome = tool("mmap", 100, "1p", "--shm", name, "--json")
+    assert (outcome.code, outcome.document["errno"]) == (1, "EINVAL")
