@@ -45,12 +45,6 @@ class Vma:
         """Whether its absent pages are zero-filled on demand."""
         return self.kind == "anon"
 
-    @property
-    def raw(self) -> str:
-        """Why nothing is ever collected from it, a word of cli.md's ``skips[].reason``; empty for other areas."""
-        kinds = ((VM.HUGETLB, "vma-hugetlb"), (VM.PFNMAP, "vma-pfnmap"), (VM.IO, "vma-io"))
-        return next((word for flag, word in kinds if self.flags & flag), "")
-
     def continues(self, other: Vma, *, whatever: VM = NOTHING) -> bool:
         """
         Whether *other*, which starts where this ends, is the same area but for the border and the flags *whatever*.
