@@ -53,7 +53,6 @@ def _copy_mm(conn: Connection, mm: int, *, modern: bool) -> int:
     copy = tasks.fork_mm(conn, mm)
     areas = vmas.load(conn, mm)
     vmas.insert_many(conn, [_child_of(vma, copy, number, modern=modern) for number, vma in enumerate(areas, 1)])
-    vmas.copy_words(conn, mm, copy)
     for name, start, end in vmas.labels(conn, mm):
         vmas.add_label(conn, copy, name, start, end)
     copied = [vma for vma in areas if vma.anon_vma or vma.flags & VM.HUGETLB]

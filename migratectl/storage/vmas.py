@@ -122,11 +122,6 @@ def delete(conn: Connection, vma: Vma) -> None:
     write(conn, "DELETE FROM words WHERE mm = ? AND start = ?", (vma.mm, vma.start))
 
 
-def copy_words(conn: Connection, mm: int, copy: int) -> None:
-    """Give the areas of another address space at the same places the unknown words of these."""
-    write(conn, "INSERT INTO words(mm, start, text) SELECT ?, start, text FROM words WHERE mm = ?", (copy, mm))
-
-
 def words(conn: Connection, mm: int) -> dict[int, str]:
     """What numa_maps shows of areas that the model does not know, blanks between, by their first pages."""
     rows = conn.exec_driver_sql("SELECT start, text FROM words WHERE mm = ?", (mm,))
