@@ -9,8 +9,9 @@ from typing import Final
 _BEYOND: Final = 1 << 20
 """No node and no CPU has an id as large as this."""
 
-_MASK: Final = re.compile("[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})+|[0-9a-fA-F]{8}")
-_REGION: Final = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
+# Not compiled here: that costs every start, and re keeps what it has compiled.
+_MASK: Final = "[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})+|[0-9a-fA-F]{8}"
+_REGION: Final = "([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?"
 
 
 class Nodemask:
@@ -70,7 +71,7 @@ class Nodemask:
         Source:
             The format %*pb, Mems_allowed of /proc/PID/status, cpumap of /sys/devices/system/node.
         """
-        return cls.of_bits(int(text.replace(",", ""), 16)) if _MASK.fullmatch(text) else None
+        return cls.of_bits(int(text.replace(",", ""), 16)) if re.fullmatch(_MASK, text) else None
 
     @classmethod
     def parse_file(cls, text: str) -> Nodemask:
@@ -87,7 +88,7 @@ class Nodemask:
         """
         mask = 0
         for part in re.split(r"[\s,]+", text.strip(" \t\n\v\f\r,")) if text.strip(" \t\n\v\f\r,") else ():
-            found = _REGION.fullmatch(part)
+            found = re.fullmatch(_REGION, part)
             if found is None:
                 raise ValueError(f"'{part}' is no item of a list such as 0-2,5 or 0-7:2/4")
             low, high, used, group = (None if each is None else int(each) for each in found.groups())

@@ -18,8 +18,9 @@ LARGEST_ID: Final = 1_000_000
 """Node ids above are taken as this one: every id from 1024 on is EINVAL, and a mask has a bit for each id."""
 
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_SIZE = re.compile(r"([0-9]+)p|([0-9]+)(?:\.([0-9]{1,12}))?(?:([KMGTkmgt])(?:i?[Bb]|i)?)?")
-_LABEL = re.compile(r"[A-Za-z_\[/][^\s+@=]*")
+# Not compiled here: that costs every start, and re keeps what it has compiled.
+_SIZE = r"([0-9]+)p|([0-9]+)(?:\.([0-9]{1,12}))?(?:([KMGTkmgt])(?:i?[Bb]|i)?)?"
+_LABEL = r"[A-Za-z_\[/][^\s+@=]*"
 _MAX_DIGITS: Final = 20
 _NO_NODES: Final = Nodemask()
 
@@ -124,7 +125,7 @@ def parse_size(text: str) -> Size:
     Raises:
         ValueError: The text is no size, no whole number of bytes, or larger than the address space.
     """
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if match is None or (match[3] and not match[4]):
         raise ValueError(f"'{text}' is not a size; write pages as 64p or bytes as 4096, 256K, 1.5G, 64MiB")
     pages, number, fraction, unit = match.groups()
@@ -151,7 +152,7 @@ def parse_address(text: str) -> Address:
         ValueError: The text is no such address.
     """
     label, at, offset = text.partition("@")
-    if _LABEL.fullmatch(label):
+    if re.fullmatch(_LABEL, label):
         return Place(label, parse_size(offset) if at else None)
     return _number(text)
 
@@ -181,7 +182,7 @@ def parse_label(text: str) -> str:
     Raises:
         ValueError: A range could not tell the text from an address or a length.
     """
-    if not _LABEL.fullmatch(text):
+    if not re.fullmatch(_LABEL, text):
         raise ValueError(f"'{text}' cannot name an area: start with a letter, leave out blanks and the signs + @ =")
     if not text.isprintable():
         raise ValueError(f"'{text}' cannot name an area: it has characters that cannot be printed")
@@ -233,7 +234,7 @@ def _labelled_span(text: str) -> Span:
     start, plus, rest = text.partition("+")
     if not plus and "@" in text:
         raise ValueError(f"'{text}' has an offset and no length; write LABEL+LENGTH@OFFSET, such as heap+16p@8p")
-    if not _LABEL.fullmatch(start):
+    if not re.fullmatch(_LABEL, start):
         raise ValueError(
             f"'{text}' is not a range; write 0x10000000+64p, 0x10000000-0x10040000, or a label: heap, heap+16p@8p"
         )

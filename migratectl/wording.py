@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 
 def counted(count: int, one: str, many: str | None = None) -> str:
     """A number with the word that goes with it, such as ``1 page``; the plural ends in s unless it is told."""
@@ -36,6 +34,8 @@ def cell_width(text: str) -> int:
 
 
 def _width(c: str) -> int:
+    import unicodedata  # noqa: PLC0415 - costs every start, and only wide characters need it
+
     if unicodedata.category(c) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-_NEGATIVE = re.compile("-[0-9]+")
+_NEGATIVE = "-[0-9]+"
 _FLAGS = frozenset({"--json", "--dry-run", "--quiet", "--verbose"})
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "terminal_width": 80, "max_content_width": 80}
 
@@ -55,7 +55,9 @@ class Command(click.Command):
         """Read the words, and tell the session which command they call and how the journal keeps them."""
         args = ["--trace=" if word == "--trace" else word for word in args]  # its value is optional, and only after =
         words = own_words(self, args)
-        ctx.ignore_unknown_options = any(_NEGATIVE.fullmatch(word) for word in args)  # a negative pid is an argument
+        ctx.ignore_unknown_options = any(
+            re.fullmatch(_NEGATIVE, word) for word in args
+        )  # a negative pid is an argument
         rest = super().parse_args(ctx, args)
         session = ctx.find_object(Session)
         if session is not None:
