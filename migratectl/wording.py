@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(count: int, one: str, many: str | None = None) -> str:
     """A number with the word that goes with it, such as ``1 page``; the plural ends in s unless it is told."""
@@ -11,6 +13,11 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 def pages_text(count: int) -> str:
     """Such as ``1 page``."""
     return counted(count, "page")
+
+
+def and_more(words: Sequence[str]) -> str:
+    """The first of some words, and how many others there are, such as ``/a and 2 more``."""
+    return words[0] if len(words) == 1 else f"{words[0]} and {len(words) - 1} more"
 
 
 def printable(text: str, *, keeping: str = "") -> str:

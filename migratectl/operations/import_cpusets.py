@@ -15,6 +15,7 @@ from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.cpuset_files import OF_THE_ROOT, YOUNG
 from migratectl.storage import tasks
 from migratectl.storage.tasks import KEPT_DEFAULTS, Cpuset
+from migratectl.wording import and_more
 
 NO_HIERARCHY: Final = Hierarchy("", False, {})
 """What a text without a tree tells of cpusets."""
@@ -140,7 +141,7 @@ class Cpusets:
         self.notes += [
             f"{self.made[path].source}: cpuset {path} made with {self._what(path)}" for path in self._told(upwards)
         ]
-        self.notes += [f"{self.where}: {sentence.format(_some(paths))}" for sentence, paths in self.said.items()]
+        self.notes += [f"{self.where}: {sentence.format(and_more(paths))}" for sentence, paths in self.said.items()]
 
     def _told(self, paths: Iterable[str]) -> list[str]:
         """Those of which files do not tell everything."""
@@ -218,7 +219,3 @@ def _shared(cpuset: Cpuset, switch: str) -> Cpuset:
     """A cpuset that is not exclusive by that switch."""
     cpus = switch == "cpu_exclusive"
     return replace(cpuset, cpu_exclusive=False) if cpus else replace(cpuset, mem_exclusive=False)
-
-
-def _some(paths: list[str]) -> str:
-    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"

@@ -34,6 +34,7 @@ from migratectl.storage import files, imports, nodes, tasks, vmas
 from migratectl.storage.imports import Batch, Cache, Piece
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode, ModeFlag
+from migratectl.wording import and_more
 
 WRITEBACK_PASSES: Final = 1
 
@@ -231,10 +232,7 @@ class Importer:
 
     def common_notes(self) -> list[str]:
         """The assumptions that were made for several texts, a line each."""
-        return [
-            f"{sources[0]}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}: {sentence}"
-            for sentence, sources in self.common.items()
-        ]
+        return [f"{and_more(sources)}: {sentence}" for sentence, sources in self.common.items()]
 
     def _tell(self, space: Space) -> None:
         for nid, nr in sorted(self.room.missing.items()):
