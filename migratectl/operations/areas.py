@@ -74,13 +74,6 @@ def alter(
     return altered
 
 
-def _join(conn: Connection, vma: Vma, *, modern: bool) -> Vma:
-    """Join an area that was changed with the neighbours that go on with it."""
-    before, behind = _going_on(conn, vma)
-    first, second = vma_merge(_anon_vma(vma), _known(before), _known(behind), modern=modern)
-    return _joined(conn, vma, before if first else None, behind if second else None)
-
-
 def settle(conn: Connection, vma: Vma, *, modern: bool) -> Vma:
     """
     Join a new area with the neighbours that go on with it and have no policy.
@@ -89,8 +82,14 @@ def settle(conn: Connection, vma: Vma, *, modern: bool) -> Vma:
         expand_neighbour().
     """
     before, behind = _going_on(conn, vma)
-    first, second = expand_neighbour(_known(before), _known(behind), modern=modern)
-    return _joined(conn, vma, before if first else None, behind if second else None)
+    return _joined(conn, (before, vma, behind), expand_neighbour(_known(before), _known(behind), modern=modern))
+
+
+def _join(conn: Connection, vma: Vma, *, modern: bool) -> Vma:
+    """Join an area that was changed with the neighbours that go on with it."""
+    before, behind = _going_on(conn, vma)
+    merged = vma_merge(_anon_vma(vma), _known(before), _known(behind), modern=modern)
+    return _joined(conn, (before, vma, behind), merged)
 
 
 def prepare_anon_vma(conn: Connection, vma: Vma, *, modern: bool) -> None:
@@ -125,9 +124,10 @@ def _known(vma: Vma | None) -> AnonVma | None:
     return None if vma is None else _anon_vma(vma)
 
 
-def _joined(conn: Connection, vma: Vma, before: Vma | None, behind: Vma | None) -> Vma:
-    parts = [part for part in (before, vma, behind) if part is not None]
-    return vma if len(parts) == 1 else vmas.join(conn, parts)
+def _joined(conn: Connection, three: tuple[Vma | None, Vma, Vma | None], merged: tuple[bool, bool]) -> Vma:
+    """An area with those of its neighbours, before and behind, that it merges with."""
+    parts = [part for part, goes in zip(three, (merged[0], True, merged[1]), strict=True) if part is not None and goes]
+    return parts[0] if len(parts) == 1 else vmas.join(conn, parts)
 
 
 def borders(start: int, end: int, altered: Iterable[Altered]) -> set[int]:
