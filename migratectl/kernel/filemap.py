@@ -96,7 +96,7 @@ def read_ahead(touched: Sequence[Run], missing: Sequence[Run], free: Sequence[Ru
         size: Pages of the file; nothing beyond is read. None: it has no end.
 
     Source:
-        do_sync_mmap_readahead() and page_cache_ra_unbounded() of a 6.1 kernel; modern-kernel.md 23.
+        do_sync_mmap_readahead() and page_cache_ra_unbounded() of a 6.1 kernel; rule 23 of what it does.
     """
     windows: list[tuple[int, int]] = []
     markers: list[int] = []
@@ -139,7 +139,7 @@ def fault_around(touched: Iterable[Run], start: int, end: int) -> list[Run]:
     The windows, of 16 pages each at a multiple of 16, that read faults at these addresses map; cut to [start, end).
 
     Source:
-        do_fault_around() of a 6.1 kernel; modern-kernel.md 23.
+        do_fault_around() of a 6.1 kernel; rule 23 of what it does.
     """
     windows = (window for run in one_after_another(touched) for window in _aligned(run))
     return _dense((max(low, start), min(high, end)) for low, high in windows)
@@ -156,7 +156,7 @@ def read_faults(touched: Sequence[Run], alone: Sequence[Run]) -> int:
         alone: Those of them that no fault maps around itself: not in memory, or with a marker of read-ahead.
 
     Source:
-        do_read_fault() of a 6.1 kernel; modern-kernel.md 23.
+        do_read_fault() of a 6.1 kernel; rule 23 of what it does.
     """
     if not alone:
         end = max((run.last for run in touched), default=0) + FAULT_AROUND_PAGES

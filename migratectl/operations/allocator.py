@@ -83,7 +83,7 @@ class Allocator:
         plus inode number). Any other file goes by the task's policy, which interleaves in turn.
 
         Source:
-            page_cache_alloc() and shmem_alloc_page(); semantics.md 6.1, modern-kernel.md 20 to 22.
+            page_cache_alloc() and shmem_alloc_page(); semantics.md 6.1, rules 20 to 22 of what a 6.1 kernel does.
         """
         if not file.shared_memory:
             return self.without_area(runs)

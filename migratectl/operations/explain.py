@@ -297,7 +297,7 @@ def _placed(conn: Connection, machine: Machine, areas: Iterable[Vma]) -> list[di
     The areas with a policy that does not place their pages: those of files, under today's kernel.
 
     Source:
-        filemap_alloc_folio() of a 6.x kernel; modern-kernel.md 22.
+        filemap_alloc_folio() of a 6.x kernel; rule 22 of what a 6.1 kernel does.
     """
     page_size = machine.facts.page_size
     return [

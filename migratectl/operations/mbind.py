@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +21,9 @@ from migratectl.operations.rebinding import keep_policy, up_to_date
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
-from migratectl.storage import pages, tasks, vmas
+from migratectl.storage import pagelist, pages, tasks, vmas
 from migratectl.storage.files import object_policies, set_object_policy
-from migratectl.storage.pagelist import Wanted
+from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
 from migratectl.wording import counted, pages_text
@@ -146,9 +147,12 @@ def _bind(migration: Migration, call: Mbind, target: _Range, who: Identity, task
     rows = migration.gather(lambda: collect(migration, elsewhere)) if call.moves else []
     _set_policy(migration, target)
     deciding = _deciding(migration, target, first, task_policy) if rows else []
+    if len(deciding) > 1:
+        _cut_between(migration, rows, [low for low, _, _ in deciding[1:]])
+        pagelist.set_aside(conn)
     for low, high, policy in deciding:
         if len(deciding) > 1:
-            rows = collect(migration, replace(elsewhere, start=low, end=high))
+            rows = pagelist.take_up(conn, low, high)
         choice = policy_zonelists(
             policy, who.local, machine.fallback, who.mems, modern=machine.modern, weights=machine.weights
         )
@@ -187,11 +191,15 @@ def _deciding(
             policy = task_policy if own is None else tasks.find_policy(conn, own)
             goes_on = bool(found) and found[-1][1:] == (start, policy)
             found.append((found.pop()[0] if goes_on else start, end, policy))
-    inner = [start for start, _, _ in found[1:]]
-    for start in inner:
-        pages.cut_address(conn, target.mm, start)
-    migration.touched.update(pages.rows_around(conn, target.mm, inner))
     return found
+
+
+def _cut_between(migration: Migration, rows: Sequence[StateRow], starts: Sequence[int]) -> None:
+    """Cut the runs of the list where another policy begins to decide."""
+    for start in starts:
+        pagelist.cut(migration.conn, Selection(tuple(row.state for row in rows)), start)
+    if migration.mm is not None:
+        migration.touched.update(pages.rows_around(migration.conn, migration.mm, starts))
 
 
 def _set_policy(migration: Migration, target: _Range) -> None:

@@ -375,6 +375,19 @@ def drop(conn: Connection, states: Iterable[int]) -> None:
     conn.exec_driver_sql("DELETE FROM iso WHERE state IN (SELECT value FROM json_each(?))", (json.dumps([*states]),))
 
 
+def set_aside(conn: Connection) -> None:
+    """Keep the list as it is, for take_up()."""
+    conn.exec_driver_sql("DELETE FROM aside")
+    conn.exec_driver_sql("INSERT INTO aside SELECT * FROM iso")
+
+
+def take_up(conn: Connection, low: int, high: int) -> list[StateRow]:
+    """Fill ``iso`` with the part of the list set aside that lies in [low, high), where it has been cut; its states."""
+    conn.exec_driver_sql("DELETE FROM iso")
+    conn.exec_driver_sql("INSERT INTO iso SELECT * FROM aside WHERE addr >= ? AND addr < ?", (low, high))
+    return states(conn)
+
+
 def forget_met(conn: Connection) -> None:
     """Forget what note_met() and come_back() have noted."""
     conn.exec_driver_sql("DELETE FROM met")

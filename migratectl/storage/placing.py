@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
+import stat
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -100,18 +102,19 @@ def busy(path: Path, timeout: float) -> StateBusy:
 
 def _sweep(target: Path) -> None:
     """Remove the drafts of processes that were killed: those that nobody holds."""
+    drafts = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.new")
     for path in target.parent.iterdir():
-        if path.name.startswith(f".{target.name}.") and path.name.endswith(".new") and _abandoned(path):
+        if drafts.fullmatch(path.name) and _abandoned(path):
             _remove(path)
 
 
 def _abandoned(draft: Path) -> bool:
     try:
-        found = os.open(draft, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        found = os.open(draft, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # gone by now, or another user's
         return False
     try:
-        return _try_lock(lambda: fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        return stat.S_ISREG(os.fstat(found).st_mode) and _try_lock(lambda: fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB))
     finally:
         os.close(found)
 

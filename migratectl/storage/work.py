@@ -2,9 +2,9 @@
 The temporary tables of the set statements, made once a connection, and the one way to write.
 
 ``part``: pieces to cut off page runs (see pages.py); ``rest``: what stays of those runs; ``iso``: the page list of
-one migrate_to_node(); ``met``: what a command over several tasks has looked at; ``picked``: the page rows that a
-statement is about; ``isolated``: the list as it was taken off the LRU before another command ran beside it;
-``travelled``: what a command has moved.
+one migrate_to_node(); ``aside``: a list that is gone through part by part; ``met``: what a command over several tasks
+has looked at; ``picked``: the page rows that a statement is about; ``isolated``: the list as it was taken off the LRU
+before another command ran beside it; ``travelled``: what a command has moved.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ WORK_TABLES: Final = (
     "CREATE TEMP TABLE rest (page INTEGER PRIMARY KEY, stride INTEGER, count INTEGER)",
     "CREATE TEMP TABLE iso (page INTEGER PRIMARY KEY, addr INTEGER, step INTEGER, count INTEGER, state INTEGER,"
     " class INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TEMP TABLE aside (page INTEGER PRIMARY KEY, addr INTEGER, step INTEGER, count INTEGER, state INTEGER,"
+    " class INTEGER)",
     "CREATE TEMP TABLE picked (page INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE met (page INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE back (page INTEGER PRIMARY KEY)",

@@ -462,6 +462,26 @@ def test_what_a_racer_adds_is_not_gathered(tool: Runner, build: Build) -> None:
     assert document["moved"] == 4
 
 
+def test_what_a_racer_adds_is_not_gathered_where_several_policies_decide(tool: Runner, build: Build) -> None:
+    build(
+        (
+            "init --nodes 3 --memory 100p --profile modern",
+            "task create --pid 100 --node 0 --cap sys_nice",
+            "task create --pid 101 --node 0 --cap sys_nice",
+            "mmap 100 8p --shm seg --label seg",
+            "mmap 101 8p --shm seg --label seg",
+            "fault 100 seg --write",
+            "fault 101 seg --write",
+            "mbind 100 seg bind 2",
+            "mbind 101 seg+4p bind 1",  # the object's first half has another policy than the area of 100
+            "move-pages 101 seg@7p=2 --move-all",
+        )
+    )
+    moved = race(tool, "mbind 100 seg bind 2 --move-all", "3:move-pages 101 seg@7p=0 --move-all")
+    assert moved["moved"] == 7  # the eighth page lay on node 2 when the call looked
+    assert [node for _, node in where(tool, 100, "seg").values()] == [1, 1, 1, 1, 2, 2, 2, 0]
+
+
 def test_what_is_no_candidate_is_told_though_a_racer_takes_it_away(tool: Runner, build: Build) -> None:
     """The list was made before: a shared page of MOVE stays skipped, and one that becomes shared moves all the same."""
     build((*FAMILY, "fault 100 a+1p --write", "task set 100 --uid 7", "task set 101 --uid 7"))

@@ -343,3 +343,14 @@ def test_a_draft_that_somebody_works_on_is_left_alone(tool: Runner, state: Path)
         assert draft.exists()
     with closing(sqlite3.connect(state)) as plain:
         assert plain.execute("SELECT count(*) FROM tasks").fetchone() == (2,)
+
+
+def test_other_files_with_a_similar_name_stay(tool: Runner, state: Path) -> None:
+    others = [state.with_name(f".{state.name}.{middle}.new") for middle in ("mine", "0123abcd.old", "0123ABCD")]
+    for path in others:
+        path.write_text("mine")
+    pipe = state.with_name(f".{state.name}.0123abcd.new")
+    os.mkfifo(pipe)
+    assert tool("init", "--nodes", "2").code == 0
+    assert [path.read_text() for path in others] == ["mine"] * 3
+    assert pipe.is_fifo()
