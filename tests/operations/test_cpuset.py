@@ -232,3 +232,19 @@ def test_the_policy_of_an_object_follows_the_area_through_which_it_was_bound(
     tool = make(profile)
     play(tool, f"cpuset create c2 --mems 0-1\n{OBJECT}{script}")
     assert tuple(policy(tool, pid, 0x10000000).removeprefix("bind ") for pid in (100, 101)) == told
+
+
+def test_a_page_that_fails_in_the_walk_of_the_second_task_is_told_there(tool: Runner) -> None:
+    """The first walk moves it from 0 to 1, the second from 1 to 2 as far as node 2 has room (3.2, 3.6)."""
+    for words in (
+        "init --nodes 3 --memory 100p,100p,3p --cpus 2,1,1 --profile modern --swap none",
+        "cpuset create c --mems 0-1 --memory-migrate",
+        "task create --pid 100 --node 0 --cpuset c",
+        "mmap 100 4p --label a",
+        "fault 100 a --write",
+        "fork 100 --pid 101",
+    ):
+        assert tool(*words.split()).code == 0, words
+    document = tool("cpuset", "set", "c", "--mems", "1-2", "--json").document
+    assert (document["moved"], document["moved_twice"], document["failed"]) == (7, 3, 1)
+    assert [(each["pid"], each["node"]) for each in document["failures"]] == [(101, 1)]

@@ -58,7 +58,6 @@ class Command:
         self.mapped_before = {page: set(page.ptes) for page in machine.all_pages()}
         self.cache_before = {page for page in machine.all_pages() if page.swapcache}
         self.place: dict[Page, Place] = {}
-        self.met: set[Page] = set()
         self.stored: set[Page] = set()  # pages of tmpfs that went to the swap cache
         self.overtook = False  # one of them moved in a later round than that, before pages behind it
         for pid, mm in tasks:
@@ -128,9 +127,7 @@ class Command:
                     continue
                 if page is not None and misplaced:
                     told.add(page)  # mapped twice: the second meeting is not mentioned (9a)
-                    if page not in self.met:
-                        self.place[page] = where
-                        self.met.add(page)
+                    self.place[page] = where  # a page that has moved may fail in the walk of the next address space
                 if slot.area.locked and not self.machine.modern:  # modern moves mlocked pages
                     if page is not None and misplaced and strict:
                         self.failures[page] = Failure("mlocked", 0)  # `passes` 0: nothing was looked at (9a)
