@@ -20,7 +20,7 @@ BELOW = {
     "storage": set(),
     "__main__": {"cli"},
 } | {leaf: set() for leaf in LEAVES}
-HOMES = {"click": {"cli"}, "rich": {"render"}, "sqlalchemy": {"storage", "operations", "cli"}, "alembic": {"storage"}}
+HOMES = {"click": {"cli"}, "rich": {"render"}, "sqlalchemy": {"storage"}, "alembic": {"storage"}}
 NO_DATABASE = {"kernel": {"sqlalchemy", "sqlite3", "alembic"}, "linux": {"sqlalchemy", "sqlite3", "alembic"}}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not {"migrations", "_migrations"} & set(path.parts))

@@ -18,9 +18,8 @@ from migratectl.uapi import errno_number
 from migratectl.wording import printable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from migratectl.operations.caller import Caller
+    from migratectl.storage.connection import Connection
     from migratectl.storage.engine import StateFile
 
 P = ParamSpec("P")

@@ -18,9 +18,8 @@ from migratectl.cli.session import Batch, Document, Options, Session
 from migratectl.spans import Address, parse_address
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from migratectl.operations.watch import Watch
+    from migratectl.storage.connection import Connection
 
 F = TypeVar("F", bound=Callable[..., Any])
 RaceWords = tuple[int, tuple[str, ...]]

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.memory import Demand, demand_by_index, demand_in_turn
 from migratectl.kernel.mempolicy import Choice, policy_zonelists, turns
 from migratectl.kernel.page_alloc import Allocations, Stage, place_faults
@@ -18,6 +16,7 @@ from migratectl.operations.rebinding import up_to_date
 from migratectl.policy import Policy
 from migratectl.runs import Run, RunIndex, pages_in_order
 from migratectl.storage import nodes, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import File, policies
 from migratectl.storage.pages import Freed
 

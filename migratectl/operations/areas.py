@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.mmap import NO_ANON_VMA, AnonVma, anon_vma_prepare, expand_neighbour, vma_merge
 from migratectl.storage import coalesce, pages, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM
 

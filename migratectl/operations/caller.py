@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, allowed_nodes, find_task
+from migratectl.storage.connection import Connection
 from migratectl.uapi import ALL_CAPABILITIES
 
 

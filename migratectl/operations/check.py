@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.nodemask import Nodemask
 from migratectl.operations.init import NodeShape, zonelists
 from migratectl.operations.machine import load_machine
 from migratectl.storage import audit, nodes
+from migratectl.storage.connection import Connection
 
 
 def check(conn: Connection) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import (
     AccessDenied,
     AlreadyExists,
@@ -29,6 +27,7 @@ from migratectl.operations.rebinding import keep_policy, rebound
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
 from migratectl.storage import files, pagelist, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import MF
 from migratectl.wording import counted

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import AccessDenied, InputOutputError, InvalidArgument, NoSuchFile
 from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller
@@ -15,6 +13,7 @@ from migratectl.operations.machine import load_machine
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList, parse_nodes
 from migratectl.storage import tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Cpuset
 
 SWITCHES: Final = ("cpu_exclusive", "mem_exclusive", "memory_migrate")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.operations.hotplug import refresh
 from migratectl.storage import schema
+from migratectl.storage.connection import Connection
 
 
 def current(conn: Connection) -> dict[str, Any]:

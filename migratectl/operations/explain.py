@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import KernelError, PermissionDenied
 from migratectl.kernel.memory import absent
 from migratectl.kernel.migrate import LAST_PASS, UNSEEN, course, skip_reason
@@ -22,6 +20,7 @@ from migratectl.operations.show import WHOLE, policy_text
 from migratectl.runs import Run, maximal_runs
 from migratectl.spans import NodeList, Span
 from migratectl.storage import files, holds, pagelist, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import MF, NEVER, SYS_NICE, VM

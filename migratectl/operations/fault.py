@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.memory import demand_by_index, placed_pieces
 from migratectl.operations.allocator import Allocator
 from migratectl.operations.areas import prepare_anon_vma
@@ -15,6 +13,7 @@ from migratectl.operations.swapin import touch_swapped
 from migratectl.operations.toucher import Faults, Toucher, leaving
 from migratectl.spans import Span
 from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import Laid
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import PG, VM

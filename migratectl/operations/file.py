@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import AlreadyExists, Busy, InvalidArgument
 from migratectl.kernel.buffer import buffers_per_page, journal_holds
 from migratectl.kernel.filemap import JOURNALS, filesystem, migrate_method
@@ -19,6 +17,7 @@ from migratectl.runs import Run
 from migratectl.spans import Size
 from migratectl.storage import buffers, cache, coalesce, files, pages
 from migratectl.storage.cache import CachedRun
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import UNNAMED, File
 from migratectl.uapi import NEVER, PG, errno_number
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.operations.machine import find_task, load_machine
 from migratectl.operations.tasks import check_pid, task_row
 from migratectl.storage import coalesce, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import BadAddress, InvalidArgument
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, allowed_nodes, find_mm, find_task, load_machine, resolve_address
@@ -13,6 +11,7 @@ from migratectl.operations.rebinding import keep_policy, up_to_date
 from migratectl.policy import Policy
 from migratectl.spans import Address
 from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import object_policy
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM, Mode

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.linux.hardware import NodeHardware, format_hardware
 from migratectl.operations.machine import load_machine, node_rows
+from migratectl.storage.connection import Connection
 
 MIB: Final = 1 << 20
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import BadAddress, Busy, InvalidArgument, OutOfMemory
 from migratectl.kernel.memory import absent
 from migratectl.kernel.migrate import LAST_PASS
@@ -13,6 +11,7 @@ from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine, resolve_span
 from migratectl.spans import Span
 from migratectl.storage import buffers, cache, coalesce, files, holds, pages, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import MappedRun
 from migratectl.uapi import NEVER, PG, VM
 

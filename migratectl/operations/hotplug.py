@@ -6,8 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument
 from migratectl.kernel.mempolicy import Choice
 from migratectl.kernel.page_alloc import Zonelist
@@ -19,6 +17,7 @@ from migratectl.operations.migrate import Migration, collect, migrate_along
 from migratectl.operations.policy_targets import migrate_by_policy
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.storage import nodes, pagelist, pages, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.pages import Orphan
 from migratectl.uapi import MF, errno_number

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument
 from migratectl.linux.cpusets import CpusetInfo, Hierarchy
 from migratectl.linux.process import ProcessInfo
 from migratectl.nodemask import NO_NODES, Nodemask
 from migratectl.operations.cpuset_files import OF_THE_ROOT, YOUNG
 from migratectl.storage import tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import KEPT_DEFAULTS, Cpuset
 from migratectl.wording import and_more
 

@@ -15,10 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection
-
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.runs import Run, make_run
+from migratectl.storage.connection import Connection
 from migratectl.storage.imports import Cache, Piece
 from migratectl.uapi import PG
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InputFileError, InvalidArgument
 from migratectl.linux.files import read_text
 from migratectl.linux.maps import MapsLine, parse_maps
@@ -21,6 +19,7 @@ from migratectl.operations.importer import Importer, cpu_by_pages, without_colle
 from migratectl.operations.machine import Machine, load_machine
 from migratectl.operations.tasks import TaskCreate, task_create, task_row
 from migratectl.storage import tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Task
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InputFileError
 from migratectl.linux.plan import PlannedArea
 from migratectl.storage import holds
+from migratectl.storage.connection import Connection
 
 CLIP_HINT: Final = "give --clip to leave them out"
 

@@ -27,8 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InputFileError, InvalidArgument
 from migratectl.linux.files import STDIN
 from migratectl.linux.hardware import hardware_text, parse_hardware
@@ -43,6 +41,7 @@ from migratectl.operations.init import NodeShape, add_swap, check_page_size, set
 from migratectl.operations.machine import load_machine, node_rows
 from migratectl.spans import Size
 from migratectl.storage import imports, nodes
+from migratectl.storage.connection import Connection
 from migratectl.storage.facts import Facts
 from migratectl.uapi import MAX_PID, Profile
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import AlreadyExists, InputFileError
 from migratectl.kernel.mempolicy import relative_ranks
 from migratectl.linux.cpusets import read_cpusets
@@ -31,6 +29,7 @@ from migratectl.operations.tasks import task_row
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
 from migratectl.storage import files, imports, nodes, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.imports import Batch, Cache, Piece
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode, ModeFlag

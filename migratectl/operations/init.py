@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument
 from migratectl.kernel.page_alloc import build_zonelists
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import load_machine, node_rows, whole_pages
 from migratectl.spans import Size
 from migratectl.storage import facts, holds, nodes, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.storage.tasks import Cpuset

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.operations.machine import Machine, find_mm, find_task, load_machine, resolve_span
 from migratectl.operations.show import WHOLE, Look, consecutive, label_of, policy_text
 from migratectl.policy import Policy
 from migratectl.runs import Run, maximal_runs
 from migratectl.spans import ADDRESS_END, Span
 from migratectl.storage import holds, pages, summary, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.summary import Ring
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.migrate import Course
 from migratectl.kernel.page import PageState, Ring
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import pagelist
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Selection, StateRow
 
 Position = tuple[int, int]

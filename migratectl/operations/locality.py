@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import find_mm, load_machine
 from migratectl.storage import nodes, pages, tasks
+from migratectl.storage.connection import Connection
 
 
 def locality(conn: Connection, pid: int | None) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import NoSuchFile
 from migratectl.storage import journal
+from migratectl.storage.connection import Connection
 from migratectl.storage.journal import Entry
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import BadAddress, InvalidArgument, NoSuchProcess
 from migratectl.kernel.page_alloc import Allocations, Zonelist
 from migratectl.nodemask import Nodemask
 from migratectl.spans import ADDRESS_END, Address, NodeList, Size, Span
 from migratectl.storage import facts, nodes, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.storage.tasks import Task

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument, KernelError, OutOfMemory
 from migratectl.kernel.vmscan import reclaim
 from migratectl.operations.areas import alter, borders, rejoin
@@ -18,6 +16,7 @@ from migratectl.operations.migrate import Migration, activate_list, collect, evi
 from migratectl.operations.mm import freed_rows, unmap
 from migratectl.spans import Span
 from migratectl.storage import pages, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import StateRow, Wanted
 from migratectl.storage.pages import Freed
 from migratectl.uapi import MF, VM, errno_number

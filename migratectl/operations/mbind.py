@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import BadAddress, InputOutputError, PermissionDenied
 from migratectl.kernel.mempolicy import policy_zonelists
 from migratectl.nodemask import Nodemask
@@ -22,6 +20,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.policy import Policy
 from migratectl.spans import NodeList, Span
 from migratectl.storage import pagelist, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import object_policies, set_object_policy
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.storage.vmas import Vma

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument
 from migratectl.kernel.mempolicy import INTERLEAVING, relative_nodes
 from migratectl.nodemask import Nodemask
@@ -13,6 +11,7 @@ from migratectl.operations.machine import Machine, allowed_nodes, find_task, loa
 from migratectl.policy import Policy
 from migratectl.spans import NodeList
 from migratectl.storage import tasks
+from migratectl.storage.connection import Connection
 from migratectl.uapi import Mode, ModeFlag
 
 

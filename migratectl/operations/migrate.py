@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection
-
 from migratectl import uapi
 from migratectl.errors import BadAddress
 from migratectl.kernel.migrate import (
@@ -38,6 +36,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
 from migratectl.spans import Address
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Selection, StateRow, Wanted
 from migratectl.uapi import MF, NEVER
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument, PermissionDenied
 from migratectl.kernel.mempolicy import migration_pairs
 from migratectl.nodemask import NO_NODES, Nodemask
@@ -15,6 +13,7 @@ from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
 from migratectl.storage import tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Task
 from migratectl.uapi import MF, SYS_NICE, SYS_PTRACE
 

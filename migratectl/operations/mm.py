@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import AlreadyExists, InvalidArgument, OutOfMemory, PermissionDenied, TryAgain
 from migratectl.kernel.mlock import DEFAULT_MEMLOCK, mlock_refusal
 from migratectl.operations.areas import ACCESS, alter, borders, carve, first_hole, rejoin, settle
@@ -24,6 +22,7 @@ from migratectl.operations.mmap_file import backing, release_objects
 from migratectl.operations.toucher import Faults
 from migratectl.spans import ADDRESS_END, Address, Size, Span
 from migratectl.storage import cache, coalesce, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import Freed
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma

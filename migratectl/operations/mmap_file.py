@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument, NoSuchFile
 from migratectl.kernel.filemap import migrate_method
 from migratectl.operations.machine import Machine, give_back, whole_pages
 from migratectl.spans import Size
 from migratectl.storage import cache, files, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import UNNAMED, File
 from migratectl.storage.pages import Freed
 from migratectl.storage.vmas import Vma

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import AccessDenied, InvalidArgument, NoSuchDevice, PermissionDenied
 from migratectl.kernel.result import Stayed
 from migratectl.operations.caller import Caller, Identity, called_pid, identify
@@ -18,6 +16,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run
 from migratectl.spans import Address, Span
 from migratectl.storage import pagelist, pages, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import StateRow
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task

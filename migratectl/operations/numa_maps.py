@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.linux.numa_maps import Era, NumaMapsLine, format_numa_maps, format_policy
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, load_machine
 from migratectl.policy import Policy
 from migratectl.storage import summary, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import object_policy
 from migratectl.storage.summary import AreaCounts
 from migratectl.storage.vmas import Vma

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.linux.numastat import CATEGORIES, format_counters, format_process
 from migratectl.operations.machine import find_mm, load_machine
 from migratectl.storage import summary, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.nodes import COUNTERS
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.filemap import (
     READ_AHEAD_BEFORE,
     READ_AHEAD_PAGES,
@@ -21,6 +19,7 @@ from migratectl.operations.allocator import Allocator, Leaving
 from migratectl.runs import Run, intersect, make_run, overlaps
 from migratectl.storage import cache
 from migratectl.storage.cache import CachedRun
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import File
 from migratectl.uapi import PG
 

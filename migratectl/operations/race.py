@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import Connection
-
 from migratectl.errors import KernelError
 from migratectl.kernel.migrate import Course, course
 from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES, Meeting, Observer, meet, reaches
@@ -17,6 +15,7 @@ from migratectl.operations.line import page_state
 from migratectl.operations.machine import Machine, give_back, load_machine, resolve_span
 from migratectl.spans import parse_size, parse_span
 from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.observers import Listed
 from migratectl.storage.pagelist import StateRow
 from migratectl.uapi import NEVER

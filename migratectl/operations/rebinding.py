@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.cpuset import rebind, rebind_next
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, allowed_nodes
 from migratectl.storage import tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Task
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.operations.machine import Machine
 from migratectl.runs import Run
 from migratectl.storage import files, holds, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import VM, Mode

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.linux.numa_maps import format_policy
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, find_task, load_machine, node_rows, resolve_span
@@ -17,6 +15,7 @@ from migratectl.policy import Policy
 from migratectl.runs import Run, clusters, maximal_runs
 from migratectl.spans import ADDRESS_END, Span
 from migratectl.storage import pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma

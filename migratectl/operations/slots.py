@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.migrate import LAST_PASS, course
 from migratectl.kernel.swap import SlotPlan, What, plan_slots, slot_events
 from migratectl.operations.line import Bounds, Group, Reached
 from migratectl.runs import Run
 from migratectl.storage import holds, pagelist
+from migratectl.storage.connection import Connection
 from migratectl.uapi import NEVER
 
 

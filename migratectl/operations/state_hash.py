@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.storage import digest
+from migratectl.storage.connection import Connection
 
 
 def state_hash(conn: Connection) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import Busy, InvalidArgument, NoSuchFile
 from migratectl.kernel.memory import given
 from migratectl.operations.allocator import Allocator
@@ -17,6 +15,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import make_run
 from migratectl.spans import Size, Span
 from migratectl.storage import coalesce, facts, holds, pages, swap
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Wanted
 from migratectl.uapi import MF, errno_number
 from migratectl.wording import counted

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
@@ -14,6 +12,7 @@ from migratectl.operations.mm import freed_rows, unmap
 from migratectl.operations.mmap_file import release_objects
 from migratectl.spans import ADDRESS_END, Size
 from migratectl.storage import coalesce, files, holds, pages, tasks, vmas
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_PID, MAX_UID, capability
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.kernel.memory import absent
 from migratectl.operations.allocator import Allocator
 from migratectl.operations.machine import Machine
 from migratectl.policy import Policy
 from migratectl.runs import Run
 from migratectl.storage import cache, coalesce, pages, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import object_policies
 from migratectl.storage.pages import ProtectedRun
 from migratectl.storage.vmas import Vma

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from migratectl.operations.caller import Caller, called_pid
 from migratectl.operations.fault import come_back
 from migratectl.operations.machine import load_machine
@@ -14,6 +12,7 @@ from migratectl.operations.migrate_pages import begin
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
 from migratectl.storage import holds
+from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Wanted
 
 

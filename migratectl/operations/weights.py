@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.errors import InvalidArgument
 from migratectl.operations.machine import load_machine
 from migratectl.storage import nodes
+from migratectl.storage.connection import Connection
 
 DEFAULT_WEIGHT: Final = 1
 MOST: Final = 255

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.runs import Run, clusters
+from migratectl.storage.connection import Connection
 from migratectl.uapi import VM
 
 

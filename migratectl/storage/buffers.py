@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection
-
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write
 
 _ATTACH: Final = """INSERT OR IGNORE INTO buffers(page, ring)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.runs import Run
 from migratectl.storage import pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import LARGEST_STEP, Freed
 from migratectl.storage.work import pick, write, write_many
 from migratectl.uapi import PG

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.runs import make_run
+from migratectl.storage.connection import Connection
 from migratectl.storage.pages import LARGEST_STEP, SHARED_COLUMNS
 from migratectl.storage.work import pick, write, write_many
 

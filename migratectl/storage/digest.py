@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from migratectl.storage.connection import Connection
 
 PRIME: Final = (1 << 127) - 1
 BASE: Final = 0x5DEECE66D_1B873593_85EBCA6B % PRIME

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.nodemask import NO_NODES, Nodemask
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import write
 from migratectl.uapi import Profile
 

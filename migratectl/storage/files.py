@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import Connection
-
+from migratectl.storage.connection import Connection
 from migratectl.storage.vmas import Vma
 from migratectl.storage.work import write, write_many
 

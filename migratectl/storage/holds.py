@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.storage import pagelist, pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write, write_many
 
 

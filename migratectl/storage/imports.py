@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Task
 from migratectl.storage.tasks import insert_many as insert_tasks
 from migratectl.storage.work import write_many

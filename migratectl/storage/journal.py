@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.storage import facts, work
+from migratectl.storage.connection import Connection
 
 SUMMARY_KEYS: Final = (
     "committed", "moved", "moved_twice", "swapped", "failed", "skipped", "passes", "residue", "faults", "at", "signal",

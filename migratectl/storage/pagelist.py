@@ -14,10 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.runs import Run
 from migratectl.storage import pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import INDEX_LIMIT, PG, VM
 

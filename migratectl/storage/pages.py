@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.runs import Run
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write, write_many
 from migratectl.uapi import PG
 

@@ -114,7 +114,9 @@ def _abandoned(draft: Path) -> bool:
     except OSError:  # gone by now, or another user's
         return False
     try:
-        return stat.S_ISREG(os.fstat(found).st_mode) and _try_lock(lambda: fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        return stat.S_ISREG(os.fstat(found).st_mode) and _try_lock(
+            lambda: fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        )
     finally:
         os.close(found)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.policy import Policy
 from migratectl.runs import Run
+from migratectl.storage.connection import Connection
 from migratectl.storage.files import COLUMNS, File
 from migratectl.storage.tasks import make_policy
 from migratectl.uapi import PG

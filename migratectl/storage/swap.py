@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection
-
 from migratectl.runs import Run
 from migratectl.storage import pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write
 from migratectl.uapi import PG
 

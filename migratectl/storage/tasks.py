@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import Mode, ModeFlag
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
+from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import VM
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from migratectl.storage.connection import Connection
 
 WORK_TABLES: Final = (
     "CREATE TEMP TABLE part (seq INTEGER PRIMARY KEY, page INTEGER, k INTEGER, stride INTEGER, count INTEGER)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Make
+from tests.conftest import Make, Runner
 from tests.telling import cpuset, nodes_of, play, policy
 
 ATTACH = {
