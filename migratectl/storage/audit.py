@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from migratectl.runs import Run, clusters
 from migratectl.storage.connection import Connection
+from migratectl.storage.reach import reach
 from migratectl.uapi import VM
 
 
@@ -90,6 +91,12 @@ RULES: Final = (
         "SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page LEFT JOIN vmas v ON v.mm = t.mm AND v.start ="
         " (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)"
         ' WHERE v.start IS NULL OR t.addr + (p.count - 1) * p.step >= v."end" ORDER BY t.mm, t.addr',
+    ),
+    Rule(
+        "INV-13",
+        "address space {0}: the ptes at page {1} are not indexed by how far their run reaches",
+        "SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page"
+        f" WHERE t.reach <> {reach('p.count', 'p.step')} ORDER BY t.mm, t.addr",
     ),
     Rule(
         "INV-14",

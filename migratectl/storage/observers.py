@@ -9,6 +9,7 @@ from migratectl.runs import Run
 from migratectl.storage import holds, pages
 from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Seen
+from migratectl.storage.reach import covering_ptes
 from migratectl.storage.work import pick, write
 from migratectl.uapi import NEVER, PG
 
@@ -138,10 +139,9 @@ def listed_state(conn: Connection, page: int) -> int | None:
 
 def is_mapped(conn: Connection, mm: int, address: int) -> bool:
     """Whether an address space has a present pte at an address; it may lie within a run."""
-    query = """SELECT t.present FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ? AND t.addr <= ? AND t.addr + (p.count - 1) * p.step >= ? AND (? - t.addr) % p.step = 0
-ORDER BY t.addr DESC LIMIT 1"""
-    return bool(conn.execute(query, (mm, address, address, address)).scalar())
+    query = f"""SELECT present FROM ptes WHERE mm = ?1 AND addr = ?2 UNION ALL
+SELECT t.present {covering_ptes("?1", "?2")} AND (?2 - t.addr) % p.step = 0"""
+    return bool(conn.execute(query, (mm, address)).scalar())
 
 
 def kept_tables(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:

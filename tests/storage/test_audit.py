@@ -85,7 +85,7 @@ BROKEN: dict[str, Damage] = {
     ),
     "an area of another mapping": Damage(
         f"{FILE} {CACHE} (900, 50, 0, 1, 1, 0, 50, 0); UPDATE nodes SET used = used + 1 WHERE id = 0;"
-        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 900)",
+        f"INSERT INTO ptes(mm, addr, page, reach) VALUES ({MM}, {0x20000}, 900, 0)",
         {"INV-06"},
         "page row 900",
     ),
@@ -110,6 +110,9 @@ BROKEN: dict[str, Damage] = {
     ),
     "ptes beyond an area": Damage(
         f'UPDATE vmas SET "end" = "end" - 1 WHERE mm = {MM} AND start = {0x10000}', {"INV-13"}, "reach beyond"
+    ),
+    "ptes that are not found where their run ends": Damage(
+        f"UPDATE ptes SET reach = 0 WHERE page = {STRIDED}", {"INV-13"}, "indexed by how far"
     ),
     "ptes in no area": Damage(
         # The label of the vanished area names nothing now.
@@ -141,7 +144,7 @@ BROKEN: dict[str, Damage] = {
         # Its area maps something else, too, and nobody holds it.
         f"{FILE} UPDATE mappings SET kind = 'none' WHERE id = 50; {CACHE} (900, 50, 0, 1, 1, 0, 50, 0);"
         "UPDATE nodes SET used = used + 1 WHERE id = 0;"
-        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 900)",
+        f"INSERT INTO ptes(mm, addr, page, reach) VALUES ({MM}, {0x20000}, 900, 0)",
         {"INV-05", "INV-06", "run-unmapped"},
         "no file has it any more",
     ),
@@ -203,14 +206,14 @@ BROKEN: dict[str, Damage] = {
     "a run of nothing": Damage(
         f"UPDATE nodes SET used = used - 1 WHERE id = 0; UPDATE swap_areas SET used = 0;"
         f"UPDATE pages SET count = 0 WHERE id = {PINNED}",
-        {"run-shape"},
+        {"run-shape", "INV-13"},
     ),
     "a label of nothing": Damage(
         f"UPDATE labels SET start = 1, \"end\" = 2 WHERE name = 'more' AND mm = {MM}", {"label"}
     ),
     "a hold of no task": Damage("UPDATE holds SET pid = 999 WHERE kind = 'lock'", {"reference"}, "holds"),
     "a pte of no page": Damage(
-        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 999)", {"reference"}, "table ptes"
+        f"INSERT INTO ptes(mm, addr, page, reach) VALUES ({MM}, {0x20000}, 999, 0)", {"reference"}, "table ptes"
     ),
     "a next node outside of the policy": Damage("UPDATE tasks SET il_next = 2 WHERE pid = 200", {"INV-17"}, "node 2"),
     "no next node": Damage("UPDATE tasks SET il_next = NULL WHERE pid = 200", {"INV-17"}),
