@@ -181,6 +181,17 @@ CREATE TABLE ptes (
  WITHOUT ROWID,
  STRICT;
 
+CREATE TABLE resident (
+    mm INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    pages INTEGER NOT NULL,
+    PRIMARY KEY (mm, node),
+    FOREIGN KEY(mm) REFERENCES mms (id),
+    FOREIGN KEY(node) REFERENCES nodes (id)
+)
+ WITHOUT ROWID,
+ STRICT;
+
 CREATE TABLE shared_policies (
     mapping INTEGER NOT NULL,
     first INTEGER NOT NULL,
@@ -289,6 +300,8 @@ CREATE UNIQUE INDEX policies_value ON policies (mode, nodes, flags, mems);
 CREATE INDEX ptes_page ON ptes (page);
 
 CREATE INDEX ptes_reach ON ptes (mm, reach, addr) WHERE reach > 0;
+
+CREATE INDEX resident_none ON resident (mm) WHERE pages = 0;
 
 CREATE UNIQUE INDEX snapshots_name ON snapshots (name);
 

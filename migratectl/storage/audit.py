@@ -76,6 +76,13 @@ RULES: Final = (
     ),
     Rule(
         "INV-10",
+        "address space {0}: pages counted as present on node {1}: {2}, there are: {3}",
+        "SELECT mm, node, sum(counted), sum(there) FROM (SELECT mm, node, pages AS counted, 0 AS there FROM resident"
+        " UNION ALL SELECT t.mm, p.node, 0, p.count FROM ptes t JOIN pages p ON p.id = t.page"
+        " WHERE t.present AND p.node IS NOT NULL) GROUP BY mm, node HAVING sum(counted) <> sum(there) ORDER BY 1, 2",
+    ),
+    Rule(
+        "INV-10",
         "page row {0}: lies on node {1}, which is offline",
         "SELECT p.id, p.node FROM pages p JOIN nodes n ON n.id = p.node WHERE NOT n.online ORDER BY p.id",
     ),

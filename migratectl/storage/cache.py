@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from migratectl.runs import Run
-from migratectl.storage import pages
+from migratectl.storage import pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.pages import LARGEST_STEP, Freed
 from migratectl.storage.reach import covering_rows, reach
@@ -126,6 +126,8 @@ SELECT ?, p.first - ?, p.id, 1, ?, ?, ?, {reach("p.count", "p.step")}
 FROM picked c CROSS JOIN pages p ON p.id = c.page""",
         (mm, delta, *bits),
     )
+    mapped = "t.mm = ? AND t.page IN (SELECT page FROM picked) AND t.addr = p.first - ?"
+    resident.enter(conn, mapped, (mm, delta))
 
 
 def between(conn: Connection, mapping: int, start: int, end: int) -> list[int]:

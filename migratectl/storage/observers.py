@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from migratectl.runs import Run
-from migratectl.storage import holds, pages
+from migratectl.storage import holds, pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Seen
 from migratectl.storage.reach import covering_ptes
@@ -76,6 +76,7 @@ def take_ptes(conn: Connection, page: int) -> None:
     dirty = f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id = ?1 AND EXISTS"
     write(conn, f"{dirty} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
     anon = "SELECT m.kind FROM pages p JOIN mappings m ON m.id = p.mapping WHERE p.id = ?"
+    resident.leave(conn, "t.page = ?", (page,))
     if conn.execute(anon, (page,)).scalar_one() == "anon":
         write(conn, "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE page = ?", (page,))
     else:

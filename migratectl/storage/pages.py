@@ -8,11 +8,13 @@ content: cutting it gives the piece a new row, a pte of every address space that
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from migratectl.runs import Run
+from migratectl.storage import resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.reach import covering_ptes, reach, reach_of
 from migratectl.storage.work import pick, write, write_many
@@ -28,6 +30,7 @@ SHARED_COLUMNS: Final = (
 LARGEST_STEP: Final = 128
 """How far apart pages of a run may be that is looked for beside a single page or an area's border."""
 
+_RANGE: Final = "t.mm = ? AND t.addr >= ? AND t.addr < ?"
 _COLUMNS = ", ".join(SHARED_COLUMNS)
 _INHERITED = ", ".join(f"p.{name}" for name in SHARED_COLUMNS)
 
@@ -260,6 +263,11 @@ def lay(
         "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach) VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
         [(mm, p.run.start, row, *bits, reach_of(p.run)) for row, p in zip(ids, pieces, strict=True)],
     )
+    laid: dict[int, int] = {}
+    for p in pieces:
+        if p.node is not None:
+            laid[p.node] = laid.get(p.node, 0) + p.run.nr_pages
+    resident.add(conn, mm, laid)
     return list(ids)
 
 
@@ -282,6 +290,7 @@ FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = 
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND m.kind <> 'zero'""",
         (copy, mm, *area),
     )
+    resident.enter(conn, _RANGE, (copy, *area))
     if private:
         write_protect(conn, mm, *area)
 
@@ -430,6 +439,7 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
     rings = """UPDATE buffers SET dirty = 1 WHERE NOT dirty AND page IN (SELECT page FROM ptes
  WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)"""
     write(conn, rings, (mm, start, end))
+    resident.leave(conn, _RANGE, (mm, start, end))
     write(conn, "DELETE FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end))
     return free_idle(conn)
 
@@ -439,6 +449,8 @@ def drop_ptes(conn: Connection, mm: int, addresses: Iterable[int]) -> Freed:
     wanted = [(mm, addr) for addr in addresses]
     found = [conn.execute("SELECT page FROM ptes WHERE mm = ? AND addr = ?", key).scalar_one() for key in wanted]
     pick(conn, found)
+    gone = json.dumps([addr for _, addr in wanted])
+    resident.leave(conn, "t.mm = ? AND t.addr IN (SELECT value FROM json_each(?))", (mm, gone))
     write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", wanted)
     return free_idle(conn)
 
@@ -527,13 +539,6 @@ def unmapped_mappings_on(conn: Connection, node: int) -> list[int]:
     query = """SELECT DISTINCT p.mapping FROM pages p JOIN mappings m ON m.id = p.mapping
 WHERE p.node = ? AND m.kind IN ('file', 'shm') AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY 1"""
     return [mapping for (mapping,) in conn.execute(query, (node,))]
-
-
-def by_node(conn: Connection, mm: int) -> dict[int, int]:
-    """Present pages of an address space on every node that has some."""
-    query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {row[0]: row[1] for row in conn.execute(query, (mm,))}
 
 
 def by_node_between(conn: Connection, mm: int, start: int, end: int) -> dict[int, int]:

@@ -285,6 +285,17 @@ pte = Table(
     **KEYED,
 )
 
+resident = Table(
+    "resident",
+    metadata,
+    _integer("mm", ForeignKey("mms.id")),
+    _integer("node", ForeignKey("nodes.id")),
+    _integer("pages"),
+    PrimaryKeyConstraint("mm", "node"),
+    Index("resident_none", "mm", sqlite_where=text("pages = 0")),
+    **KEYED,
+)
+
 buffer = Table(
     "buffers",
     metadata,

@@ -1,5 +1,6 @@
 """
-A pte knows how far its run reaches, so that the run which covers an address is found without reading those before it.
+A pte knows how far its run reaches, so that the run which covers an address is found without reading those before it;
+how many pages of an address space are present on each node is counted.
 
 The table of ptes is made anew, so that a file that was brought here has the same tables as a new one. Page rows get two
 indexes: by how far they reach, and of those that a migration has taken off the LRU.
@@ -45,10 +46,23 @@ STATEMENTS = (
     "CREATE INDEX pages_reach ON pages (mapping, length(printf('%x', (count - 1) * step)), first) WHERE count > 1",
     "CREATE INDEX pages_isolated ON pages (parked) WHERE parked > 1",
     "DROP TABLE kept_ptes",
+    """CREATE TABLE resident (
+    mm INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    pages INTEGER NOT NULL,
+    PRIMARY KEY (mm, node),
+    FOREIGN KEY(mm) REFERENCES mms (id),
+    FOREIGN KEY(node) REFERENCES nodes (id)
+)
+ WITHOUT ROWID,
+ STRICT""",
+    "CREATE INDEX resident_none ON resident (mm) WHERE pages = 0",
+    """INSERT INTO resident(mm, node, pages) SELECT t.mm, p.node, sum(p.count) FROM ptes t JOIN pages p ON p.id = t.page
+WHERE t.present AND p.node IS NOT NULL GROUP BY t.mm, p.node""",
 )
 
 
 def upgrade() -> None:
-    """Copy the ptes into a table that says how far each reaches, and index what is looked for."""
+    """Copy the ptes into a table that says how far each reaches, index what is looked for, count what is present."""
     for statement in STATEMENTS:
         op.execute(statement)
