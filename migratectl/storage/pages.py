@@ -56,7 +56,7 @@ _REST_OF_SPLIT = "INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM p
 
 _CROSSING = f"""INSERT INTO part(page, k, stride, count)
 SELECT t.page, min((?3 - t.addr + p.step - 1) / p.step), 1, p.count - min((?3 - t.addr + p.step - 1) / p.step)
-{covering_ptes("?1", "?3")} AND t.addr >= ?2 GROUP BY t.page"""
+{covering_ptes("?1", "?3", "?2")} GROUP BY t.page"""
 
 
 def cut_parts(conn: Connection) -> int:
@@ -183,7 +183,7 @@ class MappedRun(NamedTuple):
 _MAPPED = f"""SELECT t.page, t.addr, p.step, p.count, m.kind, p.node, p.area, p.flags, p.lock, p.pins, p.writeback,
  p.parked, p.outside, t.present, t.young, t.dirty, t.writable,
  (SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present)
-FROM (SELECT t.addr {covering_ptes("?1", "?4")} AND t.addr >= ?2 UNION ALL
+FROM (SELECT t.addr {covering_ptes("?1", "?4", "?2")} UNION ALL
  SELECT addr FROM ptes WHERE mm = ?1 AND addr >= max(?2, ?4) AND addr < ?3) c CROSS JOIN ptes t ON t.mm = ?1
  AND t.addr = c.addr CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping ORDER BY t.addr"""
 
@@ -338,7 +338,7 @@ def rows_between(conn: Connection, mm: int, start: int, end: int, limit: int) ->
 def rows_around(conn: Connection, mm: int, borders: Iterable[int]) -> set[int]:
     """The page rows on both sides of addresses at which areas were joined, strided ones included."""
     area = "(SELECT coalesce(max(start), 0) FROM vmas WHERE mm = ?1 AND start < ?2)"
-    query = f"""SELECT t.page {covering_ptes("?1", f"(?2 - {LARGEST_STEP})")} AND t.addr >= {area} UNION ALL
+    query = f"""SELECT t.page {covering_ptes("?1", f"(?2 - {LARGEST_STEP})", area)} UNION ALL
 SELECT page FROM ptes WHERE mm = ?1 AND addr >= max(?2 - {LARGEST_STEP}, {area}) AND addr < ?2 + {LARGEST_STEP}"""
     return {page for at in borders for (page,) in conn.execute(query, (mm, at))}
 

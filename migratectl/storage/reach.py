@@ -30,19 +30,21 @@ def reach_of(run: Run) -> int:
     return 0 if run.nr_pages == 1 else len(f"{run.last - run.start:x}")
 
 
-def covering_ptes(mm: str, at: str) -> str:
+def covering_ptes(mm: str, at: str, low: str = "0") -> str:
     """
     FROM and WHERE of the runs ``t`` of an address space, their pages ``p``, that begin before an address and reach it.
 
     Args:
         mm: The SQL expression of the address space.
         at: That of the address.
+        low: That of the lowest address at which they may begin.
 
     Returns:
-        The text, to go on with ``AND``; a run of step s > 1 may pass over the address itself.
+        The text, to go on with ``AND``; a run of step s > 1 may pass over the address itself. A further condition on
+        ``addr`` would be taken for the bound of the index.
     """
     return f"""FROM {REACHES} r CROSS JOIN ptes t INDEXED BY ptes_reach ON t.mm = {mm} AND t.reach = r.column1
- AND t.reach > 0 AND t.addr > {at} - r.column2 AND t.addr < {at} CROSS JOIN pages p ON p.id = t.page
+ AND t.reach > 0 AND t.addr >= max({at} - r.column2, {low}) AND t.addr < {at} CROSS JOIN pages p ON p.id = t.page
 WHERE t.addr + (p.count - 1) * p.step >= {at}"""
 
 
