@@ -311,6 +311,15 @@ def test_a_truncated_page_has_vanished(tool: Runner, build: Build) -> None:
     assert [row["free"] for row in run(tool, "node list")["nodes"]] == [100, 100, 100]
 
 
+def test_a_pinned_page_that_is_truncated_is_tried_to_the_end(tool: Runner, build: Build) -> None:
+    """2.2 h, 2.6: it has no mapping any more, step 9 sees that in each pass; the three others have vanished."""
+    build((*FILE, "page pin 100 a+1p"))
+    document = race(tool, MIGRATE, "2:file truncate f 0", code=3)
+    assert (document["moved"], document["failed"]) == (0, 1)
+    (why,) = document["failures"]
+    assert (why["reason"], why["errno"], why["pass"], why["pages"]) == ("truncated", "EAGAIN", 10, 1)
+
+
 # ---- which page, whether at all --------------------------------------------------------------------------------------
 
 
