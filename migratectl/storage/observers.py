@@ -72,9 +72,11 @@ def enter_swap_cache(conn: Connection, page: int) -> bool:
 
 
 def take_ptes(conn: Connection, page: int) -> None:
-    """Step 5: ptes of an anonymous page become swap ptes, those of a file's page go; the page keeps their dirty bit."""
+    """Step 5: ptes of an anonymous page become swap ptes, those of a file's go; page and ring keep their dirty bit."""
     dirty = f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id = ?1 AND EXISTS"
     write(conn, f"{dirty} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
+    ring = "UPDATE buffers SET dirty = 1 WHERE page = ?1 AND NOT dirty AND EXISTS"
+    write(conn, f"{ring} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
     anon = "SELECT m.kind FROM pages p JOIN mappings m ON m.id = p.mapping WHERE p.id = ?"
     resident.leave(conn, "t.page = ?", (page,))
     if conn.execute(anon, (page,)).scalar_one() == "anon":

@@ -295,6 +295,13 @@ def test_a_pin_at_step_5_leaves_the_other_ptes_away(tool: Runner, state: Path, b
     assert contents(state) == before
 
 
+def test_a_dirty_pte_that_goes_at_step_5_dirties_the_ring(tool: Runner, build: Build) -> None:
+    """Through the mapping, as everywhere else (semantics.md 1.8)."""
+    build((*FILE[:-1], "page buffers 100 a --state idle", FILE[-1]))
+    race(tool, MIGRATE, "5:page pin 101 a+1p", code=3)
+    assert {tuple(row["flags"]) for row in tool("show", "buffers", "--json").document["buffers"]} == {("dirty",)}
+
+
 def test_a_fork_at_step_5_and_later_copies_a_swap_pte_that_comes_back(tool: Runner, build: Build) -> None:
     build(FAMILY)
     race(tool, MIGRATE, "5:fork 101 --pid 102")
