@@ -287,6 +287,8 @@ CREATE INDEX mappings_name ON mappings (kind, name);
 
 CREATE INDEX mms_anon ON mms (anon);
 
+CREATE INDEX pages_before ON pages (mapping, first - step) WHERE count > 1;
+
 CREATE INDEX pages_first ON pages (mapping, first);
 
 CREATE INDEX pages_isolated ON pages (parked) WHERE parked > 1;

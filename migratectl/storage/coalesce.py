@@ -36,9 +36,9 @@ SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.first = p.next
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.next = p.first
-UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1 CROSS JOIN pages n
- ON n.mapping = p.mapping AND n.first BETWEEN p.first + 1 AND p.first + {LARGEST_STEP}
- AND n.count > 1 AND n.first - n.step = p.first
+UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1
+ CROSS JOIN pages n INDEXED BY pages_before ON n.mapping = p.mapping AND n.first - n.step = p.first AND n.count > 1
+ AND n.step <= {LARGEST_STEP}
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count > 1 CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.first = p.first - p.step AND n.count = 1"""
 
@@ -104,16 +104,20 @@ def _chained(rows: Iterable[_Row]) -> list[_Row]:
             done += group
             continue
         by_first = {row.first: row for row in group}
+        strided: dict[int, list[_Row]] = {}  # by the place at which a page would begin them
+        for row in group:
+            if row.count > 1 and 1 < row.step <= LARGEST_STEP:
+                strided.setdefault(row.first - row.step, []).append(row)
         for row in sorted(group, key=lambda row: row.first):
             if by_first.get(row.first) is row:
-                done.append(_grow(row, by_first))
+                done.append(_grow(row, by_first, strided))
     return done
 
 
-def _grow(row: _Row, by_first: dict[int, _Row]) -> _Row:
+def _grow(row: _Row, by_first: dict[int, _Row], strided: dict[int, list[_Row]]) -> _Row:
     while True:
-        if row.count == 1:
-            _adopt_step(row, by_first)
+        if row.count == 1 and row.first + 1 not in by_first:
+            _adopt_step(row, by_first, strided.get(row.first, ()))
         follower = by_first.get(row.next)
         if follower is None or follower is row or (follower.count > 1 and follower.step != row.step):
             return row
@@ -121,15 +125,9 @@ def _grow(row: _Row, by_first: dict[int, _Row]) -> _Row:
         _absorb(row, follower, row.step)
 
 
-def _adopt_step(row: _Row, by_first: dict[int, _Row]) -> None:
-    """A single page takes the step of a run of larger step that it begins."""
-    if row.first + 1 in by_first:
-        return
-    for distance in range(2, LARGEST_STEP + 1):
-        other = by_first.get(row.first + distance)
-        if other is not None and other.count > 1 and other.step == distance:
-            row.step = distance
-            return
+def _adopt_step(row: _Row, by_first: dict[int, _Row], begun: Iterable[_Row]) -> None:
+    """A single page takes the smallest step of those runs of larger step that it begins and that are still there."""
+    row.step = min((other.step for other in begun if by_first.get(other.first) is other), default=row.step)
 
 
 def _absorb(row: _Row, other: _Row, step: int) -> None:

@@ -263,6 +263,7 @@ page = Table(
         "first",
         sqlite_where=text("count > 1"),
     ),
+    Index("pages_before", "mapping", text("first - step"), sqlite_where=text("count > 1")),
     Index("pages_isolated", "parked", sqlite_where=text("parked > 1")),
     **NEVER_REUSED,
 )

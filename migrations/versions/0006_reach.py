@@ -2,8 +2,9 @@
 A pte knows how far its run reaches, so that the run which covers an address is found without reading those before it;
 how many pages of an address space are present on each node is counted.
 
-The table of ptes is made anew, so that a file that was brought here has the same tables as a new one. Page rows get two
-indexes: by how far they reach, and of those that a migration has taken off the LRU.
+The table of ptes is made anew, so that a file that was brought here has the same tables as a new one. Page rows get
+three indexes: by how far they reach, by where a page would stand that begins them, and of those that a migration has
+taken off the LRU.
 
 Revision ID: 0006
 Revises: 0005
@@ -44,6 +45,7 @@ STATEMENTS = (
     "CREATE INDEX ptes_page ON ptes (page)",
     "CREATE INDEX ptes_reach ON ptes (mm, reach, addr) WHERE reach > 0",
     "CREATE INDEX pages_reach ON pages (mapping, length(printf('%x', (count - 1) * step)), first) WHERE count > 1",
+    "CREATE INDEX pages_before ON pages (mapping, first - step) WHERE count > 1",
     "CREATE INDEX pages_isolated ON pages (parked) WHERE parked > 1",
     "DROP TABLE kept_ptes",
     """CREATE TABLE resident (
