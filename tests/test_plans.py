@@ -99,6 +99,10 @@ task exit 100
 BULK = re.compile(r"\b(pages|ptes)\b(?:\s+(?:AS\s+)?([a-z])\b)?", re.IGNORECASE)
 
 
+WHOLE = re.compile(r"INDEX (?:pages_(?:first|next|reach|before) \(mapping=\?\)|ptes_reach \(mm=\?(?: AND reach=\?)?\))")
+"""An index of which no more is used than whose pages they are."""
+
+
 def names_of_bulk(statement: str) -> set[str]:
     """What the statement calls the two large tables."""
     found = {"pages", "ptes"}
@@ -114,7 +118,7 @@ def reads_too_much(statement: str, plan: list[str]) -> list[str]:
     bad = []
     for line in plan:
         scan = re.match(r"SCAN (\w+)", line)
-        whole_mapping = re.search(r"INDEX pages_(first|next) \(mapping=\?\)", line)
+        whole_mapping = WHOLE.search(line)
         stops_at_once = statement.startswith("DELETE FROM mappings")  # NOT EXISTS: the first page is the answer
         if (scan and scan[1] in bulk) or (whole_mapping and not stops_at_once):
             bad.append(line)

@@ -37,7 +37,7 @@ SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.next = p.first
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count = 1
- CROSS JOIN pages n INDEXED BY pages_before ON n.mapping = p.mapping AND n.first - n.step = p.first AND n.count > 1
+ CROSS JOIN pages n INDEXED BY pages_before ON n.mapping = p.mapping AND n.first - n.step = +p.first AND n.count > 1
  AND n.step <= {LARGEST_STEP}
 UNION ALL SELECT n.id FROM picked c CROSS JOIN pages p ON p.id = c.page AND p.count > 1 CROSS JOIN pages n
  ON n.mapping = p.mapping AND n.first = p.first - p.step AND n.count = 1"""

@@ -262,6 +262,7 @@ def test_swapped_pages_and_pages_of_the_swap_cache(machine: Runner, state: Path)
         "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0",
         "UPDATE pages SET node = NULL, area = 1",
         "UPDATE nodes SET used = 0",
+        "DELETE FROM resident",
         "UPDATE swap_areas SET used = 16",
     )
     assert machine("check").code == 0
