@@ -34,8 +34,8 @@ class Manner(enum.Flag):
     """Lets the address space go, which is torn down when no call has it any more."""
 
 
-TO_THE_END: Final = (None, Size(0))
-"""The part of a file that is all of it."""
+WHOLE_FILE: Final = (None, Size(0))
+"""The part of a file that is all of it: to the end, from its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,6 @@ class Touches:
     pid: int | None = None
     spans: tuple[Span | Address, ...] = ()
     file: str | None = None
-    part: tuple[Size | None, Size] = TO_THE_END
+    part: tuple[Size | None, Size] = WHOLE_FILE
     swap_area: str | None = None
     manner: Manner = Manner.PLAIN

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from migratectl.spans import Size, Span
-from migratectl.touches import TO_THE_END, Manner, Touches
+from migratectl.touches import WHOLE_FILE, Manner, Touches
 
 Telling = Callable[..., Touches]
 """Takes the parameters of a command by name."""
@@ -28,7 +28,7 @@ def of_task(manner: Manner = Manner.PLAIN) -> Telling:
 
 def of_file(path: str, part: tuple[Size, Size] | None = None, **_: Any) -> Touches:
     """The command is about the file ``path`` and, where it has a ``part``, that part of it."""
-    return Touches(file=path, part=part or TO_THE_END)
+    return Touches(file=path, part=part or WHOLE_FILE)
 
 
 def of_swap_area(name: str, **_: Any) -> Touches:
