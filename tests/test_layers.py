@@ -72,3 +72,52 @@ def test_the_arrows_are_tested() -> None:
     tree = ast.parse("from migratectl import cli\nimport migratectl.storage.engine\n")
     assert {own_layer(name) for name in imports(tree)} == {None, "cli", "storage"}
     assert "cli" not in BELOW["kernel"] | LEAVES
+
+
+READERS = {"parse_span", "parse_size", "parse_address", "parse_label"}
+"""What reads a word of the command line, in a leaf; parse_nodes() reads the files of cpusets too."""
+
+BELOW_CLI = [path for path in MODULES if layer(path) in ("operations", "kernel", "storage", "linux", "render")]
+
+
+def words_read(tree: ast.AST) -> set[str]:
+    """
+    Where a module reads words of a command line: by a reader, or by anything done to ``argv`` but to hand it on whole.
+
+    To keep it, to print it and to join it is to tell it.
+    """
+    telling = {"list", "tuple", "join"}
+    told = {
+        id(word)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in telling
+        for word in node.args
+    }
+    read = {name for name in imports(tree) if name.rpartition(".")[2] in READERS}
+    for node in ast.walk(tree):
+        name = getattr(node, "attr", getattr(node, "id", ""))
+        if name == "argv" and isinstance(getattr(node, "ctx", None), ast.Load) and id(node) not in told:
+            read.add(f"line {node.lineno}")  # type: ignore[attr-defined]  # a Name or an Attribute has one
+    return read
+
+
+@pytest.mark.parametrize("path", BELOW_CLI, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_words_are_read_by_the_command_line_alone(path: Path) -> None:
+    """A command is read once: what the layers below have to know of its words comes to them as values."""
+    assert not words_read(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from migratectl.spans import Span, parse_span",
+        "first = race.argv[0]",
+        "for word in argv: pass",
+        "found = [word for word in race.argv if word.isdigit()]",
+        "words = own_words(race.argv)",
+        "name, *rest = argv",
+        "is_fork = 'fork' in race.argv",
+    ],
+)
+def test_a_second_reader_is_found(text: str) -> None:
+    assert words_read(ast.parse(text))

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
+from dataclasses import replace
 from typing import Final, TextIO
 
 import click
@@ -34,6 +35,7 @@ from migratectl.cli.session import (
     Session,
 )
 from migratectl.errors import InputFileError, KernelError, MigratectlError, StateBusy
+from migratectl.touches import Touches
 
 PROGRAM: Final = "migratectl"
 
@@ -259,6 +261,23 @@ def call(session: Session) -> int:
     except Exception as error:  # a defect of the program is one line too
         text = f"internal error, nothing was changed: {type(error).__name__}: {error}; please report it"
         return session.refuse(text, INTERNAL, error)
+
+
+def ask(session: Session) -> Touches:
+    """
+    What the command of a session touches; it is read as it would be for a call, and not run.
+
+    Raises:
+        click.UsageError: The words are no command that a task can run.
+    """
+    try:
+        with redirect_stdout(io.StringIO()):
+            told = _PROGRAM.call(PROGRAM, list(session.argv), replace(session, asked=True))
+    except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):  # words that only ask for help
+        told = None
+    if not isinstance(told, Touches):
+        raise click.UsageError("it is no command that a task can run; see 'migratectl --help'")
+    return told
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,14 +12,23 @@ from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
 from migratectl.cli.params import CPU_LIST, NODES, PID
 from migratectl.cli.session import Session
+from migratectl.cli.touching import anything, of_task
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.nodemask import Nodemask
 from migratectl.spans import NodeList
+from migratectl.touches import Manner, Touches
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PID = re.compile(r"\+?([1-9][0-9]{0,9})")
+"""A pid as ``tasks`` takes it under every profile."""
 
-@command("cpuset create /batch --mems 0-1", "cpuset create /batch/night --mems 1 --cpus 4-7 --memory-migrate")
+
+@command(
+    "cpuset create /batch --mems 0-1",
+    "cpuset create /batch/night --mems 1 --cpus 4-7 --memory-migrate",
+    touches=anything(),
+)
 @click.argument("name")
 @click.option("--mems", type=NODES, required=True, metavar="NODES", help="Its nodes; none is allowed.")
 @click.option("--cpus", type=CPU_LIST, help="Its CPUs (default: those of the cpuset above).")
@@ -31,7 +41,11 @@ def cpuset_create_command(
     return session.perform(operations.cpuset.cpuset_create, name, change)
 
 
-@command("cpuset set /batch --mems 2-3", "cpuset set /batch --memory-migrate --no-mem-exclusive")
+@command(
+    "cpuset set /batch --mems 2-3",
+    "cpuset set /batch --memory-migrate --no-mem-exclusive",
+    touches=anything(Manner.ISOLATES),
+)
 @click.argument("name")
 @click.option("--mems", type=NODES, metavar="NODES", help="Its nodes from now on.")
 @click.option("--cpus", type=CPU_LIST, help="Its CPUs from now on.")
@@ -49,7 +63,7 @@ def cpuset_set_command(
     return session.perform(operations.cpuset.cpuset_set, session.caller, name, change, watch(session, trace, race))
 
 
-@command("cpuset move 100 /batch", "cpuset move 100 /batch --dry-run")
+@command("cpuset move 100 /batch", "cpuset move 100 /batch --dry-run", touches=of_task(Manner.ISOLATES))
 @click.argument("pid", type=PID)
 @click.argument("name")
 @watched
@@ -58,7 +72,7 @@ def cpuset_move_command(session: Session, pid: int, name: str, trace: Traced | N
     return session.perform(operations.cpuset.cpuset_move, session.caller, pid, name, watch(session, trace, race))
 
 
-@command("cpuset read /batch mems", "cpuset read /batch tasks --json")
+@command("cpuset read /batch mems", "cpuset read /batch tasks --json", touches=anything())
 @click.argument("name")
 @click.argument("file")
 def cpuset_read_command(session: Session, name: str, file: str) -> int:
@@ -66,7 +80,18 @@ def cpuset_read_command(session: Session, name: str, file: str) -> int:
     return session.look(operations.cpuset_files.cpuset_read, name, file)
 
 
-@command("cpuset write /batch mems 2-3", "cpuset write /batch memory_migrate 1", "cpuset write /batch tasks 100")
+def _who_joins(file: str, text: str, **_: Any) -> Touches:
+    """The task whose pid is written to ``tasks``; another file is about whoever is in the cpuset."""
+    joins = _PID.fullmatch(text.strip()) if file.removeprefix("cpuset.") == "tasks" else None
+    return Touches(pid=int(joins[1]) if joins else None, manner=Manner.ISOLATES)
+
+
+@command(
+    "cpuset write /batch mems 2-3",
+    "cpuset write /batch memory_migrate 1",
+    "cpuset write /batch tasks 100",
+    touches=_who_joins,
+)
 @click.argument("name")
 @click.argument("file")
 @click.argument("text")
@@ -83,13 +108,13 @@ def cpuset_write_command(
     return session.perform(operations.cpuset_files.cpuset_write, session.caller, name, file, text, found)
 
 
-@command("cpuset list", "cpuset list --json")
+@command("cpuset list", "cpuset list --json", touches=anything())
 def cpuset_list_command(session: Session) -> int:
     """List the cpusets and the tasks in them."""
     return session.look(operations.inventory.show_cpusets, None)
 
 
-@command("cpuset remove /batch")
+@command("cpuset remove /batch", touches=anything())
 @click.argument("name")
 def cpuset_remove_command(session: Session, name: str) -> int:
     """Remove a cpuset without tasks."""

@@ -11,7 +11,9 @@ from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
 from migratectl.cli.params import INO, PID, RANGE, SIZE, Parsed
 from migratectl.cli.session import Session
+from migratectl.cli.touching import anything, of_file, of_task
 from migratectl.spans import Size, Span, parse_size
+from migratectl.touches import Touches
 from migratectl.uapi import NEVER
 
 if TYPE_CHECKING:
@@ -55,7 +57,11 @@ def _range(part: Part | None) -> FileRange:
     return words
 
 
-@command("file create /data/f 64p --fs ext3 --journal ordered", "file create /dev/shm/s 1G --fs tmpfs --ino 7")
+@command(
+    "file create /data/f 64p --fs ext3 --journal ordered",
+    "file create /dev/shm/s 1G --fs tmpfs --ino 7",
+    touches=anything(),
+)
 @_path
 @click.argument("size", type=SIZE)
 @click.option("--fs", type=FS, required=True, help="Its file system: ext2, ext3, xfs, xfs-buf, tmpfs, ramfs, bdev, ….")
@@ -68,13 +74,13 @@ def file_create_command(session: Session, **words: Any) -> int:
     return session.perform(operations.file.file_create, operations.file.FileCreate(**words))
 
 
-@command("file list", "file list --json")
+@command("file list", "file list --json", touches=anything())
 def file_list_command(session: Session) -> int:
     """List the files and segments, with their pages in memory."""
     return session.look(operations.file.file_list)
 
 
-@command("file read /data/f", "file read /data/f 16p@8p --by 100")
+@command("file read /data/f", "file read /data/f 16p@8p --by 100", touches=of_file)
 @_path
 @_part
 def file_read_command(session: Session, path: str, part: Part | None) -> int:
@@ -86,7 +92,7 @@ def file_read_command(session: Session, path: str, part: Part | None) -> int:
     return session.perform(operations.file.file_read, session.caller, path, _range(part))
 
 
-@command("file write /data/f", "file write /data/f 16p@8p --by 100")
+@command("file write /data/f", "file write /data/f 16p@8p --by 100", touches=of_file)
 @_path
 @_part
 def file_write_command(session: Session, path: str, part: Part | None) -> int:
@@ -98,7 +104,12 @@ def file_write_command(session: Session, path: str, part: Part | None) -> int:
     return session.perform(operations.file.file_write, session.caller, path, _range(part))
 
 
-@command("file truncate /data/f 8p", "file truncate /data/f 0")
+def _behind_the_end(path: str, size: Size) -> Touches:
+    """What a file loses with a new size."""
+    return Touches(file=path, part=(None, size))
+
+
+@command("file truncate /data/f 8p", "file truncate /data/f 0", touches=_behind_the_end)
 @_path
 @click.argument("size", type=SIZE)
 def file_truncate_command(session: Session, path: str, size: Size) -> int:
@@ -106,14 +117,18 @@ def file_truncate_command(session: Session, path: str, size: Size) -> int:
     return session.perform(operations.file.file_truncate, path, size)
 
 
-@command("file sync /data/f")
+@command("file sync /data/f", touches=of_file)
 @_path
 def file_sync_command(session: Session, path: str) -> int:
     """Write the dirty pages of a file to its disk."""
     return session.perform(operations.file.file_sync, path)
 
 
-@command("page buffers 100 map+4p --state dirty", "page buffers 100 0x10000000+1p --state busy --passes 5 --late")
+@command(
+    "page buffers 100 map+4p --state dirty",
+    "page buffers 100 0x10000000+1p --state busy --passes 5 --late",
+    touches=of_task(),
+)
 @click.argument("pid", type=PID)
 @click.argument("span", type=RANGE, metavar="RANGE")
 @click.option("--state", type=click.Choice(STATES), required=True, help="What all buffers of the pages are.")

@@ -17,9 +17,14 @@ from migratectl.cli.session import Session
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from migratectl.cli.touching import Telling
+
 
 _NEGATIVE = "-[0-9]+"
 _FLAGS = frozenset({"--json", "--dry-run", "--quiet", "--verbose"})
+_OF_THE_CALL = frozenset({"global_state", "global_dry_run", "global_timeout"})
+"""Global options of the call that a race meets, not of the command that meets it."""
+
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "terminal_width": 80, "max_content_width": 80}
 
 
@@ -42,10 +47,17 @@ class Entry:
 
 
 class Command(click.Command):
-    """A command that takes the global options too and ends its help with examples."""
+    """
+    A command that takes the global options too, ends its help with examples and tells a race what it touches.
 
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **keywords: Any) -> None:
+    Args:
+        touches: What it touches by its parameters; None where it is about the state file, so that no task runs it.
+        examples: Lines without the program's name.
+    """
+
+    def __init__(self, *args: Any, touches: Telling | None, examples: tuple[str, ...] = (), **keywords: Any) -> None:
         super().__init__(*args, **keywords)
+        self.touches = touches
         self.examples = examples
         self.context_settings = CONTEXT | dict(self.context_settings)
         taken = {word for param in self.params for word in param.opts}
@@ -64,6 +76,15 @@ class Command(click.Command):
             session.command = ctx.command_path.partition(" ")[2]
             session.words = (*session.command.split(), *words, *session.options.caller_words())
         return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where a race asks, tell what it touches (Touches) or that no task runs it (UsageError)."""
+        session = ctx.find_object(Session)
+        if session is None or not session.asked:
+            return super().invoke(ctx)
+        if self.touches is None:
+            raise click.UsageError("it is about the state file, no task can run it")
+        return self.touches(**ctx.params)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples and where the global options are told."""
@@ -179,11 +200,17 @@ class CommandWithCommands(LazyGroup, Command):
         super().__init__(*args, registry={}, **keywords)
 
 
-def command(*examples: str) -> Callable[[Callable[..., int]], Command]:
-    """A command whose first argument is the session; its help comes from the docstring, *examples* close it."""
+def command(*examples: str, touches: Telling | None) -> Callable[[Callable[..., int]], Command]:
+    """
+    A command whose first argument is the session; its help comes from the docstring.
+
+    Args:
+        examples: They close the help.
+        touches: What it touches; None where no task runs it.
+    """
 
     def decorate(function: Callable[..., int]) -> Command:
-        return click.command(cls=Command, examples=examples)(click.pass_obj(function))
+        return click.command(cls=Command, examples=examples, touches=touches)(click.pass_obj(function))
 
     return decorate
 
@@ -270,6 +297,17 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         raise click.BadParameter(
             "'' names no file; write the path of a state file, or leave the option out", ctx, param
         )
+    if name in _OF_THE_CALL:
+        refuse_in_a_race(ctx, param, value)
     if session is not None and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
         session.options.set(name.removeprefix("global_"), value)
+    return value
+
+
+def refuse_in_a_race(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The value of an option that the command of a race cannot have (UsageError): it is for the call that it meets."""
+    session = ctx.find_object(Session)
+    given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    if given and session is not None and session.asked:
+        raise click.UsageError(f"the option {param.opts[-1]} does not go with a race; leave it out")
     return value

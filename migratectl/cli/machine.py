@@ -11,9 +11,11 @@ from migratectl.cli import deferred as operations
 from migratectl.cli.group import Command, command
 from migratectl.cli.params import ADDR, CAPABILITY, CPU, CPU_LIST, INO, LABEL, NODE, PID, RANGE, SIZE, UID, WEIGHT
 from migratectl.cli.session import Session
+from migratectl.cli.touching import anything, of_swap_area, of_task
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.nodemask import Nodemask
 from migratectl.spans import Size, Span
+from migratectl.touches import Manner, Touches
 from migratectl.uapi import NEVER
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,13 +62,13 @@ def _hold(function: F) -> F:
     return passes(count(function))
 
 
-@command("node list", "node list --json")
+@command("node list", "node list --json", touches=anything())
 def node_list_command(session: Session) -> int:
     """List the nodes and their memory."""
     return session.look(operations.show.show_nodes)
 
 
-@command("node offline 3", "node offline 3 --dry-run")
+@command("node offline 3", "node offline 3 --dry-run", touches=anything(Manner.ISOLATES))
 @click.argument("node", type=NODE)
 @watched
 def node_offline_command(session: Session, node: int, trace: Traced | None, race: Sequence[RaceWords]) -> int:
@@ -78,14 +80,14 @@ def node_offline_command(session: Session, node: int, trace: Traced | None, race
     return session.perform(operations.hotplug.node_offline, session.caller, node, watch(session, trace, race))
 
 
-@command("node online 3")
+@command("node online 3", touches=anything())
 @click.argument("node", type=NODE)
 def node_online_command(session: Session, node: int) -> int:
     """Bring a node back online."""
     return session.perform(operations.hotplug.node_online, node)
 
 
-@command("node weight 1 3", "node weight 1 0")
+@command("node weight 1 3", "node weight 1 0", touches=anything())
 @click.argument("node", type=NODE)
 @click.argument("weight", type=WEIGHT)
 def node_weight_command(session: Session, node: int, weight: int) -> int:
@@ -97,7 +99,14 @@ def node_weight_command(session: Session, node: int, weight: int) -> int:
     return session.perform(operations.weights.node_weight, node, weight)
 
 
-@command("task create --pid 100 --name db --node 0", "task create --pid 101 --thread-of 100 --cpu 4")
+def _of_parent(thread_of: int | None, **_: Any) -> Touches:
+    """A thread is made by the task whose address space it shares; a task with one of its own is nobody's."""
+    return Touches(pid=thread_of)
+
+
+@command(
+    "task create --pid 100 --name db --node 0", "task create --pid 101 --thread-of 100 --cpu 4", touches=_of_parent
+)
 @click.option("--pid", type=PID, required=True, help="The new task.")
 @click.option("--name", metavar="S", help="Its name.")
 @click.option("--uid", type=UID, default=0, metavar="U", help="Its user (default 0).")
@@ -116,7 +125,12 @@ def task_create_command(session: Session, no_dumpable: bool, **words: Any) -> in
     return session.perform(operations.tasks.task_create, task)
 
 
-@command("task set 100 --uid 1000", "task set 100 --name db", "task set 100 --cap sys_nice --drop-cap ipc_lock")
+@command(
+    "task set 100 --uid 1000",
+    "task set 100 --name db",
+    "task set 100 --cap sys_nice --drop-cap ipc_lock",
+    touches=of_task(),
+)
 @_pid
 @click.option("--uid", type=UID, metavar="U", help="Its user from now on.")
 @click.option("--name", metavar="S", help="Its name from now on.")
@@ -135,13 +149,13 @@ def task_set_command(session: Session, pid: int, **words: Any) -> int:
     return session.perform(operations.tasks.task_set, pid, change)
 
 
-@command("task list", "task list --json")
+@command("task list", "task list --json", touches=anything())
 def task_list_command(session: Session) -> int:
     """List the tasks."""
     return session.look(operations.tasks.task_list)
 
 
-@command("task run-on 100 --node 1", "task run-on 100 --cpu 4", "task run-on 100 --cpus 4-7")
+@command("task run-on 100 --node 1", "task run-on 100 --cpu 4", "task run-on 100 --cpus 4-7", touches=of_task())
 @_pid
 @_place
 @click.option("--cpus", type=CPU_LIST, help="Any of these CPUs, from now on; the lowest, unless it runs on one.")
@@ -154,14 +168,14 @@ def task_run_on_command(session: Session, pid: int, node: int | None, cpu: int |
     return session.perform(operations.tasks.task_run_on, pid, node, cpu, cpus)
 
 
-@command("task exit 100")
+@command("task exit 100", touches=of_task(Manner.EXITS))
 @_pid
 def task_exit_command(session: Session, pid: int) -> int:
     """End a task and free what it had."""
     return session.perform(operations.tasks.task_exit, pid)
 
 
-@command("fork 100 --pid 101")
+@command("fork 100 --pid 101", touches=of_task(Manner.FORKS | Manner.WRITES))
 @_pid
 @click.option("--pid", "child", type=PID, required=True, help="The child.")
 def fork_command(session: Session, pid: int, child: int) -> int:
@@ -169,7 +183,7 @@ def fork_command(session: Session, pid: int, child: int) -> int:
     return session.perform(operations.fork.fork, pid, child)
 
 
-@command("mmap 100 64M --label heap", "mmap 100 16p --addr 0x20000000 --prot r")
+@command("mmap 100 64M --label heap", "mmap 100 16p --addr 0x20000000 --prot r", touches=of_task(Manner.WRITES))
 @_pid
 @click.argument("size", type=SIZE)
 @click.option("--addr", type=ADDR, help="Start there (default: the lowest free place).")
@@ -192,7 +206,7 @@ def mmap_command(session: Session, offset: Size | None, **words: Any) -> int:
     return session.perform(operations.mm.mmap, operations.mm.Mmap(offset=offset or Size(0), **words))
 
 
-@command("munmap 100 heap", "munmap 100 0x10000000+16p")
+@command("munmap 100 heap", "munmap 100 0x10000000+16p", touches=of_task(Manner.WRITES))
 @_pid
 @_span
 def munmap_command(session: Session, pid: int, span: Span) -> int:
@@ -200,7 +214,7 @@ def munmap_command(session: Session, pid: int, span: Span) -> int:
     return session.perform(operations.mm.munmap, pid, span)
 
 
-@command("mlock 100 heap+16p", "mlock 100 0x10000000-0x10010000")
+@command("mlock 100 heap+16p", "mlock 100 0x10000000-0x10010000", touches=of_task(Manner.TOUCHES | Manner.WRITES))
 @_pid
 @_span
 def mlock_command(session: Session, pid: int, span: Span) -> int:
@@ -208,7 +222,7 @@ def mlock_command(session: Session, pid: int, span: Span) -> int:
     return session.perform(operations.mm.mlock, pid, span)
 
 
-@command("munlock 100 heap", "munlock 100 0x10000000-0x10010000")
+@command("munlock 100 heap", "munlock 100 0x10000000-0x10010000", touches=of_task(Manner.WRITES))
 @_pid
 @_span
 def munlock_command(session: Session, pid: int, span: Span) -> int:
@@ -216,7 +230,7 @@ def munlock_command(session: Session, pid: int, span: Span) -> int:
     return session.perform(operations.mm.munlock, pid, span)
 
 
-@command("mprotect 100 heap+16p r", "mprotect 100 0x10000000-0x10010000 none")
+@command("mprotect 100 heap+16p r", "mprotect 100 0x10000000-0x10010000 none", touches=of_task(Manner.WRITES))
 @_pid
 @_span
 @click.argument("prot", type=click.Choice(["rw", "r", "none"]), metavar="r|rw|none")
@@ -225,7 +239,7 @@ def mprotect_command(session: Session, pid: int, span: Span, prot: str) -> int:
     return session.perform(operations.mm.mprotect, pid, span, prot)
 
 
-@command("madvise 100 heap+16p dontneed", "madvise 100 0x10000000+64p random")
+@command("madvise 100 heap+16p dontneed", "madvise 100 0x10000000+64p random", touches=of_task(Manner.ISOLATES))
 @_pid
 @_span
 @click.argument("advice", type=click.Choice(["dontneed", "pageout", "random"]), metavar="ADVICE")
@@ -239,7 +253,7 @@ def madvise_command(session: Session, pid: int, span: Span, advice: str) -> int:
     return session.perform(operations.madvise.madvise, pid, span, advice)
 
 
-@command("fault 100 heap --write", "fault 100 0x10000000+16p")
+@command("fault 100 heap --write", "fault 100 0x10000000+16p", touches=of_task(Manner.TOUCHES))
 @_pid
 @_span
 @click.option("--write", is_flag=True, help="Write to the pages (default: read them).")
@@ -248,10 +262,10 @@ def fault_command(session: Session, pid: int, span: Span, write: bool) -> int:
     return session.perform(operations.fault.fault, pid, span, write)
 
 
-def _holding(kind: str, text: str) -> Command:
-    """The command that makes a hold of *kind*."""
+def _holding(kind: str, text: str, manner: Manner = Manner.PLAIN) -> Command:
+    """The command that makes a hold of *kind*, in that manner."""
 
-    @command(f"page {kind} 100 heap+4p", f"page {kind} 100 0x10000000+1p --passes 5")
+    @command(f"page {kind} 100 heap+4p", f"page {kind} 100 0x10000000+1p --passes 5", touches=of_task(manner))
     @_pid
     @_span
     @_hold
@@ -275,7 +289,7 @@ def _holding(kind: str, text: str) -> Command:
 def _releasing(kind: str, text: str) -> Command:
     """The command that ends holds of *kind*."""
 
-    @command(f"page un{kind} 100", f"page un{kind} 100 heap+4p")
+    @command(f"page un{kind} 100", f"page un{kind} 100 heap+4p", touches=of_task())
     @_pid
     @_some_span
     def release_command(session: Session, pid: int, span: Span | None) -> int:
@@ -287,7 +301,7 @@ def _releasing(kind: str, text: str) -> Command:
 
 page_lock_command = _holding("lock", "Hold the page locks of a range.")
 page_unlock_command = _releasing("lock", "Let page locks of the task go.")
-page_pin_command = _holding("pin", "Hold references on the pages of a range.")
+page_pin_command = _holding("pin", "Hold references on the pages of a range.", Manner.PINS)
 page_unpin_command = _releasing("pin", "Let references of the task go.")
 page_writeback_command = _holding("writeback", "Let the pages of a range be under writeback.")
 page_unwriteback_command = _releasing("writeback", "Let writeback that the task began be over.")
@@ -295,7 +309,7 @@ page_park_command = _holding("park", "Park the pages of a range off the LRU, in 
 page_unpark_command = _releasing("park", "Put pages that the task parked back on the LRU.")
 
 
-@command("swap on swap1 1G", "swap on swap1 4096p")
+@command("swap on swap1 1G", "swap on swap1 4096p", touches=anything())
 @click.argument("name")
 @click.argument("size", type=SIZE)
 def swap_on_command(session: Session, name: str, size: Size) -> int:
@@ -303,7 +317,7 @@ def swap_on_command(session: Session, name: str, size: Size) -> int:
     return session.perform(operations.swap.swap_on, name, size)
 
 
-@command("swap out 100 heap", "swap out 100 0x10000000+64p --dry-run")
+@command("swap out 100 heap", "swap out 100 0x10000000+64p --dry-run", touches=of_task(Manner.ISOLATES))
 @_pid
 @_span
 @watched
@@ -316,7 +330,7 @@ def swap_out_command(session: Session, pid: int, span: Span, trace: Traced | Non
     return session.perform(operations.swap.swap_out, session.caller, pid, span, watch(session, trace, race))
 
 
-@command("swap off swap0")
+@command("swap off swap0", touches=of_swap_area)
 @click.argument("name")
 def swap_off_command(session: Session, name: str) -> int:
     """Read everything back from a swap area and remove it."""

@@ -11,8 +11,10 @@ from migratectl.cli import deferred as operations
 from migratectl.cli.group import command
 from migratectl.cli.params import ADDR, MOVE, NO_NODES, NODES, PID, QUERY, RANGE
 from migratectl.cli.session import Session
+from migratectl.cli.touching import of_task
 from migratectl.cli.watch import RaceWords, Traced, watch, watched
 from migratectl.spans import Address, NodeList, Span
+from migratectl.touches import Manner, Touches
 from migratectl.uapi import MF, Mode, ModeFlag
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,7 +56,7 @@ def _called_by_the_task(session: Session, pid: int) -> None:
     raise click.UsageError(f"the task itself calls, so --as and --by do not go with it; {remedy} makes it another's")
 
 
-@command("set-mempolicy 100 interleave 0-3", "set-mempolicy 100 default")
+@command("set-mempolicy 100 interleave 0-3", "set-mempolicy 100 default", touches=of_task())
 @click.argument("pid", type=PID)
 @_policy
 def set_mempolicy_command(session: Session, pid: int, mode: str, nodes: NodeList, **words: Any) -> int:
@@ -68,7 +70,16 @@ def set_mempolicy_command(session: Session, pid: int, mode: str, nodes: NodeList
     return session.perform(operations.mempolicy.set_mempolicy, pid, Mode(mode), nodes, _mode_flags(words))
 
 
-@command("get-mempolicy 100", "get-mempolicy 100 0x10000000 --node", "get-mempolicy 100 heap@2p")
+def _page_asked_for(pid: int, addr: Address | None, node: bool, **_: Any) -> Touches:
+    """The page at ADDR, which is faulted in where its node is asked for."""
+    return Touches(
+        pid, () if addr is None else (addr,), manner=Manner.TOUCHES if node and addr is not None else Manner.PLAIN
+    )
+
+
+@command(
+    "get-mempolicy 100", "get-mempolicy 100 0x10000000 --node", "get-mempolicy 100 heap@2p", touches=_page_asked_for
+)
 @click.argument("pid", type=PID)
 @click.argument("addr", type=ADDR, required=False, metavar="[ADDR]")
 @click.option("--node", is_flag=True, help="The node of the page at ADDR, or the next one of interleaving.")
@@ -84,7 +95,11 @@ def get_mempolicy_command(session: Session, pid: int, addr: Address | None, node
     return session.perform(operation, pid, addr, node=node, mems_allowed=mems_allowed)
 
 
-@command("mbind 100 heap interleave 0-3 --move", "mbind 100 0x10000000+64p bind 1 --move-all --strict")
+@command(
+    "mbind 100 heap interleave 0-3 --move",
+    "mbind 100 0x10000000+64p bind 1 --move-all --strict",
+    touches=of_task(Manner.ISOLATES | Manner.WRITES),
+)
 @click.argument("pid", type=PID)
 @click.argument("span", type=RANGE, metavar="RANGE")
 @_policy
@@ -116,7 +131,12 @@ def mbind_command(
     return session.perform(operations.mbind.mbind, call, watch(session, trace, race))
 
 
-@command("migrate-pages 100 0 1", "migrate-pages 100 0-3 60-63 --dry-run --json", "migrate-pages 100 0 1 --via-swap")
+@command(
+    "migrate-pages 100 0 1",
+    "migrate-pages 100 0-3 60-63 --dry-run --json",
+    "migrate-pages 100 0 1 --via-swap",
+    touches=of_task(Manner.ISOLATES),
+)
 @click.argument("pid", type=PID)
 @click.argument("source", type=NODES, metavar="FROM")
 @click.argument("dest", type=NODES, metavar="TO")
@@ -140,7 +160,13 @@ def migrate_pages_command(
     return session.perform(operation, session.caller, pid, source, dest, watch(session, trace, race))
 
 
-@command("move-pages 100 0x10000000=1 heap@2p=0", "move-pages 100 --query 0x10000000 heap+4p")
+def _pages_asked_for(pid: int, words: tuple[str, ...], query: bool, **_: Any) -> Touches:
+    """With --query the ranges that are named; a call that moves pages is met at any page of its task."""
+    spans = tuple(QUERY.convert(word, None, None) for word in words) if query else ()
+    return Touches(pid, spans, manner=Manner.ISOLATES)
+
+
+@command("move-pages 100 0x10000000=1 heap@2p=0", "move-pages 100 --query 0x10000000 heap+4p", touches=_pages_asked_for)
 @click.argument("pid", type=PID)
 @click.argument("words", nargs=-1, metavar="ADDR=NODE... | ADDR|RANGE...")
 @click.option("--move-all", is_flag=True, help="Move pages too that other tasks map.")

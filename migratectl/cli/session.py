@@ -125,6 +125,7 @@ class Session:
         words: The words for the journal: the command and who calls, no other global option.
         profile: The profile of the state file, once it is read.
         answered: The result is written; what goes wrong after that is told on standard error only.
+        asked: A race asks what the command touches; it is not run.
         files: The state files that are open.
     """
 
@@ -139,6 +140,7 @@ class Session:
     words: tuple[str, ...] = ()
     profile: str | None = None
     answered: bool = False
+    asked: bool = False
     files: dict[Path, StateFile] = field(default_factory=dict)
 
     # ---- running an operation ----------------------------------------------------------------------------------

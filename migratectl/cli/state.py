@@ -70,7 +70,9 @@ _force = click.option("--force", is_flag=True, help="Replace a state file that i
 _swap = click.option("--swap", type=SWAP, default="default", help="One swap area, or none (default: by profile).")
 
 
-@command("init --nodes 2 --memory 1G", "init --nodes 4 --memory 4G,4G,0,1G --cpus 4,0,4,0 --distance 10,21")
+@command(
+    "init --nodes 2 --memory 1G", "init --nodes 4 --memory 4G,4G,0,1G --cpus 4,0,4,0 --distance 10,21", touches=None
+)
 @click.option("--nodes", type=click.IntRange(1, MAX_NUMNODES), default=1, metavar="N", help="Nodes (default 1).")
 @click.option("--memory", type=SIZES, default="4G", help="Memory of each node (default 4G).")
 @click.option("--cpus", type=CPUS, default="4", help="CPUs of each node (default 4).")
@@ -108,7 +110,7 @@ def init_command(
     return session.create(force, operations.init.init, machine)
 
 
-@command("import /", "import altix.tar.gz --page-size 16K --empty", "import numactl-H.txt")
+@command("import /", "import altix.tar.gz --page-size 16K --empty", "import numactl-H.txt", touches=None)
 @click.argument("tree", type=click.Path(path_type=Path, allow_dash=True), metavar="TREE|FILE|-")
 @click.option("--pid", "pids", type=PID, multiple=True, help="Import this task only (repeatable).")
 @click.option("--page-size", type=SIZE, help="Size of a page (default: what the tree tells, else 4K).")
@@ -174,6 +176,7 @@ def _refuse_machine_options() -> None:
     "import-numa-maps numa_maps.txt --pid 100",
     "import-numa-maps numa_maps.txt --maps maps.txt --pid 100 --name db --node 1",
     "import-numa-maps 4711.numa_maps 4712.numa_maps",
+    touches=None,
 )
 @click.argument("files", type=click.Path(path_type=Path, allow_dash=True), nargs=-1, required=True, metavar="FILE|-...")
 @click.option("--pid", type=PID, help="The new task (default: what the name of the file says, as 4711.numa_maps).")
@@ -242,13 +245,13 @@ def _text(session: Session, file: Path) -> tuple[str, str | None]:
     return "standard input", content
 
 
-@command("check")
+@command("check", touches=None)
 def check_command(session: Session) -> int:
     """Test every invariant of the state."""
     return session.look(operations.check.check)
 
 
-@command("state hash")
+@command("state hash", touches=None)
 def state_hash_command(session: Session) -> int:
     """Print a hash of the modelled state."""
     return session.look(operations.state_hash.state_hash)
@@ -261,6 +264,7 @@ _times = click.option("--time", "times", is_flag=True, help="Tell when each comm
     "log",
     cls=CommandWithCommands,
     examples=("log", "log --last 10 --time", "log show 3"),
+    touches=None,
     invoke_without_command=True,
     subcommand_metavar="[show N]",
 )
@@ -277,7 +281,7 @@ def log_command(context: click.Context, last: int | None, times: bool) -> int:
     return DONE
 
 
-@command("log show 3", "log show 3 --time --json")
+@command("log show 3", "log show 3 --time --json", touches=None)
 @click.argument("entry", type=click.IntRange(0, MAX_ENTRIES), metavar="N")
 @_times
 def log_show_command(session: Session, entry: int, times: bool) -> int:
@@ -285,14 +289,14 @@ def log_show_command(session: Session, entry: int, times: bool) -> int:
     return session.look(operations.log.log_show, entry, times)
 
 
-@command("db current", "db current --json")
+@command("db current", "db current --json", touches=None)
 def db_current_command(session: Session) -> int:
     """Tell the schema's version of the state file."""
     with _opening(session, "any"):
         return session.look(operations.db.current)
 
 
-@command("db upgrade", "db upgrade --dry-run")
+@command("db upgrade", "db upgrade --dry-run", touches=None)
 def db_upgrade_command(session: Session) -> int:
     """Bring a state file of an older version up to date."""
     with _opening(session, "older"):
@@ -314,7 +318,7 @@ def _opening(session: Session, accept: Accept) -> Iterator[None]:
         session.close()
 
 
-@command("batch script", "batch --atomic --json script", "batch - < script")
+@command("batch script", "batch --atomic --json script", "batch - < script", touches=None)
 @click.argument("file", default="-", metavar="[FILE|-]")
 @click.option("--atomic", is_flag=True, help="All lines are one transaction: all of them or none.")
 @click.option("--keep-going", is_flag=True, help="Go on after a line that failed.")
@@ -342,7 +346,7 @@ def batch_command(session: Session, file: str, atomic: bool, keep_going: bool) -
     return worst(codes.elements())
 
 
-@command("demo", "demo --json")
+@command("demo", "demo --json", touches=None)
 def demo_command(session: Session) -> int:
     """Run a small story on a state file of its own."""
     with tempfile.TemporaryDirectory(prefix="migratectl-") as folder, ExitStack() as closing:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
-from migratectl.cli import call, deferred
+from migratectl.cli import ask, call, deferred
+from migratectl.cli.group import refuse_in_a_race
 from migratectl.cli.params import Parsed
 from migratectl.cli.session import Batch, Document, Options, Session
 from migratectl.spans import Address, parse_address
@@ -20,18 +21,11 @@ from migratectl.spans import Address, parse_address
 if TYPE_CHECKING:
     from migratectl.operations.watch import Watch
     from migratectl.storage.connection import Connection
+    from migratectl.touches import Touches
 
 F = TypeVar("F", bound=Callable[..., Any])
 RaceWords = tuple[int, tuple[str, ...]]
 Traced = Address | Literal["all"]
-
-_OUTSIDE: Final = frozenset({"init", "import", "import-numa-maps", "batch", "demo", "check", "db", "log", "state"})
-"""Commands about the state file, which no task runs."""
-
-_NOT_IN_A_RACE: Final = frozenset(
-    {"-s", "--state", "-n", "--dry-run", "-h", "--help", "--version", "--timeout", "--trace", "--race"}
-)
-"""Options of the call that a race meets, not of the command that meets it."""
 
 LAST_STEP: Final = 20
 """The documentation counts twenty steps of a page's move."""
@@ -64,12 +58,14 @@ def watched(function: F) -> F:
         "--trace",
         type=TRACED,
         metavar="[=ADDR]",
+        callback=refuse_in_a_race,
         help="Tell the steps: a block for each course that pages took, or the way of the page at ADDR.",
     )
     race = click.option(
         "--race",
         type=RACE,
         multiple=True,
+        callback=refuse_in_a_race,
         metavar="'STEP:COMMAND'",
         help="At that step of the first page that COMMAND touches, run it as another task would (repeatable).",
     )
@@ -88,33 +84,21 @@ def watch(session: Session, trace: Traced | None, race: Sequence[RaceWords]) -> 
     traced = races = None
     if trace is not None:
         traced = deferred.tracing.Trace(address=None if trace == "all" else trace)
-    for _, words in race:
-        _check_race(words)
     if race:
-        races = deferred.race.Races([deferred.race.Race(step, words, _beside(session, words)) for step, words in race])
+        of = deferred.race
+        races = of.Races(
+            [of.Race(step, words, _touched(session, words), _beside(session, words)) for step, words in race]
+        )
     found: Watch = deferred.watch.Watch(traced, races)
     return found
 
 
-def _check_race(words: tuple[str, ...]) -> None:
-    """Refuse a command line that is none, before anything moves (UsageError)."""
-    told = f"--race: '{shlex.join(words)}'"
-    for word in words:
-        if word.partition("=")[0] in _NOT_IN_A_RACE:
-            raise click.UsageError(f"{told}: the option {word.partition('=')[0]} does not go with a race; leave it out")
-    rest, context = list(words), click.Context(click.get_current_context().find_root().command)
-    while rest and rest[0].startswith("-"):
-        del rest[: 2 if rest[0] in ("--as", "--by") else 1]
-    while isinstance(context.command, click.Group):
-        name = rest.pop(0) if rest else ""
-        command = context.command.get_command(context, name)
-        if command is None or name in _OUTSIDE:
-            raise click.UsageError(f"{told} is no command that a task can run; see 'migratectl --help'")
-        context = click.Context(command, parent=context, info_name=name)
+def _touched(session: Session, words: tuple[str, ...]) -> Touches:
+    """What the command of another task touches. Raises UsageError where a task can run no such command."""
     try:
-        context.command.make_context(context.info_name, rest, parent=context.parent).close()
+        return ask(replace(session, options=Options(session.options.state), argv=words))
     except click.UsageError as error:
-        raise click.UsageError(f"{told}: {error.format_message()}") from error
+        raise click.UsageError(f"--race: '{shlex.join(words)}': {error.format_message()}") from error
 
 
 def _beside(session: Session, words: tuple[str, ...]) -> Callable[[Connection], Document]:

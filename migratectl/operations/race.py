@@ -12,32 +12,20 @@ from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES,
 from migratectl.kernel.result import MigrateResult
 from migratectl.kernel.trace import Met
 from migratectl.operations.line import page_state
-from migratectl.operations.machine import Machine, give_back, load_machine, resolve_span
-from migratectl.spans import parse_size, parse_span
+from migratectl.operations.machine import Machine, give_back, load_machine, resolve_address, resolve_span
+from migratectl.spans import Address, Size, Span
 from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.observers import Listed
 from migratectl.storage.pagelist import StateRow
+from migratectl.touches import Manner, Touches
 from migratectl.uapi import NEVER
 
 Document = dict[str, Any]
 Bounds = tuple[int, int]
 
 _EVERYWHERE: Final = (0, 1 << 62)
-_WITH_VALUE: Final = ("-s", "--state", "--as", "--by", "--timeout", "--color")
-"""Global options whose value is a word of its own."""
-
-_ISOLATE: Final = frozenset(
-    {"swap out", "madvise", "migrate-pages", "move-pages", "mbind", "cpuset set", "cpuset move", "node offline"}
-)
-"""Commands that take pages off the LRU themselves: they pass over those that are off it already."""
-
-
-_WRITING: Final = frozenset({"mmap", "munmap", "mprotect", "mlock", "munlock", "mbind", "fork"})
-"""Commands that change the areas of an address space: they wait for a call that has it."""
-
-_TOUCHING: Final = frozenset({"fault", "mlock"})
-"""Commands that touch each page of a range."""
+_LOOKING_UP: Final = Manner.TOUCHES | Manner.PINS
 
 
 class Mover(Protocol):
@@ -70,7 +58,8 @@ class Race:
 
     Attributes:
         step: 1 to 20.
-        argv: The command of the second task.
+        argv: The command of the second task, as it is told.
+        touches: What that command touches.
         run: Runs it on the connection of the migration, and returns its document.
         result: What became of it; None until it is known.
         late: It waits until the migration is through.
@@ -79,6 +68,7 @@ class Race:
 
     step: int
     argv: tuple[str, ...]
+    touches: Touches
     run: Callable[[Connection], Document]
     result: Document | None = None
     late: Meeting | None = None
@@ -177,12 +167,11 @@ class Races:
         Source:
             down_read() and down_write() of mmap_sem in migrate_pages() and do_mbind(); semantics.md 9a, patch 4.
         """
-        words = _words(race.argv)
-        mm = _task_of(mover.conn, words)[1]
+        mm, manner = _mm_of(mover.conn, race.touches), race.touches.manner
         if mm is None:
             return False
-        has = mm == mover.mm and words[0] in _WRITING
-        return has or mm == self.held_mm or (words[:2] == ["task", "exit"] and mm in mover.concerned)
+        has = mm == mover.mm and Manner.WRITES in manner
+        return has or mm == self.held_mm or (Manner.EXITS in manner and mm in mover.concerned)
 
     def _note_residue(self, mover: Mover, met: Sequence[_Beside], rows: dict[int, StateRow]) -> None:
         """Count what the steps before a meeting have done to pages that will stay."""
@@ -299,35 +288,44 @@ def _let_go(conn: Connection, rows: Iterable[int]) -> None:
 
 def _first_touched(conn: Connection, race: Race) -> _Touch | None:
     """The first page of the list that a command touches, and as whom it comes."""
-    words = _words(race.argv)
-    name, rest = " ".join(words[:2]), words[2:]
-    if words and words[0] == "file" and rest:
-        return _touch_of_file(conn, words[1], rest)
-    if name == "swap off" and rest:
-        return _touch_of_area(conn, rest[0], race.step)
-    if name.startswith("node "):
-        return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
-    at, mm = _task_of(conn, words)
-    bounds = None if mm is None else _bounds(conn, mm, words, at)
-    if mm is None or bounds is None:
-        return _first(observers.everything(conn), _EVERYWHERE, "reclaim" if name in _ISOLATE else "other")
-    touch = _first(observers.mapped_by(conn, mm), bounds, "other")
-    if words[0] in _TOUCHING or name == "page pin":
-        touch = _lowest([touch, *_looked_up(conn, mm, bounds)])
-    if touch is None:
-        return None
-    return touch._replace(observer=_observer(conn, race, words, touch, mm))
+    touches = race.touches
+    if touches.file is not None:
+        return _touch_of_file(conn, touches.file, touches.part)
+    if touches.swap_area is not None:
+        return _touch_of_area(conn, touches.swap_area, race.step)
+    mm = _mm_of(conn, touches)
+    parts = [] if mm is None else _parts(conn, mm, touches.spans)
+    if mm is None or not parts:
+        anybody: Observer = "reclaim" if Manner.ISOLATES in touches.manner else "other"
+        return _first(observers.everything(conn), _EVERYWHERE, anybody)
+    mapped = observers.mapped_by(conn, mm)
+    found = [_first(mapped, bounds, "other") for bounds in parts]
+    if touches.manner & _LOOKING_UP:
+        found += [touch for bounds in parts for touch in _looked_up(conn, mm, bounds)]
+    touch = _lowest(found)
+    return None if touch is None else touch._replace(observer=_observer(conn, race, touch, mm))
 
 
-def _words(argv: Sequence[str]) -> list[str]:
-    """The words of a command line without options; values of the command's own options stay."""
-    found: list[str] = []
-    valued = False
-    for word in argv:
-        if not valued and not word.startswith("-"):
-            found.append(word)
-        valued = not valued and word in _WITH_VALUE
-    return found
+def _mm_of(conn: Connection, touches: Touches) -> int | None:
+    """The address space that a command goes through; None where it names none that there is."""
+    task = None if touches.pid is None else tasks.find(conn, touches.pid)
+    return None if task is None else task.mm
+
+
+def _parts(conn: Connection, mm: int, spans: Sequence[Span | Address]) -> list[Bounds]:
+    """The pages of the ranges that a command names; all where it names none, nothing where one of them is bad."""
+    page_size = load_machine(conn).facts.page_size
+    try:
+        return [_bounds(conn, mm, span, page_size) for span in spans] or [_EVERYWHERE]
+    except KernelError:
+        return []
+
+
+def _bounds(conn: Connection, mm: int, span: Span | Address, page_size: int) -> Bounds:
+    if isinstance(span, Span):
+        return resolve_span(conn, mm, span, page_size, "")
+    page = resolve_address(conn, mm, span, page_size, "") // page_size
+    return page, page + 1
 
 
 def _looked_up(conn: Connection, mm: int, bounds: Bounds) -> list[_Touch | None]:
@@ -341,40 +339,35 @@ def _looked_up(conn: Connection, mm: int, bounds: Bounds) -> list[_Touch | None]
     return found
 
 
-def _observer(conn: Connection, race: Race, words: Sequence[str], touch: _Touch, mm: int) -> Observer:
+def _observer(conn: Connection, race: Race, touch: _Touch, mm: int) -> Observer:
     """As whom a command comes that goes through an address space."""
-    name = " ".join(words[:2])
-    if words[0] == "fork":
+    manner = race.touches.manner
+    if Manner.FORKS in manner:
         return "fork"
-    if words[0] in _ISOLATE or name in _ISOLATE:
+    if Manner.ISOLATES in manner:
         return "reclaim"
-    if words[0] not in _TOUCHING and name != "page pin":
+    if not manner & _LOOKING_UP:
         return "other"
     if race.step >= LAST_STEP_THAT_BACKS_OUT or not observers.is_mapped(conn, mm, touch.seen):
         return "swap" if pagelist.kind_of(touch.listed.state) == "anon" else "file"
-    return "pin" if name == "page pin" else "other"
+    return "pin" if Manner.PINS in manner else "other"
 
 
-def _touch_of_file(conn: Connection, verb: str, rest: Sequence[str]) -> _Touch | None:
-    """The first page that a command on a file looks up: of its range, or behind the new end."""
-    mapping = next((found for kind in ("file", "shm") if (found := vmas.find_mapping(conn, kind, rest[0]))), None)
+def _touch_of_file(conn: Connection, name: str, part: tuple[Size | None, Size]) -> _Touch | None:
+    """The first page of a part of a file that a command looks up."""
+    mapping = next((found for kind in ("file", "shm") if (found := vmas.find_mapping(conn, kind, name))), None)
     if mapping is None:
         return None
-    low, high = _EVERYWHERE
-    if len(rest) > 1:
-        length, _, offset = rest[1].partition("@")
-        try:
-            nr, low = _pages(conn, length), _pages(conn, offset) if offset else 0
-        except ValueError:
-            return None
-        low, high = (nr, high) if verb == "truncate" else (low, low + nr)
+    length, offset = part
+    low = _pages(conn, offset)
+    high = _EVERYWHERE[1] if length is None else low + _pages(conn, length)
     return _first(observers.cached_in(conn, mapping), (low, high), "file")
 
 
-def _pages(conn: Connection, text: str) -> int:
-    """A size in whole pages."""
+def _pages(conn: Connection, size: Size) -> int:
+    """A size in whole pages, rounded up."""
     page_size = load_machine(conn).facts.page_size
-    return -(-parse_size(text).to_bytes(page_size) // page_size)
+    return -(-size.to_bytes(page_size) // page_size)
 
 
 def _touch_of_area(conn: Connection, name: str, step: int) -> _Touch | None:
@@ -400,24 +393,3 @@ def _first(rows: Sequence[Listed], bounds: Bounds, observer: Observer) -> _Touch
 
 def _lowest(found: Sequence[_Touch | None]) -> _Touch | None:
     return min((each for each in found if each is not None), key=lambda each: each.seen, default=None)
-
-
-def _task_of(conn: Connection, words: Sequence[str]) -> tuple[int, int | None]:
-    """Which word is the pid that a command is about, the first that is one, and the address space of that task."""
-    for at, word in enumerate(words):
-        task = tasks.find(conn, int(word)) if word.isascii() and word.isdigit() else None
-        if task is not None:
-            return at, task.mm
-    return 0, None
-
-
-def _bounds(conn: Connection, mm: int, words: Sequence[str], at: int) -> Bounds | None:
-    """The pages of the range that a command names behind the pid; all where it names none, None where a bad one."""
-    try:
-        span = parse_span(words[at + 1])
-    except (IndexError, ValueError):
-        return _EVERYWHERE
-    try:
-        return resolve_span(conn, mm, span, load_machine(conn).facts.page_size, "")
-    except KernelError:
-        return None

@@ -407,6 +407,13 @@ def test_two_races_on_one_page(tool: Runner, build: Build) -> None:
             "fault 100 a+x",
         ),
         *("--version", "fault 100 a --help", "-s other fault 100 a", "fault 100 a --race '3:fault 100 a'", "--as 0"),
+        *(
+            "fault 100 a -nq",
+            "--as x fault 100 a",
+            "migrate-pages 100 0 1 --trace",
+            "log show 1",
+            "move-pages --query 100 x+y",
+        ),
     ],
 )
 def test_a_race_that_is_no_command_is_refused_before_anything_moves(tool: Runner, build: Build, argv: str) -> None:
@@ -654,6 +661,103 @@ def test_global_options_of_the_command_are_not_its_words(tool: Runner, build: Bu
     build((*PARKED, "task create --pid 7"))
     (met,) = race(tool, MIGRATE, f"3:{argv}")["races"]
     assert (met["blocked_on"], met["backed_out"]) == ("page-lock", True)
+
+
+BYSTANDERS = {
+    # who touches no page or passes over what is off the LRU: met at the first page, and nobody waits
+    "cpuset set web --mems 3": (3, None, False),
+    "cpuset create 3 --mems 0": (3, None, False),
+    "cpuset write / memory_migrate 3": (3, None, False),
+    "page lock --passes 3 100 a": (3, None, False),
+    "task set --name 3 100": (3, None, False),
+    "task create --pid 9 --uid 3": (3, None, False),
+    "swap on 3 8p": (3, None, False),
+    "file create 3 4p --fs ext2": (3, None, False),
+    "migrate-pages 999 3 3": (3, None, False),
+    "move-pages --move-all 100 a@3p=2": (3, None, False),
+    # who touches the page waits for it at step 5, and goes first
+    "fault 101 a+1p": (5, "page-lock", True),
+    "mlock 101 a+1p": (5, "page-lock", True),
+    "page pin --passes 3 101 a+1p": (5, "page-lock", True),
+    "swap off swap0": (5, "page-lock", True),
+    # a fork copies what it finds
+    "fork --pid 3003 101": (5, None, False),
+}
+"""Commands in which 3 is no pid: the step, what they are blocked on, whether the migration backs out."""
+
+
+@pytest.mark.parametrize(("argv", "wanted"), BYSTANDERS.items())
+@pytest.mark.parametrize("bystander", [(), ("task create --pid 3", "mmap 3 4p --label a", "fault 3 a --write")])
+def test_who_else_there_is_changes_nothing(
+    tool: Runner, build: Build, argv: str, wanted: tuple[int, str | None, bool], bystander: tuple[str, ...]
+) -> None:
+    """What the command itself is about decides, not a task whose pid happens to be a number in it."""
+    step, blocked_on, backed_out = wanted
+    build((*FAMILY, "swap on more 99p", *bystander))
+    (met,) = race(tool, MIGRATE, f"{step}:{argv}")["races"]
+    assert (met["met"], met["blocked_on"], met["backed_out"]) == (True, blocked_on, backed_out)
+
+
+@pytest.mark.parametrize("argv", ["file read 100", "task create --pid 9 --uid 100", "cpuset set web --mems 100"])
+def test_a_number_that_is_no_pid_does_not_wait_for_the_call(tool: Runner, build: Build, argv: str) -> None:
+    """mbind holds the address space of task 100, which none of these needs."""
+    build((*FAMILY, "file create 100 4p --fs ext2"))
+    (met,) = race(tool, "mbind 100 a bind 1 --move-all", f"3:{argv}")["races"]
+    assert "waited_for_call" not in met
+
+
+@pytest.mark.parametrize(
+    "words", ["set-mempolicy {} default", "task set {} --name default", "cpuset move {} /web", "migrate-pages {} all 1"]
+)
+def test_what_stands_behind_the_pid_is_no_label(tool: Runner, build: Build, words: str) -> None:
+    """They are about the whole task: 101 is met at page 0 of the list though an area has that name, 7 has no page."""
+    areas = [f"mmap 101 1p --label {name}" for name in ("default", "/web", "all")]
+    build((*FAMILY, *areas, "cpuset create /web --mems 0-2", "task create --pid 7"))
+    whole, nothing = race(tool, MIGRATE, f"3:{words.format(101)}", f"3:{words.format(7)}")["races"]
+    assert (whole["met"], whole["blocked_on"], whole["result"]["errno"]) == (True, None, None)
+    assert not nothing["met"]
+
+
+@pytest.mark.parametrize(("buffers", "stay"), [("busy", []), ("locked", [("busy-locked", "0x10001000", 1)])])
+def test_an_option_of_the_command_is_its_own(
+    tool: Runner, build: Build, buffers: str, stay: list[tuple[str, str, int]]
+) -> None:
+    """--state of page buffers is no state file. Busy buffers go along (2.3); locked ones keep their page for ever."""
+    build(FILE)
+    document = race(tool, MIGRATE, f"1:page buffers 100 a+1p@1p --state {buffers}", code=3 if stay else 0)
+    (met,) = document["races"]
+    assert (met["met"], met["blocked_on"], met["backed_out"]) == (True, None, False)
+    assert (met["result"]["errno"], met["result"]["pages"], met["result"]["state"]) == (None, 1, buffers)
+    assert [(each["reason"], each["addr"], each["pages"]) for each in document["failures"]] == stay
+
+
+@pytest.mark.parametrize(
+    ("step", "blocked_on", "backed_out", "retries", "node"),
+    [(3, None, False, 0, 0), (5, "page-lock", True, 0, 0), (14, "page-lock", False, 1, 1), (20, None, False, 0, 1)],
+)
+def test_who_asks_for_the_node_of_a_page_comes_as_a_fault_does(
+    tool: Runner, build: Build, step: int, blocked_on: str | None, backed_out: bool, retries: int, node: int
+) -> None:
+    """get_user_pages() in lookup_node(): through the pte that is there, from step 5 on through the swap entry."""
+    build(FAMILY)
+    (met,) = race(tool, MIGRATE, f"{step}:get-mempolicy 101 a@1p --node")["races"]
+    assert (met["blocked_on"], met["backed_out"], met["retries"]) == (blocked_on, backed_out, retries)
+    assert (met["result"]["errno"], met["result"]["node"]) == (None, node)
+
+
+def test_a_query_is_met_at_the_first_of_the_pages_that_it_names(tool: Runner, build: Build) -> None:
+    """Page 2 is pinned and never comes to step 6, so of the two pages the one with the lower address decides."""
+    build((*FAMILY, "mprotect 101 a r", "page pin 101 a+1p@2p"))
+    races = ("6:move-pages 100 --query a@2p a@3p", "6:move-pages 100 --query a@3p a@1p")
+    stuck, moved = race(tool, MIGRATE, *races, code=3)["races"]
+    assert (stuck["met"], moved["met"]) == (False, True)
+
+
+@pytest.mark.parametrize(("argv", "met"), [("file truncate f 3p", True), ("file truncate f 4p", False)])
+def test_a_file_is_cut_behind_its_new_end(tool: Runner, build: Build, argv: str, met: bool) -> None:
+    """Four pages are in the list; nothing lies behind the fourth."""
+    build(FILE)
+    assert race(tool, MIGRATE, f"2:{argv}")["races"][0]["met"] is met
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 14, 19])
