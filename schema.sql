@@ -277,6 +277,8 @@ CREATE TABLE words (
  WITHOUT ROWID,
  STRICT;
 
+CREATE INDEX cpusets_exclusive ON cpusets (name) WHERE cpu_exclusive OR mem_exclusive;
+
 CREATE UNIQUE INDEX cpusets_name ON cpusets (name);
 
 CREATE INDEX holds_page ON holds (page, kind, pid);
@@ -309,9 +311,19 @@ CREATE UNIQUE INDEX snapshots_name ON snapshots (name);
 
 CREATE UNIQUE INDEX swap_areas_name ON swap_areas (name);
 
+CREATE INDEX tasks_cpuset ON tasks (cpuset);
+
 CREATE INDEX tasks_mm ON tasks (mm);
 
+CREATE INDEX vmas_anon ON vmas (mm, anon_vma);
+
+CREATE INDEX vmas_locked ON vmas (mm, start, "end") WHERE flags & 16;
+
 CREATE INDEX vmas_mapping ON vmas (mapping);
+
+CREATE INDEX vmas_of ON vmas (mm, mapping);
+
+CREATE INDEX vmas_policy ON vmas (mm, policy) WHERE policy IS NOT NULL;
 
 CREATE VIEW task_nodes AS
 SELECT t.pid AS pid, t.name AS name, p.node AS node, sum(p.count) AS pages

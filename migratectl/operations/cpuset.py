@@ -20,7 +20,7 @@ from migratectl.kernel.cpuset import Family, rebind, refuse_change
 from migratectl.kernel.mempolicy import migration_pairs
 from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller, Identity, identify
-from migratectl.operations.inventory import show_cpusets
+from migratectl.operations.inventory import cpuset_row
 from migratectl.operations.machine import Machine, find_task, load_machine, resolve_nodes
 from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.operations.rebinding import keep_policy, rebound
@@ -180,7 +180,7 @@ def cpuset_remove(conn: Connection, name: str) -> dict[str, Any]:
         cpuset_rmdir() of kernel/cpuset.c.
     """
     cpuset = find_named(conn, name)
-    below = [each.name for each in tasks.cpusets(conn) if each.name != "/" and each.parent == cpuset.name]
+    below = [each.name for each in tasks.cpusets_below(conn, cpuset.name)]
     inside = [task.pid for task in tasks.members(conn, cpuset)]
     if cpuset.name == "/":
         raise Busy("cpuset /", "the root cpuset stays; name one below it")
@@ -202,8 +202,7 @@ def _inherited(conn: Connection, parent: Cpuset) -> Cpuset:
     child = Cpuset(0, "", Nodemask(), Nodemask())
     for word in _INHERITED:
         child = child.keeping(word, parent.kept_value(word))
-    siblings = [each for each in tasks.cpusets(conn) if each.name != "/" and each.parent == parent.name]
-    sealed = any(each.cpu_exclusive or each.mem_exclusive for each in siblings)
+    sealed = tasks.cpusets_below(conn, parent.name, exclusive=True)
     return replace(child, mems=parent.mems) if child.kept_value(CLONE_CHILDREN) and not sealed else child
 
 
@@ -240,17 +239,18 @@ def _refuse(
     conn: Connection, machine: Machine, cpuset: Cpuset, what: str, new: Nodemask, nr: int, *, emptied: bool = True
 ) -> None:
     """Refuse nodes or CPUs that do not fit the cpusets around."""
-    everybody = tasks.cpusets(conn)
     sealed = "mem_exclusive" if what == "mems" else "cpu_exclusive"
-    others = [each for each in everybody if each.name not in ("/", cpuset.name)]
-    siblings = [each for each in others if each.parent == cpuset.parent and cpuset.name != "/"]
+    alone = getattr(cpuset, sealed)
+    root = cpuset.name == "/"
+    parent = None if root else tasks.find_cpuset(conn, cpuset.parent)
+    siblings = [] if root else tasks.cpusets_below(conn, cpuset.parent, exclusive=not alone)
     family = Family(
-        parent=next((getattr(each, what) for each in everybody if each.name == cpuset.parent), new),
-        children=[getattr(each, what) for each in others if each.parent == cpuset.name],
-        exclusive=[getattr(each, what) for each in siblings if getattr(each, sealed) or getattr(cpuset, sealed)],
+        parent=new if parent is None else getattr(parent, what),
+        children=[getattr(each, what) for each in tasks.cpusets_below(conn, cpuset.name)],
+        exclusive=[
+            getattr(each, what) for each in siblings if each.name != cpuset.name and (alone or getattr(each, sealed))
+        ],
     )
-    if cpuset.name == "/":
-        family = family._replace(parent=new)
     errno = refuse_change(new, family, tasks=nr, modern=machine.modern, emptied=emptied)
     if errno is not None:
         error, sentence = _REFUSALS[errno]
@@ -260,9 +260,8 @@ def _refuse(
 
 def _refuse_switch(conn: Connection, cpuset: Cpuset, switch: str) -> None:
     """A cpuset is exclusive only below one that is, and is so for as long as one below it is."""
-    others = [each for each in tasks.cpusets(conn) if each.name not in ("/", cpuset.name)]
     if not getattr(cpuset, switch):
-        below = [each.name for each in others if each.parent == cpuset.name and getattr(each, switch)]
+        below = [each.name for each in tasks.cpusets_below(conn, cpuset.name, exclusive=True) if getattr(each, switch)]
         if below:
             raise Busy(f"cpuset {cpuset.name}", f"{below[0]} below it is {switch}; end that first")
         return
@@ -370,4 +369,5 @@ def _rebind_areas(conn: Connection, mm: int, mems: Nodemask, *, modern: bool) ->
 
 
 def _row(conn: Connection, path: str) -> dict[str, Any]:
-    return next(row for row in show_cpusets(conn, None)["cpusets"] if row["name"] == path)
+    cpuset = find_named(conn, path)
+    return cpuset_row(cpuset, tasks.pids_by_cpuset(conn, cpuset.id).get(cpuset.id, []))

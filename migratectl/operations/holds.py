@@ -179,8 +179,7 @@ def release(conn: Connection, kind: str, pid: int, span: Span | None) -> dict[st
         start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
         pages.cut_range(conn, mm, start, end)
         inside = set(pages.rows_between(conn, mm, start, end, -1))
-    held = set(holds.held_by(conn, pid, kind))
-    mine = held if inside is None else held & inside
+    mine = holds.held_by(conn, pid, kind, inside)
     nr = pages.total(conn, mine)
     freed = holds.end(conn, sorted(mine), pid, kind)
     files.drop_empty_orphanages(conn)

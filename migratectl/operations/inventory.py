@@ -14,6 +14,7 @@ from migratectl.storage import holds, pages, summary, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.summary import Ring
+from migratectl.storage.tasks import Cpuset
 
 Range = tuple[int, int, int]
 """An address space, and [start, end) of it in pages."""
@@ -196,24 +197,22 @@ def show_cpusets(conn: Connection, pid: int | None) -> dict[str, Any]:
     Raises:
         NoSuchProcess: No such task.
     """
-    only = None if pid is None else find_task(conn, pid).cpuset.name
-    members: dict[str, list[int]] = {}
-    for task in tasks.load(conn):
-        members.setdefault(task.cpuset.name, []).append(task.pid)
+    only = None if pid is None else tasks.find_cpuset(conn, find_task(conn, pid).cpuset.name)
+    chosen = tasks.cpusets(conn) if only is None else [only]
+    members = tasks.pids_by_cpuset(conn, None if only is None else only.id)
+    return {"cpusets": [cpuset_row(cpuset, members.get(cpuset.id, [])) for cpuset in chosen]}
+
+
+def cpuset_row(cpuset: Cpuset, pids: Sequence[int]) -> dict[str, Any]:
+    """What is told of a cpuset and the tasks in it."""
     return {
-        "cpusets": [
-            {
-                "name": cpuset.name,
-                "mems": str(cpuset.mems),
-                "cpus": str(cpuset.cpus),
-                "memory_migrate": cpuset.memory_migrate,
-                "cpu_exclusive": cpuset.cpu_exclusive,
-                "mem_exclusive": cpuset.mem_exclusive,
-                "tasks": members.get(cpuset.name, []),
-            }
-            for cpuset in tasks.cpusets(conn)
-            if only in (None, cpuset.name)
-        ]
+        "name": cpuset.name,
+        "mems": str(cpuset.mems),
+        "cpus": str(cpuset.cpus),
+        "memory_migrate": cpuset.memory_migrate,
+        "cpu_exclusive": cpuset.cpu_exclusive,
+        "mem_exclusive": cpuset.mem_exclusive,
+        "tasks": list(pids),
     }
 
 

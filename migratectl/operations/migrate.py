@@ -270,7 +270,7 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
         wanted,
         alone=alone,
         mapcounts=migration.counts_mappers,
-        files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
+        files=not vmas.all_of(conn, mm, anon),
         evict=evict,
         posted=migration.machine.posted,
         traced=migration.trace is not None,

@@ -232,7 +232,7 @@ def _check_mlock(
         return
     page_size = machine.facts.page_size
     bytes_allowed = DEFAULT_MEMLOCK[machine.modern] if task.memlock is None else task.memlock
-    locked = [(vma.start, vma.end) for vma in vmas.load(conn, mm) if vma.flags & VM.LOCKED]
+    locked = vmas.locked(conn, mm)
     already = sum(max(0, min(end, span[1]) - max(start, span[0])) for start, end in locked)
     refused = mlock_refusal(
         span[1] - span[0],

@@ -22,10 +22,15 @@ def add(conn: Connection, rows: Iterable[int], pid: int, kind: str, passes: int,
     refresh(conn)
 
 
-def held_by(conn: Connection, pid: int, kind: str) -> list[int]:
-    """The page rows that a task holds so."""
-    query = "SELECT DISTINCT page FROM holds WHERE pid = ? AND kind = ? ORDER BY page"
-    return [page for (page,) in conn.execute(query, (pid, kind))]
+def held_by(conn: Connection, pid: int, kind: str, inside: Iterable[int] | None = None) -> list[int]:
+    """The page rows that a task holds so; of some rows, those among them."""
+    if inside is None:
+        query = "SELECT DISTINCT page FROM holds WHERE pid = ? AND kind = ? ORDER BY page"
+        return [page for (page,) in conn.execute(query, (pid, kind))]
+    pick(conn, inside)
+    query = """SELECT DISTINCT h.page FROM picked c CROSS JOIN holds h ON h.page = c.page
+WHERE h.kind = ? AND h.pid = ? ORDER BY h.page"""
+    return [page for (page,) in conn.execute(query, (kind, pid))]
 
 
 def kinds_of(conn: Connection, pid: int) -> list[str]:

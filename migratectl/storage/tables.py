@@ -101,6 +101,7 @@ cpuset = Table(
     _integer("memory_migrate", default=0),
     _text("kept", default=""),
     Index("cpusets_name", "name", unique=True),
+    Index("cpusets_exclusive", "name", sqlite_where=text("cpu_exclusive OR mem_exclusive")),
     **STRICT,
 )
 
@@ -176,6 +177,7 @@ task = Table(
     _text("affinity", default=""),
     _integer("memlock", null=True),
     Index("tasks_mm", "mm"),
+    Index("tasks_cpuset", "cpuset"),
     **STRICT,
 )
 
@@ -195,6 +197,10 @@ vma = Table(
     PrimaryKeyConstraint("mm", "start"),
     CheckConstraint('start < "end" AND start >= 0'),
     Index("vmas_mapping", "mapping"),
+    Index("vmas_of", "mm", "mapping"),
+    Index("vmas_locked", "mm", "start", "end", sqlite_where=text("flags & 16")),
+    Index("vmas_policy", "mm", "policy", sqlite_where=text("policy IS NOT NULL")),
+    Index("vmas_anon", "mm", "anon_vma"),
     **KEYED,
 )
 

@@ -259,6 +259,24 @@ def cpusets(conn: Connection) -> list[Cpuset]:
     return [_cpuset(row) for row in conn.execute(f"{_CPUSETS} ORDER BY name")]
 
 
+def cpusets_below(conn: Connection, name: str, *, exclusive: bool = False) -> list[Cpuset]:
+    """The cpusets directly below one, by name; with *exclusive* those that have CPUs or nodes for themselves."""
+    start = name.rstrip("/") + "/"
+    inside = "name > ?1 AND name < ?2 AND instr(substr(name, length(?1) + 1), '/') = 0"
+    only = " AND (cpu_exclusive OR mem_exclusive)" if exclusive else ""
+    rows = conn.execute(f"{_CPUSETS} WHERE {inside}{only} ORDER BY name", (start, start[:-1] + "0"))  # 0 follows /
+    return [_cpuset(row) for row in rows]
+
+
+def pids_by_cpuset(conn: Connection, cpuset: int | None = None) -> dict[int, list[int]]:
+    """The pids in each cpuset that has tasks, ascending, by its row id; of one cpuset only."""
+    found: dict[int, list[int]] = {}
+    where, values = ("", ()) if cpuset is None else ("WHERE cpuset = ?", (cpuset,))
+    for row, pid in conn.execute(f"SELECT cpuset, pid FROM tasks {where} ORDER BY pid", values):
+        found.setdefault(row, []).append(pid)
+    return found
+
+
 def _cpuset(row: Any) -> Cpuset:
     mems, cpus = Nodemask.parse(row[3]), Nodemask.parse(row[2])
     return Cpuset(row[0], row[1], cpus, mems, bool(row[4]), bool(row[5]), bool(row[6]), frozenset(row[7].split()))

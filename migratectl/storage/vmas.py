@@ -167,9 +167,23 @@ def policies_of(conn: Connection, mm: int) -> list[int]:
 
 def replace_policies(conn: Connection, mm: int, new: Mapping[int, int]) -> None:
     """Give areas of an address space other policy rows, by the one that they have; all at once."""
-    old = {row[0]: row[1] for row in conn.execute("SELECT start, policy FROM vmas WHERE mm = ?", (mm,)).all()}
+    query = "SELECT start, policy FROM vmas WHERE mm = ? AND policy IS NOT NULL"
+    old = {row[0]: row[1] for row in conn.execute(query, (mm,))}
     changes = [(new[policy], mm, start) for start, policy in old.items() if new.get(policy, policy) != policy]
     write_many(conn, "UPDATE vmas SET policy = ? WHERE mm = ? AND start = ?", changes)
+
+
+def locked(conn: Connection, mm: int) -> list[tuple[int, int]]:
+    """The ranges [start, end) of an address space that are locked in memory, ascending."""
+    query = f'SELECT start, "end" FROM vmas WHERE mm = ? AND flags & {int(VM.LOCKED)} ORDER BY start'
+    return [(start, end) for start, end in conn.execute(query, (mm,))]
+
+
+def all_of(conn: Connection, mm: int, mapping: int) -> bool:
+    """Whether all areas of an address space are of one mapping."""
+    other = "EXISTS (SELECT 1 FROM vmas WHERE mm = ?1 AND mapping {} ?2)"
+    query = f"SELECT {other.format('<')} OR {other.format('>')}"
+    return not conn.execute(query, (mm, mapping)).scalar_one()
 
 
 def last_anon_vma(conn: Connection, mm: int) -> int:

@@ -4,7 +4,7 @@ how many pages of an address space are present on each node is counted.
 
 The table of ptes is made anew, so that a file that was brought here has the same tables as a new one. Page rows get
 three indexes: by how far they reach, by where a page would stand that begins them, and of those that a migration has
-taken off the LRU.
+taken off the LRU. Areas, tasks and cpusets get indexes of what is asked of them.
 
 Revision ID: 0006
 Revises: 0005
@@ -47,6 +47,12 @@ STATEMENTS = (
     "CREATE INDEX pages_reach ON pages (mapping, length(printf('%x', (count - 1) * step)), first) WHERE count > 1",
     "CREATE INDEX pages_before ON pages (mapping, first - step) WHERE count > 1",
     "CREATE INDEX pages_isolated ON pages (parked) WHERE parked > 1",
+    "CREATE INDEX vmas_of ON vmas (mm, mapping)",
+    'CREATE INDEX vmas_locked ON vmas (mm, start, "end") WHERE flags & 16',
+    "CREATE INDEX vmas_policy ON vmas (mm, policy) WHERE policy IS NOT NULL",
+    "CREATE INDEX vmas_anon ON vmas (mm, anon_vma)",
+    "CREATE INDEX tasks_cpuset ON tasks (cpuset)",
+    "CREATE INDEX cpusets_exclusive ON cpusets (name) WHERE cpu_exclusive OR mem_exclusive",
     "DROP TABLE kept_ptes",
     """CREATE TABLE resident (
     mm INTEGER NOT NULL,
