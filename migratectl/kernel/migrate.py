@@ -18,13 +18,12 @@ from migratectl.kernel.page import (
     FIRST_WAITING_PASS,
     Attempt,
     Left,
-    PageState,
     carried,
-    over,
     page_count,
 )
 from migratectl.kernel.posted import remove_references_posted, shared_posted, without_method_posted
 from migratectl.kernel.vmscan import pageout, release_ring, swap_page
+from migratectl.page_state import PageState, over
 from migratectl.uapi import MF, NEVER
 
 LAST_PASS: Final = {False: 10, True: 9}

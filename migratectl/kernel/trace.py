@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from migratectl.kernel.migrate import Course, attempt, attempt_modern
-from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, PageState, carried, ptes_taken
+from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, carried, ptes_taken
 from migratectl.kernel.vmscan import ring_droppable
+from migratectl.page_state import PageState
 
 STEPS: Final = {
     0: "not looked at",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from migratectl.kernel.migrate import Course
-from migratectl.kernel.page import PageState, Ring
+from migratectl.page_state import PageState
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import pagelist
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Selection, StateRow
+from migratectl.storage.pagelist import Selection
 
 Position = tuple[int, int]
 """(pass, place): the order of everything that runs out."""
@@ -206,27 +206,3 @@ def _by_pass(groups: Iterable[Group]) -> dict[int, list[Group]]:
     for group in groups:
         found.setdefault(group.course.end or 0, []).append(group)
     return found
-
-
-def page_state(row: StateRow) -> PageState:
-    """The rules' view of a gathered state."""
-    return PageState(
-        kind=row.kind,
-        method=row.method,
-        mapcount=row.mapcount,
-        swapcache=row.swapcache,
-        lock=row.lock,
-        writeback=row.writeback,
-        pin=row.pin,
-        area=row.area,
-        mlocked=row.mlocked,
-        parked=row.parked,
-        dirty=row.dirty,
-        ring=Ring(row.ring_dirty, row.ring_locked, row.ring_busy, row.ring_late) if row.ring else None,
-        writepage=row.writepage,
-        truncated=row.truncated,
-        owned=row.owned,
-        dropped_dirty=row.dropped_dirty,
-        young=row.young,
-        backed_out=row.backed_out,
-    )

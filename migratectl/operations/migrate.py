@@ -23,13 +23,13 @@ from migratectl.kernel.migrate import (
     holds_over,
     skip_reason,
 )
-from migratectl.kernel.page import Left, PageState
+from migratectl.kernel.page import Left
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
 from migratectl.kernel.swap import SlotPlan
 from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
-from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of, page_state
+from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
@@ -37,7 +37,7 @@ from migratectl.runs import Run, RunIndex
 from migratectl.spans import Address
 from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Selection, StateRow, Wanted
+from migratectl.storage.pagelist import Alike, Selection, Wanted
 from migratectl.uapi import MF, NEVER
 
 if TYPE_CHECKING:
@@ -156,31 +156,31 @@ class Migration:
         found |= self.trace.document(page_size) if self.trace is not None else {}
         return found | ({"races": self.races.finish(self.conn)} if self.races is not None else {})
 
-    def gather(self, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
+    def gather(self, gather: Callable[[], list[Alike]]) -> list[Alike]:
         """Fill the list; races that meet a page of it run now, on what was isolated."""
         self.isolated = False
         return gather() if self.races is None else self.races.gather(self, gather)
 
-    def way(self, row: StateRow) -> Course | None:
+    def way(self, row: Alike) -> Course | None:
         """The course of the pages of a state as far as swap slots are there; None where they are no candidates."""
         if self.skip_reason(row) is not None:
             return None
-        return course(page_state(row), modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
+        return course(row.state, modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
 
-    def skip_reason(self, row: StateRow) -> str | None:
+    def skip_reason(self, row: Alike) -> str | None:
         """Why the pages of a state are no candidates; None for candidates, and for what was isolated as such."""
         if self.isolated:
             return None
-        return skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
+        return skip_reason(row.state, self.flags, modern=self.modern, posted=self.machine.posted)
 
-    def isolate(self, rows: Iterable[StateRow]) -> None:
+    def isolate(self, rows: Iterable[Alike]) -> None:
         """Note the pages of the list that are no candidates, and take the others off the LRU."""
         if not self.isolated:
             apart = [(row, reason) for row in rows if (reason := self.skip_reason(row)) is not None]
             for row, reason in apart:
                 if reason != UNSEEN:
                     self.skip(row, reason)
-            pagelist.drop(self.conn, [row.state for row, _ in apart])
+            pagelist.drop(self.conn, [row.number for row, _ in apart])
             pagelist.isolate(self.conn)
             self.isolated = True
 
@@ -202,16 +202,16 @@ class Migration:
         self.free[nid] -= nr
         self.used[nid] = self.used.get(nid, 0) + nr
 
-    def skip(self, row: StateRow, reason: str) -> None:
+    def skip(self, row: Alike, reason: str) -> None:
         """Note the pages of a state as no candidates."""
-        node = row.node if row.kind != "zero" else None
-        self.result.skip(Stayed(self.pid, node, reason), pagelist.runs(self.conn, Selection((row.state,))))
+        node = row.node if row.state.kind != "zero" else None
+        self.result.skip(Stayed(self.pid, node, reason), pagelist.runs(self.conn, Selection((row.number,))))
 
-    def skip_listed(self, rows: Iterable[StateRow], *, listed: bool) -> str | None:
+    def skip_listed(self, rows: Iterable[Alike], *, listed: bool) -> str | None:
         """Note the pages of the gathered list that are no candidates, unless *listed*; the reason of the first."""
         found = None
         for row in rows:
-            reason = skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
+            reason = skip_reason(row.state, self.flags, modern=self.modern, posted=self.machine.posted)
             if reason is not None:
                 if not listed:
                     self.skip(row, reason)
@@ -248,7 +248,7 @@ def migrate_to_node(migration: Migration, source: int, dest: int, *, unmet: bool
     migrate_list(migration, rows, dest)
 
 
-def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> list[StateRow]:
+def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> list[Alike]:
     """
     Gather the list of a migration, or of an eviction; the states of its pages, skipped ones included.
 
@@ -273,7 +273,7 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
     )
 
 
-def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> None:
+def migrate_list(migration: Migration, rows: Iterable[Alike], dest: int) -> None:
     """Move the gathered list to *dest*; its states are *rows*."""
     migration.result.nids.add(dest)
     if migration.modern:
@@ -288,7 +288,7 @@ def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> N
 
 
 def migrate_along(
-    migration: Migration, rows: Iterable[StateRow], zonelist: Zonelist, first: int, *, interleave: bool = False
+    migration: Migration, rows: Iterable[Alike], zonelist: Zonelist, first: int, *, interleave: bool = False
 ) -> None:
     """
     V9's way: targets in rounds, from the nodes of a list.
@@ -313,7 +313,7 @@ def note_touched(migration: Migration) -> None:
         migration.touched.update(pagelist.page_rows(migration.conn))
 
 
-def evict_list(migration: Migration, rows: Iterable[StateRow]) -> None:
+def evict_list(migration: Migration, rows: Iterable[Alike]) -> None:
     """
     Throw the gathered list out of memory, as the swap migration before direct migration did; by V9's passes.
 
@@ -331,7 +331,7 @@ def evict_list(migration: Migration, rows: Iterable[StateRow]) -> None:
     note_touched(migration)
 
 
-def activate_list(migration: Migration, rows: Iterable[StateRow]) -> int:
+def activate_list(migration: Migration, rows: Iterable[Alike]) -> int:
     """
     Unmap gathered cache pages that reclaim does not write, and keep them as active ones; how many.
 
@@ -349,17 +349,17 @@ def activate_list(migration: Migration, rows: Iterable[StateRow]) -> int:
     return sum(group.pages for group in groups)
 
 
-def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = False) -> list[Group]:
+def decide(migration: Migration, rows: Iterable[Alike], *, evict: bool = False) -> list[Group]:
     """Sort out what is skipped; the others with their courses, to another node or out of memory (*evict*)."""
     modern = migration.modern and not evict
     groups = []
     for row in rows:
-        state, reason = page_state(row), migration.skip_reason(row)
+        reason = migration.skip_reason(row)
         if reason == UNSEEN:
             continue
         if reason is None:
-            way = course(state, modern=modern, evict=evict, posted=migration.machine.posted)
-            groups.append(Group(row.state, state, way, row.pages, row.node, evict, migration.machine.posted))
+            way = course(row.state, modern=modern, evict=evict, posted=migration.machine.posted)
+            groups.append(Group(row.number, row.state, way, row.pages, row.node, evict, migration.machine.posted))
         else:
             migration.skip(row, reason)
     return groups
@@ -446,7 +446,7 @@ def move_stretch(
         pagelist.travel(conn, chosen)
     if dest == source:
         pagelist.come_back(conn, chosen)
-    held = [group for group in members if _held(group.state)]
+    held = [group for group in members if group.state.held]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left)
         if left.cleaned:
@@ -471,16 +471,6 @@ def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
         left = group.course.last.left
         found[left] = (*found.get(left, ()), group.number)
     return found
-
-
-def has_hold(row: StateRow) -> bool:
-    """Whether somebody holds the pages of a state: their lock, a reference, or writeback."""
-    return _held(page_state(row))
-
-
-def _held(state: PageState) -> bool:
-    ring = state.ring is not None and (state.ring.locked is not None or state.ring.busy is not None)
-    return ring or state.lock is not None or state.pin is not None or state.writeback is not None
 
 
 def _expire(migration: Migration, group: Group, chosen: Selection, nr_pass: int) -> None:
@@ -532,7 +522,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
         torn = sum(run.nr_pages for run in runs)
     migration.result.unmapped += torn
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
-    if _held(group.state) and last.step:  # a page of a locked area has not been looked at
+    if group.state.held and last.step:  # a page of a locked area has not been looked at
         _expire(migration, group, chosen, nr_pass)
 
 

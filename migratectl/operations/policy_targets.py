@@ -11,10 +11,10 @@ from migratectl.operations.line import Group, Line, Reached
 from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched, scans
 from migratectl.operations.slots import give_slots
 from migratectl.storage import pagelist
-from migratectl.storage.pagelist import Selection, StateRow
+from migratectl.storage.pagelist import Alike, Selection
 
 
-def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Choice) -> None:
+def migrate_by_policy(migration: Migration, rows: Iterable[Alike], choice: Choice) -> None:
     """
     Move the gathered list to the nodes that a policy chooses for the pages' own addresses.
 
@@ -56,7 +56,7 @@ def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
         migration.result.err = "ENOMEM"
 
 
-def leave_untried(migration: Migration, rows: Iterable[StateRow]) -> None:
+def leave_untried(migration: Migration, rows: Iterable[Alike]) -> None:
     """Note a gathered list that nothing is tried for, since memory has run out before it."""
     groups = decide(migration, rows)
     if groups:

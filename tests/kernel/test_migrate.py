@@ -20,7 +20,8 @@ from migratectl.kernel.migrate import (
     skip_reason,
     writeback_over,
 )
-from migratectl.kernel.page import FIRST_BLOCKING_PASS, Attempt, Left, PageState, Ring, page_count
+from migratectl.kernel.page import FIRST_BLOCKING_PASS, Attempt, Left, page_count
+from migratectl.page_state import PageState, Ring
 from migratectl.uapi import MF, NEVER
 
 # ---- 1.6: references -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from migratectl.kernel.migrate import course
 from migratectl.kernel.observers import Meeting, Observer, meet, reaches
-from migratectl.kernel.page import PageState, Ring
+from migratectl.page_state import PageState, Ring
 from migratectl.uapi import NEVER
 
 BACKS_OUT = Meeting("page-lock", backed_out=True, retries=0, waits=False)

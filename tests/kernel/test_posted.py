@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migratectl.kernel.migrate import course
-from migratectl.kernel.page import PageState, Ring
+from migratectl.page_state import PageState, Ring
 from migratectl.uapi import NEVER
 
 

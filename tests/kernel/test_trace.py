@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migratectl.kernel.migrate import LAST_PASS, course
-from migratectl.kernel.page import PageState, Ring
 from migratectl.kernel.trace import CLEAN_FLAGS, STEPS, Counts, Manner, Met, TracePass, TraceStep, trace
+from migratectl.page_state import PageState, Ring
 from migratectl.uapi import NEVER
 
 Row = tuple[int, str, str, int | None]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from migratectl.kernel.migrate import course
-from migratectl.kernel.page import Attempt, Left, PageState, Ring, carried
+from migratectl.kernel.page import Attempt, Left, carried
 from migratectl.kernel.vmscan import pageout, release_ring, ring_droppable, swap_page
+from migratectl.page_state import PageState, Ring
 from migratectl.uapi import NEVER
 
 UNTOUCHED = Left()
