@@ -7,6 +7,12 @@ from typing import Final, NamedTuple
 
 from migratectl.page_state import PageState
 
+LAST_PASS: Final = 10
+"""Number of V9's last scan: the counter is tested before it is increased, hence 1 + 10 scans."""
+
+LAST_PASS_TODAY: Final = 9
+"""That of a 6.x kernel."""
+
 FIRST_WAITING_PASS: Final = 1
 """V9 waits for writeback from here on."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from migratectl.errors import KernelError, PermissionDenied
 from migratectl.kernel.memory import absent
-from migratectl.kernel.migrate import LAST_PASS, UNSEEN, course, skip_reason
+from migratectl.kernel.rules import UNSEEN
 from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller, called_pid, identify
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
@@ -212,12 +212,10 @@ def _judge(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> Verd
     node, shown = (None, "zero") if zero else (row.node, "present")
     if not zero and row.node not in source:
         return Verdict(vma.start, node, shown, "other-node")
-    posted = migration.machine.posted
-    reason = skip_reason(state, migration.flags, modern=migration.modern, posted=posted)
-    if reason is not None:
-        return Verdict(vma.start, node, shown, state.area if reason == UNSEEN else reason)
-    way = course(state, modern=migration.modern, slot_from=migration.slot_from(), posted=posted)
-    nr_pass = way.end if way.end is not None else LAST_PASS[migration.modern]
+    way = migration.way(row)
+    if isinstance(way, str):
+        return Verdict(vma.start, node, shown, state.area if way == UNSEEN else way)
+    nr_pass = way.end if way.end is not None else migration.rules.last_pass
     if way.moves:
         return Verdict(vma.start, node, shown, "movable", None, nr_pass, way.last.step)
     writepage = state.writepage if way.last.reason == "pageout-activate" else ""

@@ -136,7 +136,7 @@ def _drain(
 
 def _migrate(migration: Migration, rows: list[Alike], zonelist: Zonelist) -> None:
     allowed = tuple(nid for nid in zonelist if nid in migration.machine.online)
-    if migration.modern:
+    if migration.rules.today:
         migrate_by_policy(migration, rows, Choice((allowed,), (allowed[0],)))
     else:
         migrate_along(migration, rows, allowed, allowed[0])

@@ -60,7 +60,8 @@ def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, An
         raise InvalidArgument(subject, "pageout came with Linux 5.4, so it needs the profile modern; try 'swap out'")
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
-    out = _PageOut(Migration.of(conn, machine, pid, mm, MF.MOVE, identify(conn, machine, Caller(pid=pid))))
+    who = identify(conn, machine, Caller(pid=pid))
+    out = _PageOut(Migration.of(conn, machine, pid, mm, MF.MOVE, who, evict=True))
     freed: list[Freed] = []
     acts: dict[str, Act] = {
         "dontneed": lambda low, high: freed.append(_give_up(conn, mm, low, high)),
@@ -125,7 +126,7 @@ class _PageOut:
             madvise_cold_or_pageout_pte_range(); kernel.vmscan.reclaim().
         """
         pages.cut_range(self.migration.conn, mm, start, end)
-        rows = collect(self.migration, Wanted(tuple(self.migration.machine.nodes), start, end), evict=True)
+        rows = collect(self.migration, Wanted(tuple(self.migration.machine.nodes), start, end))
         ways: dict[tuple[str, bool], list[Alike]] = {}
         for row in rows:
             if not row.state.held:

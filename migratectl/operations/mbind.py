@@ -180,7 +180,7 @@ def _deciding(
         new_vma_page(), get_vma_policy() of mm/mempolicy.c; semantics.md 6.1.
     """
     conn, whole = migration.conn, (target.start, target.end)
-    if not migration.modern:
+    if not migration.machine.modern:
         asks_object = first.kind == "shm"
         return [(*whole, target.policy if target.policy is not None or asks_object else task_policy)]
     found: list[tuple[int, int, Policy | None]] = []
@@ -213,7 +213,7 @@ def _set_policy(migration: Migration, target: _Range) -> None:
     """
     conn, mm = migration.conn, target.mm
     policy = None if target.policy is None else tasks.intern_policy(conn, target.policy)
-    if not migration.modern:
+    if not migration.machine.modern:
         covered = carve(conn, mm, target.start, target.end)
         vmas.set_policy(conn, mm, target.start, target.end, policy)
         for vma in covered:

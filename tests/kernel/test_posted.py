@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from migratectl.kernel.migrate import course
+from migratectl.kernel.rules import Rules
 from migratectl.page_state import PageState, Ring
-from migratectl.uapi import NEVER
+from migratectl.uapi import NEVER, Profile
+
+POSTED = Rules(Profile.V9_POSTED)
 
 
 def reasons(state: PageState) -> list[str]:
     """Why each pass leaves the page; empty where it does not."""
-    return [attempt.reason for attempt in course(state, modern=False, posted=True).attempts]
+    return [attempt.reason for attempt in POSTED.course(state).attempts]
 
 
 @pytest.mark.parametrize(("young", "passes"), [(0, 1), (10, 2), (20, 3), (110, 11)])
@@ -29,7 +31,7 @@ def test_a_pte_hides_what_is_dirty_until_swap_page_unmaps() -> None:
     Only then does the dirty bit of its pte reach the page, and the next pass writes it.
     """
     state = PageState(kind="file", method="none", ring=Ring(locked=NEVER), dropped_dirty=True)
-    found = course(state, modern=False, posted=True)
+    found = POSTED.course(state)
     assert [attempt.reason for attempt in found.attempts][4:7] == ["buffers-busy", "buffers-busy", "writeback-started"]
     assert [attempt.left.unmapped for attempt in found.attempts][4:6] == [False, True]
 
