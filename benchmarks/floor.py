@@ -1,10 +1,10 @@
-"""Floor S: a process that imports click and SQLAlchemy Core and opens an SQLite file in WAL mode, and ends."""
+"""Floor S: a process that imports click and sqlite3 and opens a database file in WAL mode, and ends."""
 
+import sqlite3
 import sys
 
 import click  # noqa: F401 - the import is what is measured
-import sqlalchemy
 
-engine = sqlalchemy.create_engine(f"sqlite:///{sys.argv[1]}")
-with engine.connect() as connection:
-    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA journal_mode=WAL")
+connection.close()

@@ -46,7 +46,7 @@ def warm(file: StateFile) -> None:
     """Read the file once, so that both sides find it in the memory of the same connection."""
     with file.transaction(write=False) as conn:
         for query in _WARM:
-            conn.exec_driver_sql(query).all()
+            conn.execute(query).all()
 
 
 def migrate(file: StateFile, uid: str, source: str, dest: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def update(file: StateFile, uid: str, source: str, dest: str) -> dict[str, Any]:
     warm(file)
     statement = f"UPDATE pages SET node = node + {shift} WHERE node BETWEEN {first} AND {last} AND {_MOVERS[int(uid)]}"
     with clock(told), file.transaction(write=True) as conn:
-        rows = conn.exec_driver_sql(statement).rowcount
+        rows = conn.execute(statement).rowcount
     return told | {"rows": rows}
 
 
@@ -90,21 +90,10 @@ def small(file: StateFile) -> dict[str, Any]:
     return {key: statistics.median(turn[key] for turn in turns[1:]) for key in ("wall", "cpu")}
 
 
-def empty(file: StateFile, number: str) -> dict[str, Any]:
-    """So many transactions that change one row: BEGIN IMMEDIATE, UPDATE, COMMIT with synchronous=FULL."""
-    told: dict[str, Any] = {}
-    warm(file)
-    with clock(told):
-        for k in range(int(number)):
-            with file.transaction(write=True) as conn:
-                conn.exec_driver_sql("UPDATE tasks SET name = ? WHERE pid = ?", (str(k), PID))
-    return told
-
-
 def main(name: str, path: str, *words: str) -> None:
     """Measure and tell."""
     with closing(StateFile(Path(path))) as file:
-        told = {"migrate": migrate, "update": update, "small": small, "empty": empty}[name](file, *words)
+        told = {"migrate": migrate, "update": update, "small": small}[name](file, *words)
     sys.stdout.write(json.dumps(told) + "\n")
 
 

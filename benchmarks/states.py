@@ -13,8 +13,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
-
 from migratectl.operations.fault import fault
 from migratectl.operations.init import Init, init
 from migratectl.operations.mm import Mmap, mmap
@@ -22,6 +20,7 @@ from migratectl.operations.tasks import TaskCreate, task_create
 from migratectl.runs import Run
 from migratectl.spans import Size, Span
 from migratectl.storage import holds, nodes, pages, tasks, work
+from migratectl.storage.connection import Connection
 from migratectl.storage.engine import StateFile
 from migratectl.storage.pages import Laid
 from migratectl.uapi import NEVER, PG, Profile

@@ -17,12 +17,13 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "schema.sql
 
 ASK = """
 from pathlib import Path
-from sqlalchemy import create_engine
-from migratectl.storage import schema
+from migratectl.storage import connection, schema
 where = schema.script_location()
-with create_engine("sqlite+pysqlite://").begin() as conn:
-    schema.upgrade(conn)
-    assert conn.exec_driver_sql("SELECT count(*) FROM pages").scalar() == 0
+for name, make in (("upgraded", schema.upgrade), ("made", schema.create)):
+    conn = connection.connect(Path(name), mode="rwc")
+    with conn.transaction(write=True):
+        make(conn)
+        assert conn.execute("SELECT count(*) FROM pages").scalar() == 0
 print(where)
 print((Path(schema.__file__).parents[1] / "schema.sql").is_file())
 """

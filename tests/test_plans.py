@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+import unittest.mock
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from migratectl.cli import run
 from migratectl.storage import pagelist, pages
+from migratectl.storage.connection import Connection, Parameters, Rows
 from migratectl.storage.engine import StateFile
 
 FILE_MAPS = """\
@@ -129,18 +130,23 @@ Executed = dict[str, tuple[Any, ...]]
 @contextmanager
 def noted(executed: Executed) -> Iterator[None]:
     """Note every statement with the parameters that it is first executed with."""
+    execute, execute_many = Connection.execute, Connection.execute_many
 
-    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        if many:
-            parameters = parameters[0]
+    def note(statement: str, parameters: Parameters) -> None:
         if statement.lstrip().split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE"):
             executed.setdefault(statement, tuple(parameters))
 
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    def one(conn: Connection, statement: str, parameters: Parameters = ()) -> Rows:
+        note(statement, parameters)
+        return execute(conn, statement, parameters)
+
+    def many(conn: Connection, statement: str, rows: Iterable[Parameters]) -> None:
+        values = list(rows)
+        note(statement, values[0])
+        execute_many(conn, statement, values)
+
+    with unittest.mock.patch.multiple(Connection, execute=one, execute_many=many):
         yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def refuse_scans(path: Path, executed: Executed) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
 
 from migratectl.cli import run
 from migratectl.storage import schema
+from migratectl.storage.connection import Connection, connect
 from migratectl.storage.tables import metadata
 from tests.conftest import Runner
 
@@ -31,13 +31,8 @@ Master = dict[tuple[str, str, str], str | None]
 @contextmanager
 def database(path: Path) -> Iterator[Connection]:
     """A transaction on a plain database, committed at the end."""
-    engine = create_engine(f"sqlite+pysqlite:///{path}")
-    try:
-        with engine.begin() as conn:
-            conn.exec_driver_sql("BEGIN IMMEDIATE")  # the driver of Python 3.11 begins nothing for a CREATE
-            yield conn
-    finally:
-        engine.dispose()
+    with closing(connect(path, mode="rwc")) as conn, conn.transaction(write=True):
+        yield conn
 
 
 def master(path: Path, *, stamped: bool = False) -> Master:

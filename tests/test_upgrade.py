@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
 from migratectl.storage import schema
+from migratectl.storage.connection import connect
 from migratectl.storage.engine import APPLICATION_ID
 from tests.conftest import Runner
 from tests.test_schema import master
@@ -67,11 +67,8 @@ def columns(path: Path) -> dict[str, str]:
 
 def aged(newest: Path, old: Path, revision: str) -> None:
     """A file of an older revision with the rows of a newest one, as far as it has tables and columns for them."""
-    engine = create_engine(f"sqlite+pysqlite:///{old}")
-    with engine.begin() as conn:
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
+    with closing(connect(old, mode="rwc")) as conn, conn.transaction(write=True):
         schema.upgrade(conn, revision)
-    engine.dispose()
     known = columns(old)
     with closing(sqlite3.connect(old, isolation_level=None)) as plain:
         plain.execute(f"PRAGMA application_id = {APPLICATION_ID}")

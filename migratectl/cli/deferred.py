@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         watch,
         weights,
     )
-    from migratectl.storage import engine, facts, journal, work
+    from migratectl.storage import engine, facts, journal
 
 __all__ = [
     "caller",
@@ -91,10 +91,9 @@ __all__ = [
     "via_swap",
     "watch",
     "weights",
-    "work",
 ]
 
-_HOMES = dict.fromkeys(("engine", "facts", "journal", "work"), "migratectl.storage") | {"render": "migratectl"}
+_HOMES = dict.fromkeys(("engine", "facts", "journal"), "migratectl.storage") | {"render": "migratectl"}
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -380,11 +380,8 @@ class Session:
 
     @contextmanager
     def _savepoint(self, connection: Connection) -> Iterator[Connection]:
-        deferred.work.forget_changes(connection)
-        with connection.begin_nested() as savepoint:
+        with connection.savepoint(keep=not self.options.dry_run):
             yield connection
-            if self.options.dry_run:
-                savepoint.rollback()
 
 
 def exit_code(document: Document) -> int:

@@ -121,7 +121,7 @@ def _beside(session: Session, words: tuple[str, ...]) -> Callable[[Connection], 
     """A command of another task, on the connection of this one: its document. The history does not list it."""
 
     def run(connection: Connection) -> Document:
-        changed, out = deferred.work.nr_changes(connection), StringIO()
+        out = StringIO()
         second = replace(
             session,
             options=Options(state=session.options.state, json=True),
@@ -134,7 +134,6 @@ def _beside(session: Session, words: tuple[str, ...]) -> Callable[[Connection], 
             answered=False,
         )
         call(second)
-        deferred.work.add_changes(connection, changed)
         told: Document = json.loads(out.getvalue())
         return told
 

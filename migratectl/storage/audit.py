@@ -165,25 +165,25 @@ def counts(conn: Connection) -> dict[str, int]:
     found = {}
     for name in _TABLES:
         query = {"pages": "SELECT coalesce(sum(count), 0) FROM pages", "page_rows": "SELECT count(*) FROM pages"}
-        found[name] = int(conn.exec_driver_sql(query.get(name, f"SELECT count(*) FROM {name}")).scalar_one())
+        found[name] = int(conn.execute(query.get(name, f"SELECT count(*) FROM {name}")).scalar_one())
     return found
 
 
 def broken(conn: Connection) -> Iterator[tuple[str, str]]:
     """(invariant, sentence) for each row that breaks one."""
     for rule in RULES:
-        for row in conn.exec_driver_sql(rule.query):
+        for row in conn.execute(rule.query):
             yield rule.name, rule.sentence.format(*row)
 
 
 def overlaps(conn: Connection) -> Iterator[tuple[str, str]]:
     """Two ptes at one address of an address space, and two cache pages at one index of a file."""
     query = "SELECT t.mm, t.addr, p.step, p.count FROM ptes t JOIN pages p ON p.id = t.page ORDER BY 1, 2"
-    for mm, at in _collisions(conn.exec_driver_sql(query)):
+    for mm, at in _collisions(conn.execute(query)):
         yield "INV-13", f"address space {mm}: two ptes at page {at}"
     files = """SELECT p.mapping, p.first, p.step, p.count FROM pages p JOIN mappings m ON m.id = p.mapping
 WHERE m.kind IN ('file', 'shm') ORDER BY 1, 2"""
-    for mapping, at in _collisions(conn.exec_driver_sql(files)):
+    for mapping, at in _collisions(conn.execute(files)):
         yield "INV-05", f"mapping {mapping}: two pages at index {at}"
 
 
@@ -224,9 +224,9 @@ def interleave_positions(conn: Connection) -> list[tuple[int, int | None, str]]:
     """(pid, next node, policy's nodes) of the tasks whose policy interleaves."""
     query = """SELECT t.pid, t.il_next, p.nodes FROM tasks t JOIN policies p ON p.id = t.policy
 WHERE p.mode IN ('interleave', 'weighted-interleave') ORDER BY t.pid"""
-    return [(pid, nid, text) for pid, nid, text in conn.exec_driver_sql(query)]
+    return [(pid, nid, text) for pid, nid, text in conn.execute(query)]
 
 
 def cpusets(conn: Connection) -> list[tuple[str, str]]:
     """(name, mems) of all cpusets, by name."""
-    return [(name, mems) for name, mems in conn.exec_driver_sql("SELECT name, mems FROM cpusets ORDER BY name")]
+    return [(name, mems) for name, mems in conn.execute("SELECT name, mems FROM cpusets ORDER BY name")]

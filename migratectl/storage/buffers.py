@@ -58,7 +58,7 @@ def possible(conn: Connection, ids: Iterable[int]) -> set[int]:
     pick(conn, ids)
     query = """SELECT p.id FROM picked c CROSS JOIN pages p ON p.id = c.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE m.ring > 0 AND p.area IS NULL"""
-    return {page for (page,) in conn.exec_driver_sql(query)}
+    return {page for (page,) in conn.execute(query)}
 
 
 def held(conn: Connection, ids: Iterable[int], column: str) -> list[int]:
@@ -68,4 +68,4 @@ def held(conn: Connection, ids: Iterable[int], column: str) -> list[int]:
     pick(conn, ids)
     query = f"""SELECT b.page FROM picked c CROSS JOIN buffers b ON b.page = c.page
 WHERE b.{column} IS NOT NULL ORDER BY b.page"""
-    return [page for (page,) in conn.exec_driver_sql(query)]
+    return [page for (page,) in conn.execute(query)]

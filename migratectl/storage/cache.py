@@ -50,7 +50,7 @@ WHERE mapping = ?1 AND first < ?3 AND next - step >= ?2 ORDER BY first"""
 
 def rows(conn: Connection, mapping: int, start: int, end: int) -> list[CachedRun]:
     """The rows of a mapping that have a page in [start, end), by lowest index; they may reach beyond."""
-    return [CachedRun(*row) for row in conn.exec_driver_sql(_ROWS, (mapping, start, end))]
+    return [CachedRun(*row) for row in conn.execute(_ROWS, (mapping, start, end))]
 
 
 def cut_index(conn: Connection, mapping: int, at: int) -> None:
@@ -58,8 +58,8 @@ def cut_index(conn: Connection, mapping: int, at: int) -> None:
     crossing = """INSERT INTO part(page, k, stride, count)
 SELECT id, (?2 - first + step - 1) / step, 1, count - (?2 - first + step - 1) / step FROM pages
 WHERE mapping = ?1 AND first < ?2 AND next - step >= ?2"""
-    if conn.exec_driver_sql(crossing, (mapping, at)).rowcount > 0:
-        conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
+    if conn.execute(crossing, (mapping, at)).rowcount > 0:
+        conn.execute("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
         pages.cut_parts(conn)
         pages.clear_parts(conn)
 
@@ -91,8 +91,8 @@ def cut_out(conn: Connection, chosen: Mapping[int, tuple[Sequence[Run], Sequence
             parts.append((row, piece.start, piece.step, piece.nr_pages))
             numbers += [len(parts)] if k < len(wanted) else []
     if parts:
-        conn.exec_driver_sql("INSERT INTO part(page, k, stride, count) VALUES (?, ?, ?, ?)", parts)
-        conn.exec_driver_sql("INSERT INTO rest(page, stride, count) VALUES (?, ?, ?)", rest)
+        conn.execute_many("INSERT INTO part(page, k, stride, count) VALUES (?, ?, ?, ?)", parts)
+        conn.execute_many("INSERT INTO rest(page, stride, count) VALUES (?, ?, ?)", rest)
         offset = pages.cut_parts(conn)
         pages.clear_parts(conn)
         found += [offset + number for number in numbers]
@@ -128,7 +128,7 @@ SELECT ?, p.first - ?, p.id, 1, ?, ?, ? FROM picked c CROSS JOIN pages p ON p.id
 def between(conn: Connection, mapping: int, start: int, end: int) -> list[int]:
     """The rows whose pages lie in [start, end); those across its ends must have been cut."""
     query = "SELECT id FROM pages WHERE mapping = ? AND first >= ? AND first < ? ORDER BY first"
-    return [page for (page,) in conn.exec_driver_sql(query, (mapping, start, end))]
+    return [page for (page,) in conn.execute(query, (mapping, start, end))]
 
 
 def set_flags(conn: Connection, ids: Iterable[int], flags: int) -> None:
@@ -149,14 +149,14 @@ def by_node(conn: Connection, ids: Iterable[int]) -> dict[int, int]:
     pick(conn, ids)
     query = """SELECT p.node, sum(p.count) FROM picked c CROSS JOIN pages p ON p.id = c.page
 WHERE p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {row[0]: row[1] for row in conn.exec_driver_sql(query)}
+    return {row[0]: row[1] for row in conn.execute(query)}
 
 
 def total(conn: Connection, ids: Iterable[int], flags: int) -> int:
     """Pages of rows that have one of these flags."""
     pick(conn, ids)
     query = "SELECT coalesce(sum(p.count), 0) FROM picked c CROSS JOIN pages p ON p.id = c.page WHERE p.flags & ?"
-    return int(conn.exec_driver_sql(query, (flags,)).scalar_one())
+    return int(conn.execute(query, (flags,)).scalar_one())
 
 
 def clean_ptes(conn: Connection, ids: Iterable[int]) -> None:
@@ -198,19 +198,19 @@ WHERE id IN (SELECT page FROM picked) AND area IS NOT NULL AND node IS NOT NULL"
 def _free_slots(conn: Connection, listed: str) -> None:
     """Take the slots of page rows, named by a statement, off the accounts of their swap areas."""
     query = f"SELECT area, sum(count) FROM pages WHERE id IN ({listed}) AND area IS NOT NULL GROUP BY area"
-    for area, nr in conn.exec_driver_sql(query).all():
+    for area, nr in conn.execute(query).all():
         write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
 
 
 def mapped_by(conn: Connection, mapping: int) -> list[tuple[int, int, int, int]]:
     """The areas of a mapping as (address space, start, end, index minus address)."""
     query = 'SELECT mm, start, "end", delta FROM vmas WHERE mapping = ? ORDER BY mm, start'
-    return [(mm, start, end, delta) for mm, start, end, delta in conn.exec_driver_sql(query, (mapping,))]
+    return [(mm, start, end, delta) for mm, start, end, delta in conn.execute(query, (mapping,))]
 
 
 def is_mapped(conn: Connection, mapping: int) -> bool:
     """Whether an area of any address space is of a mapping."""
-    return bool(conn.exec_driver_sql("SELECT EXISTS (SELECT 1 FROM vmas WHERE mapping = ?)", (mapping,)).scalar_one())
+    return bool(conn.execute("SELECT EXISTS (SELECT 1 FROM vmas WHERE mapping = ?)", (mapping,)).scalar_one())
 
 
 def drop(conn: Connection, ids: Iterable[int], orphanage: int, held: int | None = None) -> Freed:
@@ -232,14 +232,14 @@ def drop(conn: Connection, ids: Iterable[int], orphanage: int, held: int | None 
     _free_slots(conn, staying)
     lose = f"UPDATE pages SET mapping = ?, area = NULL, flags = flags & ~{int(PG.DIRTY)} WHERE id IN ({staying})"
     write(conn, lose, (orphanage,))
-    conn.exec_driver_sql(f"DELETE FROM picked WHERE page IN ({staying})")
+    conn.execute(f"DELETE FROM picked WHERE page IN ({staying})")
     return pages.free_picked(conn)
 
 
 def release_orphans(conn: Connection, orphanage: int) -> Freed:
     """Let nobody use the buffers of pages that lost their mapping any more; those that nobody pins are freed."""
     query = "SELECT id FROM pages WHERE mapping = ? AND first >= 0"
-    pick(conn, [page for (page,) in conn.exec_driver_sql(query, (orphanage,))])
+    pick(conn, [page for (page,) in conn.execute(query, (orphanage,))])
     write(conn, "DELETE FROM buffers WHERE page IN (SELECT page FROM picked) AND locked IS NULL")
     return pages.free_idle(conn)
 
@@ -248,4 +248,4 @@ def neighbours(conn: Connection, mapping: int, start: int, end: int, limit: int)
     """The rows that start near [start, end), where runs may have become equal; at most *limit*."""
     query = "SELECT id FROM pages WHERE mapping = ? AND first >= ? AND first < ? ORDER BY first LIMIT ?"
     near = (mapping, max(start - LARGEST_STEP, 0), end + LARGEST_STEP, limit)
-    return [page for (page,) in conn.exec_driver_sql(query, near)]
+    return [page for (page,) in conn.execute(query, near)]

@@ -74,7 +74,7 @@ def coalesce(conn: Connection, touched: Iterable[int]) -> None:
         return
     while wanted:
         pick(conn, wanted)
-        conn.exec_driver_sql(_NEIGHBOURS)
+        conn.execute(_NEIGHBOURS)
         rows = _read(conn)
         joined = _zipped(_chained(rows))
         grown = [row for row in joined if row.grown]
@@ -83,11 +83,11 @@ def coalesce(conn: Connection, touched: Iterable[int]) -> None:
 
 
 def _read(conn: Connection) -> list[_Row]:
-    rows = {row[0]: _Row(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in conn.exec_driver_sql(_ROWS)}
+    rows = {row[0]: _Row(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in conn.execute(_ROWS)}
     if len(rows) < 2:  # nothing to join
         return list(rows.values())
     for query in (_PTES, _HOLDS, _BUFFERS):
-        for row in conn.exec_driver_sql(query):
+        for row in conn.execute(query):
             rows[row[0]].details.append(tuple(row[1:]))
     return list(rows.values())
 

@@ -65,7 +65,7 @@ def state_hash(conn: Connection) -> str:
     """The hash of the modelled state, 64 hex digits."""
     digest = hashlib.sha256()
     for name, query in _SMALL.items():
-        rows = sorted(repr(tuple(row)) for row in conn.exec_driver_sql(query))
+        rows = sorted(repr(tuple(row)) for row in conn.execute(query))
         digest.update(f"{name}\n".encode() + "\n".join(rows).encode() + b"\n")
     for attributes, total in sorted(_sums(conn).items()):
         digest.update(f"{attributes} {total}\n".encode())
@@ -75,7 +75,7 @@ def state_hash(conn: Connection) -> str:
 def _sums(conn: Connection) -> dict[str, int]:
     ptes, held, rings = (_grouped(conn, query) for query in (_PTES, _HOLDS, _BUFFERS))
     sums: dict[str, int] = {}
-    for row in conn.exec_driver_sql(_PAGES):
+    for row in conn.execute(_PAGES):
         attributes = repr((*row[4:], *(_take(stream, row[0]) for stream in (ptes, held, rings))))
         sums[attributes] = (sums.get(attributes, 0) + geometric_sum(row[1], row[3], row[2])) % PRIME
     return sums
@@ -90,7 +90,7 @@ class _Stream:
 
 
 def _grouped(conn: Connection, query: str) -> _Stream:
-    rows = conn.exec_driver_sql(query)
+    rows = conn.execute(query)
     return _Stream((page, [tuple(row[1:]) for row in group]) for page, group in groupby(rows, key=lambda row: row[0]))
 
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
-
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from typing import Final
 
 from migratectl.errors import StateBusy, StateFileError
 from migratectl.storage import placing, schema
-from migratectl.storage.work import WORK_TABLES, begin_info
+from migratectl.storage.connection import Connection, connect
+from migratectl.storage.work import WORK_TABLES
 
 APPLICATION_ID: Final = 0x4D494752
 """``PRAGMA application_id`` of a state file: the letters MIGR."""
@@ -29,6 +25,8 @@ APPLICATION_ID: Final = 0x4D494752
 _ID_AT: Final = 68
 _HEADER: Final = 72
 """Where SQLite's file header keeps the application id."""
+
+_SETTINGS: Final = ("PRAGMA synchronous=FULL", "PRAGMA temp_store=MEMORY", "PRAGMA cache_size=-65536")
 
 _FOREIGN = ("not a database", "encrypted")
 _CORRUPT = ("malformed", "disk i/o error")
@@ -64,20 +62,16 @@ class StateFile:
         """
         with _translated(self.path, self.timeout):
             connection = self._connection or self._open()
-            begin_info(connection, write=write)
-            with connection.begin() as transaction:
+            with connection.transaction(write=write, keep=not dry_run):
                 self._check_there()
                 yield connection
                 self._check_there()  # a commit into a file that has no name any more would be lost without a word
-                if dry_run:
-                    transaction.rollback()
 
     def close(self) -> None:
         """Close the file; a later transaction opens it again."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
-            connection.engine.dispose()
 
     def _open(self) -> Connection:
         if self.path.exists() and not self.path.is_file():
@@ -94,7 +88,6 @@ class StateFile:
             schema.check_revision(connection, self.path, self.accept)
         except BaseException:
             connection.close()
-            connection.engine.dispose()
             raise
         self._connection = connection
         return connection
@@ -144,13 +137,11 @@ def _filled(draft: Path, timeout: float) -> Iterator[Connection]:
     plain.close()
     connection = _connect(draft, timeout)
     try:
-        begin_info(connection, write=True)
-        with connection.begin():
+        with connection.transaction(write=True):
             schema.create(connection)
             yield connection
     finally:
         connection.close()
-        connection.engine.dispose()
 
 
 def _seal(draft: Path) -> None:
@@ -182,30 +173,10 @@ def _check_replaceable(target: Path) -> None:
 
 
 def _connect(path: Path, timeout: float, *, foreign_keys: bool = True) -> Connection:
-    """One SQLAlchemy connection with the settings of every transaction and the work tables of the set statements."""
-    location = f"file:{urllib.parse.quote(str(path))}?mode=rw"
-
-    def dial() -> sqlite3.Connection:
-        return sqlite3.connect(location, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
-
-    engine = create_engine("sqlite+pysqlite://", creator=dial, poolclass=StaticPool)
-
-    @event.listens_for(engine, "connect")
-    def _settings(connection: Any, _record: Any) -> None:
-        connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA temp_store=MEMORY")
-        connection.execute("PRAGMA cache_size=-65536")
-        for statement in WORK_TABLES:
-            connection.execute(statement)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # On Python 3.11 the driver opens no transaction for a SELECT: say BEGIN ourselves.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("write") else "BEGIN")
-
-    connection = engine.connect()
-    connection.info["write"] = False
+    """A connection with the settings of every transaction and the work tables of the set statements."""
+    connection = connect(path, timeout)
+    for statement in (f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}", *_SETTINGS, *WORK_TABLES):
+        connection.raw.execute(statement)
     return connection
 
 
@@ -219,8 +190,7 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _check_ours(connection: Connection, path: Path) -> None:
-    found = connection.exec_driver_sql("PRAGMA application_id").scalar()
-    connection.rollback()
+    found = connection.execute("PRAGMA application_id").scalar()
     if found != APPLICATION_ID:
         raise StateFileError(f"{path}: a database, but not a state file of migratectl; name another: -s FILE")
 
@@ -230,8 +200,6 @@ def _translated(path: Path, timeout: float) -> Iterator[None]:
     """Turn what the driver raises into one line with a remedy."""
     try:
         yield
-    except DBAPIError as error:
-        raise _translation(path, timeout, str(error.orig)) from error
     except sqlite3.Error as error:
         raise _translation(path, timeout, str(error)) from error
     except UnicodeDecodeError as error:  # a text of the file is none

@@ -20,10 +20,10 @@ class Facts(NamedTuple):
 
 def load(conn: Connection) -> Facts:
     """The facts of the state, read once a transaction."""
-    known: Facts | None = conn.info.get("facts")
+    known: Facts | None = conn.known.get("facts")
     if known is None:
-        page_size, name, possible = conn.exec_driver_sql("SELECT page_size, profile, possible FROM facts").one()
-        known = conn.info["facts"] = Facts(page_size, Profile(name), Nodemask.parse(possible))
+        page_size, name, possible = conn.execute("SELECT page_size, profile, possible FROM facts").one()
+        known = conn.known["facts"] = Facts(page_size, Profile(name), Nodemask.parse(possible))
     return known
 
 
@@ -43,4 +43,4 @@ def page_size(conn: Connection) -> int:
 
 def profile(conn: Connection) -> str:
     """The profile's name; also of a file of an older schema, which has not all the other facts."""
-    return str(conn.exec_driver_sql("SELECT profile FROM facts").scalar_one())
+    return str(conn.execute("SELECT profile FROM facts").scalar_one())

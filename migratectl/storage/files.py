@@ -48,20 +48,20 @@ COLUMNS: Final = "SELECT id, kind, name, fs, journal, method, ino, size, ring FR
 
 def load(conn: Connection, mapping: int) -> File:
     """The file of a row id."""
-    return File(*conn.exec_driver_sql(f"{COLUMNS} WHERE id = ?", (mapping,)).one())
+    return File(*conn.execute(f"{COLUMNS} WHERE id = ?", (mapping,)).one())
 
 
 def find(conn: Connection, name: str) -> File | None:
     """The first file or named object of that name."""
     query = f"{COLUMNS} WHERE kind IN ('file', 'shm') AND name = ? ORDER BY id LIMIT 1"
-    row = conn.exec_driver_sql(query, (name,)).one_or_none()
+    row = conn.execute(query, (name,)).one_or_none()
     return None if row is None else File(*row)
 
 
 def named(conn: Connection) -> list[File]:
     """All files and objects that can be named on the command line, by name."""
     query = f"{COLUMNS} WHERE kind IN ('file', 'shm') AND name <> '' AND name <> ? ORDER BY name, id"
-    return [File(*row) for row in conn.exec_driver_sql(query, (UNNAMED,))]
+    return [File(*row) for row in conn.execute(query, (UNNAMED,))]
 
 
 def insert(conn: Connection, file: File) -> File:
@@ -71,12 +71,12 @@ def insert(conn: Connection, file: File) -> File:
         "INSERT INTO mappings(kind, name, fs, journal, method, ino, size, ring) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (file.kind, file.name, file.fs, file.journal, file.method, file.ino, file.size, file.ring),
     )
-    return load(conn, int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one()))
+    return load(conn, int(conn.execute("SELECT max(id) FROM mappings").scalar_one()))
 
 
 def next_ino(conn: Connection) -> int:
     """An inode number above all that objects of tmpfs have."""
-    return int(conn.exec_driver_sql("SELECT coalesce(max(ino), 0) + 1 FROM mappings WHERE kind = 'shm'").scalar_one())
+    return int(conn.execute("SELECT coalesce(max(ino), 0) + 1 FROM mappings WHERE kind = 'shm'").scalar_one())
 
 
 def set_size(conn: Connection, mapping: int, size: int) -> None:
@@ -87,21 +87,21 @@ def set_size(conn: Connection, mapping: int, size: int) -> None:
 def orphanage(conn: Connection, file: File) -> int:
     """The mapping of the pages that were cut off a file while somebody held them."""
     query = "SELECT id FROM mappings WHERE kind = 'none' AND name = ? ORDER BY id LIMIT 1"
-    found = conn.exec_driver_sql(query, (file.name,)).scalar()
+    found = conn.execute(query, (file.name,)).scalar()
     if found is None:
         write(
             conn,
             "INSERT INTO mappings(kind, name, fs, journal, method, ring) VALUES ('none', ?, ?, ?, 'none', ?)",
             (file.name, file.fs, file.journal, file.ring),
         )
-        found = conn.exec_driver_sql(query, (file.name,)).scalar_one()
+        found = conn.execute(query, (file.name,)).scalar_one()
     return int(found)
 
 
 def orphanage_of(conn: Connection, name: str) -> int | None:
     """The mapping of a file's orphans, where it has had any."""
     query = "SELECT id FROM mappings WHERE kind = 'none' AND name = ? ORDER BY id LIMIT 1"
-    found = conn.exec_driver_sql(query, (name,)).scalar()
+    found = conn.execute(query, (name,)).scalar()
     return None if found is None else int(found)
 
 
@@ -115,9 +115,7 @@ def drop_empty_orphanages(conn: Connection) -> None:
 def forget(conn: Connection, mapping: int) -> None:
     """Remove an object without areas; while somebody holds pages of it, it stays as a mapping of orphans."""
     write(conn, "DELETE FROM shared_policies WHERE mapping = ?", (mapping,))
-    if conn.exec_driver_sql(
-        "SELECT EXISTS (SELECT 1 FROM pages WHERE mapping = ? AND first >= 0)", (mapping,)
-    ).scalar_one():
+    if conn.execute("SELECT EXISTS (SELECT 1 FROM pages WHERE mapping = ? AND first >= 0)", (mapping,)).scalar_one():
         write(conn, "UPDATE mappings SET kind = 'none', size = NULL WHERE id = ?", (mapping,))
     else:
         write(conn, "DELETE FROM mappings WHERE id = ?", (mapping,))
@@ -146,7 +144,7 @@ def policies(conn: Connection, mapping: int, start: int, end: int) -> list[Polic
     """The policies of an object that count in [start, end), by index; they may reach beyond."""
     query = """SELECT first, "end", policy, mm, delta FROM shared_policies
 WHERE mapping = ? AND first < ? AND "end" > ? ORDER BY first"""
-    return [PolicyRange(*row) for row in conn.exec_driver_sql(query, (mapping, end, start))]
+    return [PolicyRange(*row) for row in conn.execute(query, (mapping, end, start))]
 
 
 def policy_at(conn: Connection, mapping: int, index: int) -> int | None:

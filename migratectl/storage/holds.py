@@ -28,20 +28,20 @@ def add(conn: Connection, rows: Iterable[int], pid: int, kind: str, passes: int,
 def held_by(conn: Connection, pid: int, kind: str) -> list[int]:
     """The page rows that a task holds so."""
     query = "SELECT DISTINCT page FROM holds WHERE pid = ? AND kind = ? ORDER BY page"
-    return [page for (page,) in conn.exec_driver_sql(query, (pid, kind))]
+    return [page for (page,) in conn.execute(query, (pid, kind))]
 
 
 def kinds_of(conn: Connection, pid: int) -> list[str]:
     """The kinds of hold that a task has."""
     query = "SELECT DISTINCT kind FROM holds WHERE pid = ? ORDER BY kind"
-    return [kind for (kind,) in conn.exec_driver_sql(query, (pid,))]
+    return [kind for (kind,) in conn.execute(query, (pid,))]
 
 
 def holders(conn: Connection, state: int, kind: str) -> list[tuple[int, tuple[int, str, int]]]:
     """(page row, (pid, kind, release pass)) of the holds of one kind on the listed pages of a state."""
     query = """SELECT DISTINCT i.page, h.pid, h.kind, h.passes FROM iso i CROSS JOIN holds h ON h.page = i.page
 WHERE i.state = ? AND h.kind = ? ORDER BY i.page, h.pid, h.passes"""
-    return [(row[0], (row[1], row[2], row[3])) for row in conn.exec_driver_sql(query, (state, kind))]
+    return [(row[0], (row[1], row[2], row[3])) for row in conn.execute(query, (state, kind))]
 
 
 def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Freed:
@@ -60,8 +60,8 @@ def expire(conn: Connection, chosen: Selection, *, lock: int, writeback: int, pi
     ended = f"""DELETE FROM holds WHERE page IN ({listed})
  AND passes <= CASE kind WHEN 'lock' THEN ? WHEN 'writeback' THEN ? WHEN 'pin' THEN ? ELSE -1 END"""
     write(conn, ended, (*values, lock, writeback, pin))
-    conn.exec_driver_sql("DELETE FROM picked")
-    conn.exec_driver_sql(f"INSERT INTO picked {listed}", values)
+    conn.execute("DELETE FROM picked")
+    conn.execute(f"INSERT INTO picked {listed}", values)
     refresh(conn)
     for column, change, last in (("locked", "locked = NULL", ring), ("busy", "busy = NULL, late = 0", pin)):
         ended = f"UPDATE buffers SET {change} WHERE {column} <= ? AND page IN (SELECT page FROM picked)"
@@ -93,7 +93,7 @@ class SwapArea(NamedTuple):
 
 def swap_areas(conn: Connection) -> list[SwapArea]:
     """The swap areas, in the order in which they are used."""
-    return [SwapArea(*row) for row in conn.exec_driver_sql("SELECT id, name, slots, used FROM swap_areas ORDER BY id")]
+    return [SwapArea(*row) for row in conn.execute("SELECT id, name, slots, used FROM swap_areas ORDER BY id")]
 
 
 def area_with_room(conn: Connection) -> SwapArea | None:

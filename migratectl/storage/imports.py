@@ -55,11 +55,11 @@ class Batch:
 
     def __init__(self, conn: Connection) -> None:
         self.conn = conn
-        last = {str(name): int(row) for name, row in conn.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")}
+        last = {str(name): int(row) for name, row in conn.execute("SELECT name, seq FROM sqlite_sequence")}
         self.last_mapping, self.last_mm = last.get("mappings", 0), last.get("mms", 0)
-        self.pids = {pid for (pid,) in conn.exec_driver_sql("SELECT pid FROM tasks")}
+        self.pids = {pid for (pid,) in conn.execute("SELECT pid FROM tasks")}
         self.objects: dict[tuple[str, str, int | None], int] = {}
-        for row in conn.exec_driver_sql("SELECT id, kind, name, ino FROM mappings WHERE kind <> 'anon' ORDER BY id"):
+        for row in conn.execute("SELECT id, kind, name, ino FROM mappings WHERE kind <> 'anon' ORDER BY id"):
             self._enter_object(*row)
         self.mappings: list[tuple[int, str, str, str, int | None]] = []
         self.mms: list[tuple[int, int]] = []
@@ -373,7 +373,7 @@ def load_cache(conn: Connection, mapping: int) -> Cache:
     """The pages that an object has in the state."""
     query = """SELECT first, step, count, node, flags, outside, area, writeback, id,
  (SELECT count(*) FROM ptes t WHERE t.page = p.id) FROM pages p WHERE mapping = ?"""
-    rows = conn.exec_driver_sql(query, (mapping,))
+    rows = conn.execute(query, (mapping,))
     return Cache(conn, mapping, [Piece(make_run(row[0], row[1], row[2]), *row[3:]) for row in rows])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from migratectl.storage import facts, work
+from migratectl.storage import facts
 from migratectl.storage.connection import Connection
 
 SUMMARY_KEYS: Final = (
@@ -40,14 +40,14 @@ def record(conn: Connection, argv: Sequence[str], document: Mapping[str, Any]) -
         argv: The command's words without global options.
         document: Its result; counts by node and by reason of what stayed are kept, lists of pages are not.
     """
-    if not work.changed(conn):
+    if not conn.changed:
         return
     keys = (*SUMMARY_KEYS, *(MIGRATION_KEYS if "moved" in document else ()))
     summary = {key: document[key] for key in keys if key in document}
     for key in ("failures", "skips"):
         if document.get(key):
             summary[key] = _by_reason(document[key])
-    conn.exec_driver_sql(
+    conn.execute(
         'INSERT INTO journal(argv, profile, "return", errno, summary, time) VALUES (?, ?, ?, ?, ?, ?)',
         (
             json.dumps(list(argv)),
@@ -79,18 +79,18 @@ def _entry(row: Any) -> Entry:
 
 def load(conn: Connection, last: int | None = None) -> list[Entry]:
     """The history, oldest first; with *last* its newest so many entries."""
-    rows = conn.exec_driver_sql(f"{_SELECT} ORDER BY id DESC LIMIT ?", (-1 if last is None else last,)).all()
+    rows = conn.execute(f"{_SELECT} ORDER BY id DESC LIMIT ?", (-1 if last is None else last,)).all()
     return [_entry(row) for row in reversed(rows)]
 
 
 def find(conn: Connection, number: int) -> Entry | None:
     """The entry of that number."""
-    row = conn.exec_driver_sql(f"{_SELECT} WHERE id = ?", (number,)).one_or_none()
+    row = conn.execute(f"{_SELECT} WHERE id = ?", (number,)).one_or_none()
     return None if row is None else _entry(row)
 
 
 def extent(conn: Connection) -> tuple[int, int, int]:
     """How many entries there are, and the lowest and the highest number; zeros where there is none."""
     query = "SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM journal"
-    count, lowest, highest = conn.exec_driver_sql(query).one()
+    count, lowest, highest = conn.execute(query).one()
     return count, lowest, highest

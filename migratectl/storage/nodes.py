@@ -45,7 +45,7 @@ _COUNT = "UPDATE nodes SET {} WHERE id = ?".format(", ".join(f"{name} = {name} +
 
 def load(conn: Connection) -> dict[int, Node]:
     """All nodes by id, ascending."""
-    return {row[0]: _node(*row) for row in conn.exec_driver_sql(_SELECT)}
+    return {row[0]: _node(*row) for row in conn.execute(_SELECT)}
 
 
 def _node(
@@ -93,7 +93,7 @@ def set_zonelists(conn: Connection, lists: Mapping[int, tuple[int, ...]]) -> Non
 
 def distances(conn: Connection) -> dict[tuple[int, int], int]:
     """Distance for each (from, to)."""
-    rows = conn.exec_driver_sql("SELECT source, dest, distance FROM distances ORDER BY source, dest")
+    rows = conn.execute("SELECT source, dest, distance FROM distances ORDER BY source, dest")
     return {(source, dest): value for source, dest, value in rows}
 
 

@@ -33,24 +33,24 @@ def mapped_by(conn: Connection, mm: int) -> list[Listed]:
     """The runs of the list that an address space maps, by its own addresses, swap ptes included."""
     query = f"""SELECT {_COLUMNS}, t.addr, i.state FROM iso i CROSS JOIN ptes t ON t.page = i.page
 WHERE t.mm = ? ORDER BY t.addr"""
-    return _listed(conn.exec_driver_sql(query, (mm,)))
+    return _listed(conn.execute(query, (mm,)))
 
 
 def cached_in(conn: Connection, mapping: int) -> list[Listed]:
     """The runs of the list that belong to a file, by index."""
     query = f"""SELECT {_COLUMNS}, p.first, i.state FROM iso i CROSS JOIN pages p ON p.id = i.page
 WHERE p.mapping = ? ORDER BY p.first"""
-    return _listed(conn.exec_driver_sql(query, (mapping,)))
+    return _listed(conn.execute(query, (mapping,)))
 
 
 def everything(conn: Connection) -> list[Listed]:
     """All runs of the list, by address."""
-    return _listed(conn.exec_driver_sql(f"SELECT {_COLUMNS}, i.addr, i.state FROM iso i ORDER BY i.addr"))
+    return _listed(conn.execute(f"SELECT {_COLUMNS}, i.addr, i.state FROM iso i ORDER BY i.addr"))
 
 
 def cut_out(conn: Connection, page: int, ordinal: int) -> int:
     """Cut one page out of a run of the state; its row. The list does not know of it and has to be gathered again."""
-    count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
+    count = conn.execute("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
     if ordinal:
         (page,) = pages.split(conn, [(page, ordinal)])
     if count - ordinal > 1:
@@ -60,7 +60,7 @@ def cut_out(conn: Connection, page: int, ordinal: int) -> int:
 
 def enter_swap_cache(conn: Connection, page: int) -> bool:
     """Step 3 for an anonymous page: a slot of the first area that has one. Whether it owns a swap entry now."""
-    if conn.exec_driver_sql("SELECT area FROM pages WHERE id = ?", (page,)).scalar() is not None:
+    if conn.execute("SELECT area FROM pages WHERE id = ?", (page,)).scalar() is not None:
         return True
     area = holds.area_with_room(conn)
     if area is not None:
@@ -75,7 +75,7 @@ def take_ptes(conn: Connection, page: int) -> None:
     dirty = f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id = ?1 AND EXISTS"
     write(conn, f"{dirty} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
     anon = "SELECT m.kind FROM pages p JOIN mappings m ON m.id = p.mapping WHERE p.id = ?"
-    if conn.exec_driver_sql(anon, (page,)).scalar_one() == "anon":
+    if conn.execute(anon, (page,)).scalar_one() == "anon":
         write(conn, "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE page = ?", (page,))
     else:
         write(conn, "DELETE FROM ptes WHERE page = ?", (page,))
@@ -90,7 +90,7 @@ def hold_back(conn: Connection, page: int, release: int) -> None:
 def references(conn: Connection, page: int) -> Seen:
     """The references that tasks hold on a page row, and its ptes; none where it is gone."""
     query = "SELECT p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside FROM pages p WHERE p.id = ?"
-    row = conn.exec_driver_sql(query, (page,)).one_or_none()
+    row = conn.execute(query, (page,)).one_or_none()
     return Seen(0, 0) if row is None else Seen(*row)
 
 
@@ -107,8 +107,8 @@ def release(conn: Connection, rows: Iterable[int]) -> None:
 
 def pick_vanished(conn: Connection) -> None:
     """Fill ``picked`` with the isolated pages that nobody maps any more; the migration holds them no longer."""
-    conn.exec_driver_sql("DELETE FROM picked")
-    conn.exec_driver_sql(
+    conn.execute("DELETE FROM picked")
+    conn.execute(
         """INSERT INTO picked SELECT p.id FROM pages p WHERE p.parked > 1 AND p.pins = 0
  AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = p.id)
  AND (SELECT m.kind FROM mappings m WHERE m.id = p.mapping) IN ('anon', 'none')"""
@@ -125,14 +125,14 @@ class Residue(NamedTuple):
 
 def residue(conn: Connection, page: int) -> Residue:
     """What a page row has of that; nothing where it is gone."""
-    area = conn.exec_driver_sql("SELECT area FROM pages WHERE id = ?", (page,)).scalar()
-    ptes = conn.exec_driver_sql("SELECT mm, addr FROM ptes WHERE page = ? AND present", (page,))
+    area = conn.execute("SELECT area FROM pages WHERE id = ?", (page,)).scalar()
+    ptes = conn.execute("SELECT mm, addr FROM ptes WHERE page = ? AND present", (page,))
     return Residue(area is not None, frozenset((mm, addr) for mm, addr in ptes))
 
 
 def listed_state(conn: Connection, page: int) -> int | None:
     """The state of a page row in the list; None where it is not there."""
-    found = conn.exec_driver_sql("SELECT state FROM iso WHERE page = ?", (page,)).scalar()
+    found = conn.execute("SELECT state FROM iso WHERE page = ?", (page,)).scalar()
     return None if found is None else int(found)
 
 
@@ -141,21 +141,21 @@ def is_mapped(conn: Connection, mm: int, address: int) -> bool:
     query = """SELECT t.present FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr <= ? AND t.addr + (p.count - 1) * p.step >= ? AND (? - t.addr) % p.step = 0
 ORDER BY t.addr DESC LIMIT 1"""
-    return bool(conn.exec_driver_sql(query, (mm, address, address, address)).scalar())
+    return bool(conn.execute(query, (mm, address, address, address)).scalar())
 
 
 def kept_tables(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
     """What the work tables of a command remember over its lists, for restore_tables() after another command ran."""
-    return {name: [tuple(row) for row in conn.exec_driver_sql(f"SELECT * FROM {name}")] for name in _REMEMBER}
+    return {name: [tuple(row) for row in conn.execute(f"SELECT * FROM {name}")] for name in _REMEMBER}
 
 
 def restore_tables(conn: Connection, kept: dict[str, list[tuple[Any, ...]]]) -> None:
     """Put back what kept_tables() gave."""
     for name, rows in kept.items():
-        conn.exec_driver_sql(f"DELETE FROM {name}")
+        conn.execute(f"DELETE FROM {name}")
         if rows:
             marks = ", ".join("?" * len(rows[0]))
-            conn.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", rows)
+            conn.execute_many(f"INSERT INTO {name} VALUES ({marks})", rows)
 
 
 _REMEMBER: Final = ("met", "travelled")

@@ -172,22 +172,20 @@ def gather(
     Returns:
         The distinct states, by number.
     """
-    conn.exec_driver_sql("DELETE FROM iso")
+    conn.execute("DELETE FROM iso")
     statements = gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted, traced=traced)
     for statement in statements[: 2 if files else 1]:
-        conn.exec_driver_sql(
-            statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end)
-        )
+        conn.execute(statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end))
     if wanted.unmet:
-        conn.exec_driver_sql("DELETE FROM iso WHERE page IN (SELECT page FROM met)")
+        conn.execute("DELETE FROM iso WHERE page IN (SELECT page FROM met)")
     return states(conn)
 
 
 def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[Alike]:
     """Fill ``iso`` with the cache pages of a mapping on a node that nobody maps; their addresses are page indexes."""
-    conn.exec_driver_sql("DELETE FROM iso")
+    conn.execute("DELETE FROM iso")
     state = pack(_OF_ITSELF | _OF_ITS_FILE | {"mapcount": "p.outside", "dirty": _FLAG_DIRTY})
-    conn.exec_driver_sql(
+    conn.execute(
         f"""INSERT INTO iso(page, addr, step, count, state)
 SELECT p.id, p.first, p.step, p.count, {state} FROM pages p {_CACHE_JOIN}
 WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id)""",
@@ -202,8 +200,8 @@ def isolate(conn: Connection) -> None:
 
     Each run gets a number that its pieces keep whatever those commands do, so that reread() finds them again.
     """
-    conn.exec_driver_sql("DELETE FROM isolated")
-    conn.exec_driver_sql(
+    conn.execute("DELETE FROM isolated")
+    conn.execute(
         """INSERT INTO isolated(number, shift, state)
 SELECT i.page, i.addr - p.first, i.state FROM iso i CROSS JOIN pages p ON p.id = i.page"""
     )
@@ -230,8 +228,8 @@ def reread(conn: Connection, backed_out: Iterable[int], *, posted: bool) -> list
         "dirty": f"CASE WHEN m.kind = 'anon' THEN {_DIRTY_OF} ELSE {_FLAG_DIRTY} END" if posted else _DIRTY_OF,
         "backed_out": "p.id IN (SELECT value FROM json_each(?))",
     }
-    conn.exec_driver_sql("DELETE FROM iso")
-    conn.exec_driver_sql(
+    conn.execute("DELETE FROM iso")
+    conn.execute(
         f"""INSERT INTO iso(page, addr, step, count, state)
 SELECT p.id, p.first + l.shift, p.step, p.count, {pack(facts)} | {same("area", "l.state")}
 FROM pages p CROSS JOIN isolated l ON l.number = p.parked >> 1 {_CACHE_JOIN}
@@ -248,47 +246,47 @@ def put_back(conn: Connection) -> None:
 
 def drop(conn: Connection, states: Iterable[int]) -> None:
     """Take the runs of some states off the list."""
-    conn.exec_driver_sql("DELETE FROM iso WHERE state IN (SELECT value FROM json_each(?))", (json.dumps([*states]),))
+    conn.execute("DELETE FROM iso WHERE state IN (SELECT value FROM json_each(?))", (json.dumps([*states]),))
 
 
 def set_aside(conn: Connection) -> None:
     """Keep the list as it is, for take_up()."""
-    conn.exec_driver_sql("DELETE FROM aside")
-    conn.exec_driver_sql("INSERT INTO aside SELECT * FROM iso")
+    conn.execute("DELETE FROM aside")
+    conn.execute("INSERT INTO aside SELECT * FROM iso")
 
 
 def take_up(conn: Connection, low: int, high: int) -> list[Alike]:
     """Fill ``iso`` with the part of the list set aside that lies in [low, high), where it has been cut; its states."""
-    conn.exec_driver_sql("DELETE FROM iso")
-    conn.exec_driver_sql("INSERT INTO iso SELECT * FROM aside WHERE addr >= ? AND addr < ?", (low, high))
+    conn.execute("DELETE FROM iso")
+    conn.execute("INSERT INTO iso SELECT * FROM aside WHERE addr >= ? AND addr < ?", (low, high))
     return states(conn)
 
 
 def forget_met(conn: Connection) -> None:
     """Forget what note_met() and come_back() have noted."""
-    conn.exec_driver_sql("DELETE FROM met")
-    conn.exec_driver_sql("DELETE FROM back")
+    conn.execute("DELETE FROM met")
+    conn.execute("DELETE FROM back")
 
 
 def note_met(conn: Connection, node: int) -> None:
     """Remember the pages of the list that stayed on a node, for a command over several address spaces."""
     stayed = """SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page
 WHERE p.node = ? AND i.page NOT IN (SELECT page FROM back)"""
-    conn.exec_driver_sql(f"INSERT OR IGNORE INTO met {stayed}", (node,))
-    conn.exec_driver_sql("DELETE FROM back")
+    conn.execute(f"INSERT OR IGNORE INTO met {stayed}", (node,))
+    conn.execute("DELETE FROM back")
 
 
 def come_back(conn: Connection, chosen: Selection) -> None:
     """Note that the chosen pages move to the node that they are on: they did not stay there (B18)."""
     where, values = chosen.where()
-    conn.exec_driver_sql(f"INSERT OR IGNORE INTO back SELECT page FROM iso WHERE {where}", values)
+    conn.execute(f"INSERT OR IGNORE INTO back SELECT page FROM iso WHERE {where}", values)
 
 
 def gather_pages(
     conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool, posted: bool = False
 ) -> list[Alike]:
     """Fill ``iso`` with single pages, which must have been cut out; as gather()."""
-    conn.exec_driver_sql("DELETE FROM iso")
+    conn.execute("DELETE FROM iso")
     facts = _OF_ITSELF | _OF_ITS_FILE | {"area": _AREA_OF, "mlocked": _MLOCKED_OF}
     facts |= {"mapcount": _MAPCOUNT_OF if mapcounts else "1", "dirty": _FLAG_DIRTY if posted else _DIRTY_OF}
     facts |= _ASKED_BY_POSTED if posted else {}
@@ -298,14 +296,14 @@ FROM ptes t CROSS JOIN pages p ON p.id = t.page {_CACHE_JOIN}
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
 WHERE t.mm = ?1 AND t.addr = ?2 AND t.present"""
     if addresses:
-        conn.exec_driver_sql(statement, [(mm, addr) for addr in addresses])
+        conn.execute_many(statement, [(mm, addr) for addr in addresses])
     return states(conn)
 
 
 def node_by_address(conn: Connection) -> dict[int, int | None]:
     """Where the single pages of the list are now, by the page number at which they were found; None: in swap."""
     query = "SELECT i.addr, p.node FROM iso i CROSS JOIN pages p ON p.id = i.page"
-    return {addr: node for addr, node in conn.exec_driver_sql(query)}  # noqa: C416 - a row is no pair for mypy
+    return {addr: node for addr, node in conn.execute(query)}  # noqa: C416 - a row is no pair for mypy
 
 
 def kind_of(state: int) -> str:
@@ -316,12 +314,12 @@ def kind_of(state: int) -> str:
 def in_area(conn: Connection, area: int) -> set[int]:
     """The page rows of the list that have a slot of a swap area."""
     query = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE p.area = ?"
-    return {page for (page,) in conn.exec_driver_sql(query, (area,))}
+    return {page for (page,) in conn.execute(query, (area,))}
 
 
 def states(conn: Connection) -> list[Alike]:
     """The distinct states of the list, by number."""
-    rows = conn.exec_driver_sql("SELECT state, sum(count) FROM iso GROUP BY state ORDER BY state")
+    rows = conn.execute("SELECT state, sum(count) FROM iso GROUP BY state ORDER BY state")
     return [Alike(state, unpack(state), node_of(state), nr) for state, nr in rows]
 
 
@@ -352,13 +350,13 @@ def runs(conn: Connection, chosen: Selection) -> list[Run]:
     """The addresses of the chosen runs, by lowest address."""
     where, values = chosen.where()
     query = f"SELECT addr, step, count FROM iso WHERE {where} ORDER BY addr"
-    return [Run(*row) for row in conn.exec_driver_sql(query, values)]
+    return [Run(*row) for row in conn.execute(query, values)]
 
 
 def listed(conn: Connection, state: int) -> list[tuple[int, Run]]:
     """The runs of one state with their page rows, by lowest address."""
     query = "SELECT page, addr, step, count FROM iso WHERE state = ? ORDER BY addr"
-    return [(page, Run(addr, step, count)) for page, addr, step, count in conn.exec_driver_sql(query, (state,))]
+    return [(page, Run(addr, step, count)) for page, addr, step, count in conn.execute(query, (state,))]
 
 
 def mappers(conn: Connection, state: int, *, locked: bool) -> dict[int, tuple[int, ...]]:
@@ -368,7 +366,7 @@ def mappers(conn: Connection, state: int, *, locked: bool) -> dict[int, tuple[in
     query = f"""SELECT DISTINCT i.page, k.pid FROM iso i CROSS JOIN ptes t ON t.page = i.page
 CROSS JOIN tasks k ON k.mm = t.mm WHERE i.state = ? {area if locked else ""} ORDER BY i.page, k.pid"""
     found: dict[int, list[int]] = {}
-    for page, pid in conn.exec_driver_sql(query, (state,)):
+    for page, pid in conn.execute(query, (state,)):
         found.setdefault(page, []).append(pid)
     return {page: tuple(pids) for page, pids in found.items()}
 
@@ -384,13 +382,13 @@ def locked_at(conn: Connection, state: int) -> list[tuple[int, int, int]]:
 FROM iso i CROSS JOIN ptes t ON t.page = i.page WHERE i.state = ? AND t.present AND EXISTS (
  SELECT 1 FROM vmas v WHERE v.mm = t.mm AND v.flags & {int(VM.LOCKED)}
  AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)) ORDER BY 1, 2, 3"""
-    return [(page, pid, shift) for page, pid, shift in conn.exec_driver_sql(query, (state,)) if pid is not None]
+    return [(page, pid, shift) for page, pid, shift in conn.execute(query, (state,)) if pid is not None]
 
 
 def mapped_outside(conn: Connection, state: int) -> set[int]:
     """The page rows of one state that tasks outside the state file map too."""
     query = "SELECT i.page FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE i.state = ? AND p.outside > 0"
-    return {page for (page,) in conn.exec_driver_sql(query, (state,))}
+    return {page for (page,) in conn.execute(query, (state,))}
 
 
 def cut(conn: Connection, chosen: Selection, at: int) -> None:
@@ -399,26 +397,26 @@ def cut(conn: Connection, chosen: Selection, at: int) -> None:
     crossing = f"""INSERT INTO part(page, k, stride, count)
 SELECT page, (? - addr + step - 1) / step, 1, count - (? - addr + step - 1) / step FROM iso
 WHERE {where} AND addr < ? AND addr + (count - 1) * step >= ?"""
-    if conn.exec_driver_sql(crossing, (at, at, *values, at, at)).rowcount <= 0:
+    if conn.execute(crossing, (at, at, *values, at, at)).rowcount <= 0:
         return
-    conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
+    conn.execute("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
     _cut_listed(conn)
 
 
 def _cut_listed(conn: Connection) -> None:
     """Cut the pieces in ``part`` off their runs, in the state and in the list."""
     offset = pages.cut_parts(conn)
-    conn.exec_driver_sql(
+    conn.execute(
         """INSERT INTO iso(page, addr, step, count, state, class)
 SELECT ? + c.seq, i.addr + c.k * i.step, CASE c.count WHEN 1 THEN 1 ELSE i.step * c.stride END, c.count, i.state,
  i.class FROM part c CROSS JOIN iso i ON i.page = c.page""",
         (offset,),
     )
-    conn.exec_driver_sql(
+    conn.execute(
         "INSERT INTO travelled SELECT ? + c.seq, t.again FROM part c CROSS JOIN travelled t ON t.page = c.page",
         (offset,),
     )
-    conn.exec_driver_sql(
+    conn.execute(
         """UPDATE iso SET
  step = (SELECT CASE r.count WHEN 1 THEN 1 ELSE iso.step * r.stride END FROM rest r WHERE r.page = iso.page),
  count = (SELECT r.count FROM rest r WHERE r.page = iso.page) WHERE page IN (SELECT page FROM rest)"""
@@ -437,21 +435,21 @@ def deal(conn: Connection, chosen: Selection, nr: int) -> None:
     """
     where, values = chosen.where()
     _cut_at_index_wrap(conn, where, values)
-    steps = conn.exec_driver_sql(f"SELECT DISTINCT step FROM iso WHERE {where} AND count > 1", values).scalars().all()
+    steps = conn.execute(f"SELECT DISTINCT step FROM iso WHERE {where} AND count > 1", values).scalars()
     for step in steps:
         classes = nr // math.gcd(step, nr)
         many = f"FROM iso i CROSS JOIN json_each(?) r WHERE {where} AND step = ? AND count > r.value"
         dealt = (json.dumps(list(range(1, classes))), *values, step)
-        conn.exec_driver_sql(
+        conn.execute(
             f"""INSERT INTO part(page, k, stride, count)
 SELECT i.page, r.value, {classes}, (i.count - r.value + {classes} - 1) / {classes} {many}""",
             dealt,
         )
         kept = f"SELECT DISTINCT page, {classes}, (count + {classes} - 1) / {classes} FROM iso"
-        conn.exec_driver_sql(f"INSERT INTO rest(page, stride, count) {kept} WHERE page IN (SELECT page FROM part)")
+        conn.execute(f"INSERT INTO rest(page, stride, count) {kept} WHERE page IN (SELECT page FROM part)")
         _cut_listed(conn)
     number = f"(SELECT p.first FROM pages p WHERE p.id = iso.page) % {INDEX_LIMIT} % ?"
-    conn.exec_driver_sql(f"UPDATE iso SET class = {number} WHERE {where}", (nr, *values))
+    conn.execute(f"UPDATE iso SET class = {number} WHERE {where}", (nr, *values))
 
 
 def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int]) -> None:
@@ -460,8 +458,8 @@ def _cut_at_index_wrap(conn: Connection, where: str, values: Sequence[str | int]
     crossing = f"""INSERT INTO part(page, k, stride, count) SELECT p.id, {border}, 1, p.count - ({border})
 FROM pages p WHERE p.id IN (SELECT page FROM iso WHERE {where})
  AND p.first / {INDEX_LIMIT} <> (p.first + (p.count - 1) * p.step) / {INDEX_LIMIT}"""
-    while conn.exec_driver_sql(crossing, tuple(values)).rowcount > 0:
-        conn.exec_driver_sql("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
+    while conn.execute(crossing, tuple(values)).rowcount > 0:
+        conn.execute("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
         _cut_listed(conn)
 
 
@@ -469,13 +467,13 @@ def class_totals(conn: Connection, chosen: Selection) -> dict[int, int]:
     """Pages of the chosen runs by class."""
     where, values = chosen.where()
     query = f"SELECT class, sum(count) FROM iso WHERE {where} GROUP BY class ORDER BY class"
-    return {row[0]: row[1] for row in conn.exec_driver_sql(query, values)}
+    return {row[0]: row[1] for row in conn.execute(query, values)}
 
 
 def anything(conn: Connection, chosen: Selection) -> bool:
     """Whether a run is chosen, by its lowest address."""
     where, values = chosen.where()
-    return bool(conn.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM iso WHERE {where})", values).scalar_one())
+    return bool(conn.execute(f"SELECT EXISTS (SELECT 1 FROM iso WHERE {where})", values).scalar_one())
 
 
 def cut_out(conn: Connection, chosen: Selection) -> None:
@@ -501,7 +499,7 @@ def set_apart(conn: Connection, chosen: Selection, number: int) -> int:
     (state,) = chosen.states
     apart = told_apart(state, number)
     where, values = chosen.where()
-    conn.exec_driver_sql(f"UPDATE iso SET state = ? WHERE {where}", (apart, *values))
+    conn.execute(f"UPDATE iso SET state = ? WHERE {where}", (apart, *values))
     return apart
 
 
@@ -509,7 +507,7 @@ def total(conn: Connection, chosen: Selection) -> int:
     """Pages of the chosen runs."""
     where, values = chosen.where()
     query = f"SELECT coalesce(sum(count), 0) FROM iso WHERE {where}"
-    return int(conn.exec_driver_sql(query, values).scalar_one())
+    return int(conn.execute(query, values).scalar_one())
 
 
 def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, restored: bool = True) -> None:
@@ -555,7 +553,7 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
 def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequence[str | int]) -> None:
     if any(unpack(state).swapcache for state in anon):
         query = f"SELECT area, sum(count) FROM pages WHERE area IS NOT NULL AND id IN ({listed}) GROUP BY area"
-        for area, nr in conn.exec_driver_sql(query, tuple(values)).all():
+        for area, nr in conn.execute(query, tuple(values)).all():
             write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
 
 
@@ -596,7 +594,7 @@ def runs_by_references(conn: Connection, chosen: Selection, apart: Collection[in
     query = f"""SELECT p.id, p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside, i.addr, i.step,
  i.count FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
     found: dict[Seen, list[Run]] = {}
-    for page, pins, ptes, *run in conn.exec_driver_sql(query, values):
+    for page, pins, ptes, *run in conn.execute(query, values):
         found.setdefault(Seen(pins, ptes, page if page in apart else None), []).append(Run(*run))
     return found
 
@@ -658,7 +656,7 @@ CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WH
 WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.present ORDER BY t.page, {order}"""
     stopped: dict[int, _Visited] = {}
     gone: list[_Visited] = []
-    for row in conn.exec_driver_sql(query, tuple(values)).all():
+    for row in conn.execute(query, tuple(values)).all():
         pte = _Visited(*row)
         if pte.page not in stopped and stops(pte):
             stopped[pte.page] = pte
@@ -680,7 +678,7 @@ WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.present ORDER BY t.pa
 
 def _pages_in(conn: Connection, rows: Collection[int]) -> int:
     query = "SELECT coalesce(sum(count), 0) FROM pages WHERE id IN (SELECT value FROM json_each(?))"
-    return int(conn.exec_driver_sql(query, (json.dumps(sorted(rows)),)).scalar_one())
+    return int(conn.execute(query, (json.dumps(sorted(rows)),)).scalar_one())
 
 
 def activate(conn: Connection, chosen: Selection) -> None:
@@ -729,7 +727,7 @@ def keep_swap_entry(conn: Connection, chosen: Selection, area: int) -> int:
     flags = int(PG.DIRTY | PG.UPTODATE)
     listed = f"SELECT page FROM iso WHERE {where}"
     query = f"SELECT coalesce(sum(count), 0) FROM pages WHERE area IS NULL AND id IN ({listed})"
-    nr = int(conn.exec_driver_sql(query, values).scalar_one())
+    nr = int(conn.execute(query, values).scalar_one())
     if nr:
         write(
             conn,
@@ -743,7 +741,7 @@ def keep_swap_entry(conn: Connection, chosen: Selection, area: int) -> int:
 def travel(conn: Connection, chosen: Selection) -> None:
     """Note that the chosen pages move."""
     where, values = chosen.where()
-    conn.exec_driver_sql(f"INSERT OR IGNORE INTO travelled(page) SELECT page FROM iso WHERE {where}", values)
+    conn.execute(f"INSERT OR IGNORE INTO travelled(page) SELECT page FROM iso WHERE {where}", values)
 
 
 def travel_again(conn: Connection, chosen: Selection) -> int:
@@ -751,9 +749,9 @@ def travel_again(conn: Connection, chosen: Selection) -> int:
     where, values = chosen.where()
     once = f"SELECT i.page FROM iso i CROSS JOIN travelled t ON t.page = i.page WHERE {where} AND NOT t.again"
     query = f"SELECT coalesce(sum(count), 0) FROM iso WHERE page IN ({once})"
-    nr = int(conn.exec_driver_sql(query, values).scalar_one())
+    nr = int(conn.execute(query, values).scalar_one())
     if nr:
-        conn.exec_driver_sql(f"UPDATE travelled SET again = 1 WHERE page IN ({once})", values)
+        conn.execute(f"UPDATE travelled SET again = 1 WHERE page IN ({once})", values)
     return nr
 
 
@@ -762,19 +760,19 @@ def cached_runs(conn: Connection, chosen: Selection) -> list[tuple[int, Run]]:
     where, values = chosen.where()
     query = f"""SELECT p.area, i.addr, i.step, i.count FROM iso i CROSS JOIN pages p ON p.id = i.page
 WHERE {where} AND p.area IS NOT NULL ORDER BY i.addr"""
-    return [(area, Run(addr, step, count)) for area, addr, step, count in conn.exec_driver_sql(query, values)]
+    return [(area, Run(addr, step, count)) for area, addr, step, count in conn.execute(query, values)]
 
 
 def start_travel(conn: Connection) -> None:
     """Forget what earlier commands have moved."""
-    conn.exec_driver_sql("DELETE FROM travelled")
+    conn.execute("DELETE FROM travelled")
 
 
 def rows_listed(conn: Connection) -> int:
     """Number of runs in the list."""
-    return int(conn.exec_driver_sql("SELECT count(*) FROM iso").scalar_one())
+    return int(conn.execute("SELECT count(*) FROM iso").scalar_one())
 
 
 def page_rows(conn: Connection) -> Iterable[int]:
     """The page rows of the list."""
-    return [row for (row,) in conn.exec_driver_sql("SELECT page FROM iso")]
+    return [row for (row,) in conn.execute("SELECT page FROM iso")]

@@ -71,8 +71,8 @@ def _cut_and_clear(conn: Connection) -> int:
 
 def clear_parts(conn: Connection) -> None:
     """Empty ``part`` and ``rest``: they are empty between two uses."""
-    conn.exec_driver_sql("DELETE FROM part")
-    conn.exec_driver_sql("DELETE FROM rest")
+    conn.execute("DELETE FROM part")
+    conn.execute("DELETE FROM rest")
 
 
 def split(conn: Connection, cuts: Iterable[tuple[int, int]]) -> list[int]:
@@ -89,10 +89,10 @@ def split(conn: Connection, cuts: Iterable[tuple[int, int]]) -> list[int]:
     rows = list(cuts)
     if not rows:
         return []
-    conn.exec_driver_sql(
+    conn.execute_many(
         "INSERT INTO part(page, k, stride, count) SELECT id, ?2, 1, count - ?2 FROM pages WHERE id = ?1", rows
     )
-    conn.exec_driver_sql(_REST_OF_SPLIT)
+    conn.execute(_REST_OF_SPLIT)
     offset = _cut_and_clear(conn)
     return [offset + k for k in range(1, len(rows) + 1)]
 
@@ -104,27 +104,27 @@ def deal(conn: Connection, page: int, nr: int) -> list[int]:
     Returns:
         The rows of the classes 0, 1, …; fewer than *nr* where the run has fewer pages.
     """
-    count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
+    count = conn.execute("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
     classes = [(r, -((r - count) // nr)) for r in range(min(nr, count))]
     if len(classes) < 2:
         return [page]
-    conn.exec_driver_sql(
+    conn.execute_many(
         "INSERT INTO part(page, k, stride, count) VALUES (?, ?, ?, ?)", [(page, r, nr, n) for r, n in classes[1:]]
     )
-    conn.exec_driver_sql("INSERT INTO rest VALUES (?, ?, ?)", (page, nr, classes[0][1]))
+    conn.execute("INSERT INTO rest VALUES (?, ?, ?)", (page, nr, classes[0][1]))
     offset = _cut_and_clear(conn)
     return [page, *(offset + k for k in range(1, len(classes)))]
 
 
 def cut_address(conn: Connection, mm: int, at: int) -> None:
     """Cut every run that *mm* maps across page address *at*, so that no pte has pages on both sides."""
-    area = conn.exec_driver_sql("SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?", (mm, at)).scalar()
+    area = conn.execute("SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?", (mm, at)).scalar()
     if area is None or area == at:
         return
     while True:  # once, but for a page that the task maps at two addresses
-        if conn.exec_driver_sql(_CROSSING, (mm, area, at)).rowcount <= 0:
+        if conn.execute(_CROSSING, (mm, area, at)).rowcount <= 0:
             return
-        conn.exec_driver_sql(_REST_OF_SPLIT)
+        conn.execute(_REST_OF_SPLIT)
         _cut_and_clear(conn)
 
 
@@ -184,7 +184,7 @@ ORDER BY t.addr"""
 
 def mapped(conn: Connection, mm: int, area: tuple[int, int], start: int, end: int) -> list[MappedRun]:
     """The runs of an area that have a page in [start, end), by lowest address; they may reach beyond."""
-    rows = conn.exec_driver_sql(_MAPPED, (mm, area[0], min(end, area[1]), start))
+    rows = conn.execute(_MAPPED, (mm, area[0], min(end, area[1]), start))
     return [MappedRun(*row) for row in rows]
 
 
@@ -192,14 +192,14 @@ def spans(conn: Connection, mm: int, start: int, end: int) -> list[Run]:
     """The addresses of all ptes in [start, end); the ptes must have been cut there."""
     query = """SELECT t.addr, p.step, p.count FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? ORDER BY t.addr"""
-    return [Run(*row) for row in conn.exec_driver_sql(query, (mm, start, end))]
+    return [Run(*row) for row in conn.execute(query, (mm, start, end))]
 
 
 def mapped_total(conn: Connection, mm: int, start: int, end: int) -> int:
     """How many pages have a pte in [start, end); the ptes must have been cut there."""
     query = """SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ?"""
-    return int(conn.exec_driver_sql(query, (mm, start, end)).scalar_one())
+    return int(conn.execute(query, (mm, start, end)).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ def fork_zero_pages(conn: Connection, mm: int, copy: int, areas: Iterable[tuple[
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND m.kind = 'zero'"""
     for area in areas:
-        conn.exec_driver_sql(listed, (mm, *area))
+        conn.execute(listed, (mm, *area))
     offset = last_row(conn)
     write(
         conn,
@@ -313,13 +313,13 @@ def write_protect(conn: Connection, mm: int, start: int, end: int) -> None:
 def last_row(conn: Connection) -> int:
     """The highest row id that a page run ever had; row ids are never reused."""
     query = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'pages'"
-    return int(conn.exec_driver_sql(query).scalar_one())
+    return int(conn.execute(query).scalar_one())
 
 
 def rows_between(conn: Connection, mm: int, start: int, end: int, limit: int) -> list[int]:
     """The page rows whose ptes start in [start, end), at most *limit* of them."""
     query = "SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ? LIMIT ?"
-    return [page for (page,) in conn.exec_driver_sql(query, (mm, start, end, limit))]
+    return [page for (page,) in conn.execute(query, (mm, start, end, limit))]
 
 
 def rows_around(conn: Connection, mm: int, borders: Iterable[int]) -> set[int]:
@@ -327,7 +327,7 @@ def rows_around(conn: Connection, mm: int, borders: Iterable[int]) -> set[int]:
     query = f"""SELECT t.page FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ?1 AND t.addr < ?2 + {LARGEST_STEP} AND t.addr + (p.count - 1) * p.step >= ?2 - {LARGEST_STEP}
  AND t.addr >= (SELECT coalesce(max(start), 0) FROM vmas WHERE mm = ?1 AND start < ?2)"""
-    return {page for at in borders for (page,) in conn.exec_driver_sql(query, (mm, at))}
+    return {page for at in borders for (page,) in conn.execute(query, (mm, at))}
 
 
 class ProtectedRun(NamedTuple):
@@ -367,21 +367,21 @@ ORDER BY t.addr"""
 
 def protected(conn: Connection, mm: int, start: int, end: int) -> list[ProtectedRun]:
     """The write-protected runs in [start, end) that a write must replace: zero, locked, shared or swapped pages."""
-    return [ProtectedRun(*row) for row in conn.exec_driver_sql(_PROTECTED, (mm, start, end))]
+    return [ProtectedRun(*row) for row in conn.execute(_PROTECTED, (mm, start, end))]
 
 
 def swapped_total(conn: Connection, mm: int, start: int, end: int) -> int:
     """Pages in [start, end) that have a swap pte."""
     query = """SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present"""
-    return int(conn.exec_driver_sql(query, (mm, start, end)).scalar_one())
+    return int(conn.execute(query, (mm, start, end)).scalar_one())
 
 
 def unprotect(conn: Connection, mm: int, start: int, end: int) -> int:
     """Take all write-protected present ptes in [start, end) over in place. Pages that were."""
     scope = "mm = ? AND addr >= ? AND addr < ? AND present AND NOT writable"
     query = f"SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page WHERE {scope}"
-    nr = int(conn.exec_driver_sql(query, (mm, start, end)).scalar_one())
+    nr = int(conn.execute(query, (mm, start, end)).scalar_one())
     if nr:
         write(conn, f"UPDATE ptes SET writable = 1 WHERE {scope}", (mm, start, end))
     return nr
@@ -415,8 +415,8 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
 
     A pinned page stays, without a pte. Cache pages of files stay.
     """
-    conn.exec_driver_sql("DELETE FROM picked")
-    conn.exec_driver_sql(
+    conn.execute("DELETE FROM picked")
+    conn.execute(
         "INSERT OR IGNORE INTO picked SELECT page FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end)
     )
     dirty = f"""UPDATE pages SET flags = flags | {_DIRTY} WHERE NOT flags & {_DIRTY} AND id IN (SELECT page FROM ptes
@@ -433,9 +433,7 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
 def drop_ptes(conn: Connection, mm: int, addresses: Iterable[int]) -> Freed:
     """Drop single pte rows, by lowest address, and what nobody maps any more."""
     wanted = [(mm, addr) for addr in addresses]
-    found = [
-        conn.exec_driver_sql("SELECT page FROM ptes WHERE mm = ? AND addr = ?", key).scalar_one() for key in wanted
-    ]
+    found = [conn.execute("SELECT page FROM ptes WHERE mm = ? AND addr = ?", key).scalar_one() for key in wanted]
     pick(conn, found)
     write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", wanted)
     return free_idle(conn)
@@ -444,7 +442,7 @@ def drop_ptes(conn: Connection, mm: int, addresses: Iterable[int]) -> Freed:
 def free_idle(conn: Connection) -> Freed:
     """Free the pages of ``picked`` that are of no file and have neither pte nor pin, with locks and swap slots."""
     left = _leave_swap_cache(conn)
-    conn.exec_driver_sql(f"DELETE FROM picked WHERE page NOT IN (SELECT id {_IDLE})")
+    conn.execute(f"DELETE FROM picked WHERE page NOT IN (SELECT id {_IDLE})")
     freed = free_picked(conn)
     return Freed(freed.nodes, {area: left.get(area, 0) + freed.areas.get(area, 0) for area in {*left, *freed.areas}})
 
@@ -454,7 +452,7 @@ def free_picked(conn: Connection) -> Freed:
     nodes: dict[int, int] = {}
     areas: dict[int, int] = {}
     query = "SELECT p.node, p.area, sum(p.count) FROM picked c CROSS JOIN pages p ON p.id = c.page GROUP BY 1, 2"
-    for node, area, count in conn.exec_driver_sql(query).all():
+    for node, area, count in conn.execute(query).all():
         if node is not None:
             nodes[node] = nodes.get(node, 0) - count
         if area is not None:
@@ -476,7 +474,7 @@ def _leave_swap_cache(conn: Connection) -> dict[int, int]:
  AND area IS NOT NULL AND node IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = pages.id)
  AND (SELECT m.kind FROM mappings m WHERE m.id = pages.mapping) = 'anon'"""
     areas: dict[int, int] = {}
-    for area, count in conn.exec_driver_sql(f"SELECT area, sum(count) {held} GROUP BY area").all():
+    for area, count in conn.execute(f"SELECT area, sum(count) {held} GROUP BY area").all():
         areas[area] = -count
         ended = f"DELETE FROM holds WHERE kind = 'writeback' AND page IN (SELECT id {held} AND area = ?)"
         write(conn, ended, (area,))
@@ -491,7 +489,7 @@ def total(conn: Connection, rows: Iterable[int]) -> int:
     """Pages of page rows."""
     pick(conn, rows)
     query = "SELECT coalesce(sum(count), 0) FROM pages WHERE id IN (SELECT page FROM picked)"
-    return int(conn.exec_driver_sql(query).scalar_one())
+    return int(conn.execute(query).scalar_one())
 
 
 class Orphan(NamedTuple):
@@ -503,45 +501,45 @@ class Orphan(NamedTuple):
 
 def total_on(conn: Connection, node: int) -> int:
     """Pages that lie on a node, as the pages themselves say."""
-    return int(conn.exec_driver_sql("SELECT coalesce(sum(count), 0) FROM pages WHERE node = ?", (node,)).scalar_one())
+    return int(conn.execute("SELECT coalesce(sum(count), 0) FROM pages WHERE node = ?", (node,)).scalar_one())
 
 
 def orphans_on(conn: Connection, node: int) -> list[Orphan]:
     """Pinned pages on a node without any pte, by holder."""
     query = """SELECT h.pid, sum(p.count) FROM pages p JOIN holds h ON h.page = p.id AND h.kind IN ('pin', 'park')
 WHERE p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) GROUP BY h.pid ORDER BY h.pid"""
-    return [Orphan(*row) for row in conn.exec_driver_sql(query, (node,))]
+    return [Orphan(*row) for row in conn.execute(query, (node,))]
 
 
 def address_spaces_on(conn: Connection, node: int) -> list[tuple[int, int]]:
     """(lowest pid, address space) of all that have pages on a node, by pid."""
     query = """SELECT min(k.pid), k.mm FROM tasks k WHERE k.mm IN
  (SELECT t.mm FROM pages p JOIN ptes t ON t.page = p.id WHERE p.node = ? AND t.present) GROUP BY k.mm ORDER BY 1"""
-    return [(pid, mm) for pid, mm in conn.exec_driver_sql(query, (node,))]
+    return [(pid, mm) for pid, mm in conn.execute(query, (node,))]
 
 
 def unmapped_mappings_on(conn: Connection, node: int) -> list[int]:
     """Files and shared memory that have pages on a node which nobody maps, by row id."""
     query = """SELECT DISTINCT p.mapping FROM pages p JOIN mappings m ON m.id = p.mapping
 WHERE p.node = ? AND m.kind IN ('file', 'shm') AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY 1"""
-    return [mapping for (mapping,) in conn.exec_driver_sql(query, (node,))]
+    return [mapping for (mapping,) in conn.execute(query, (node,))]
 
 
 def by_node(conn: Connection, mm: int) -> dict[int, int]:
     """Present pages of an address space on every node that has some."""
     query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {row[0]: row[1] for row in conn.exec_driver_sql(query, (mm,))}
+    return {row[0]: row[1] for row in conn.execute(query, (mm,))}
 
 
 def by_node_between(conn: Connection, mm: int, start: int, end: int) -> dict[int, int]:
     """Present pages of [start, end) by node; the ptes must have been cut there."""
     query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {row[0]: row[1] for row in conn.exec_driver_sql(query, (mm, start, end))}
+    return {row[0]: row[1] for row in conn.execute(query, (mm, start, end))}
 
 
 def query_plan(conn: Connection, statement: str, parameters: Sequence[Any] = ()) -> list[str]:
     """The lines of EXPLAIN QUERY PLAN of a statement."""
-    rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(parameters))
+    rows = conn.execute(f"EXPLAIN QUERY PLAN {statement}", tuple(parameters))
     return [str(row[3]) for row in rows]

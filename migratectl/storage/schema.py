@@ -1,19 +1,25 @@
 """
 The schema's version: making a file of the newest one, refusing or upgrading others, and ``schema.sql``.
 
-``python -m migratectl.storage.schema > schema.sql`` writes the text again after a change of the tables.
+The tables are SQLAlchemy metadata (tables.py), the steps between versions Alembic revisions. Neither is on the way of a
+command: a new file is made from ``schema.sql``, which ``python -m migratectl.storage.schema > schema.sql`` writes again
+after a change of the tables.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
-
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.exc import DatabaseError
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from migratectl.errors import StateFileError
+from migratectl.storage.connection import Connection
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """The Alembic revisions, oldest first; test_schema.py compares them with the scripts in ``migrations``."""
@@ -32,18 +38,19 @@ _VERSION_TABLE: Final = """CREATE TABLE alembic_version (
 
 def create(conn: Connection) -> None:
     """Make all tables and views in an empty database and stamp it with the newest revision."""
-    from migratectl.storage.tables import metadata  # noqa: PLC0415 -- costs each start, and only a new file needs it
-
-    metadata.create_all(conn, checkfirst=False)
-    conn.exec_driver_sql(_VERSION_TABLE)
-    conn.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+    for statement in (
+        *_packaged("schema.sql", "schema.sql").read_text(encoding="utf-8").split(";\n\n"),
+        _VERSION_TABLE,
+    ):
+        conn.execute(statement)
+    conn.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
 
 
 def revision(conn: Connection) -> str | None:
     """The revision that a file is stamped with, None where it has none."""
     try:
-        found = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except DatabaseError as error:
+        found = conn.execute("SELECT version_num FROM alembic_version").scalar()
+    except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise
         return None
@@ -63,7 +70,6 @@ def check_revision(conn: Connection, path: Path, accept: Accept = "newest") -> N
         StateFileError: The file is of a newer version, of an older one, or carries no version.
     """
     found = revision(conn)
-    conn.rollback()
     if found == REVISION:
         return
     if found is None:
@@ -88,10 +94,39 @@ def upgrade(conn: Connection, target: str = REVISION) -> None:
 
     from migratectl.storage.tables import metadata  # noqa: PLC0415
 
-    config = Config(attributes={"connection": conn, "target_metadata": metadata})
-    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    command.upgrade(config, target)
+    with _as_sqlalchemy(lambda: _Lent(conn.raw)) as connection:
+        config = Config(attributes={"connection": connection, "target_metadata": metadata})
+        config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, target)
+
+
+class _Lent:
+    """A driver's connection that SQLAlchemy may use, but whose transaction its owner ends."""
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def commit(self) -> None:
+        """Nothing: the owner commits."""
+
+    rollback = close = commit
+
+
+@contextmanager
+def _as_sqlalchemy(creator: Callable[[], Any]) -> Iterator[sqlalchemy.Connection]:
+    """A connection of the driver as one of SQLAlchemy."""
+    import sqlalchemy  # noqa: PLC0415 -- costs each start, and only migrations and the text of the schema need it
+
+    engine = sqlalchemy.create_engine("sqlite+pysqlite://", creator=creator, poolclass=sqlalchemy.pool.StaticPool)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def upgrade_file(conn: Connection) -> list[str]:
@@ -113,23 +148,28 @@ def upgrade_file(conn: Connection) -> list[str]:
     if not steps:
         return []
     upgrade(conn)
-    broken = conn.exec_driver_sql("SELECT * FROM pragma_foreign_key_check ORDER BY 1, 2 LIMIT 1").first()
+    broken = conn.execute("SELECT * FROM pragma_foreign_key_check ORDER BY 1, 2 LIMIT 1").first()
     if broken is not None:
         raise StateFileError(f"damaged, a row of {broken[0]} refers to none of {broken[2]}; restore it from a copy")
-    conn.info["changed"] = conn.info.get("changed", 0) + 1  # the statements of a revision do not count themselves
+    conn.changed += 1  # the statements of a revision do not count themselves
     return list(steps)
 
 
 def script_location() -> Path:
     """The Alembic environment: inside the installed package, or beside it in a source tree."""
+    return _packaged("_migrations", "migrations")
+
+
+def _packaged(inside: str, beside: str) -> Path:
+    """What is shipped with the package: inside of it where it is installed, beside it in a source tree."""
     package = Path(__file__).resolve().parent.parent
-    installed = package / "_migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
+    installed = package / inside
+    return installed if installed.exists() else package.parent / beside
 
 
 def ddl(conn: Connection) -> str:
     """The schema of an open database as SQL text, as ``schema.sql`` holds it: tables, indexes, views."""
-    rows = conn.exec_driver_sql(
+    rows = conn.execute(
         "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
         " AND name <> 'alembic_version' ORDER BY type = 'view', type = 'index', tbl_name, name"
     )
@@ -139,12 +179,15 @@ def ddl(conn: Connection) -> str:
 
 def newest_ddl() -> str:
     """The text of ``schema.sql``, from the metadata."""
-    engine = create_engine("sqlite+pysqlite://")
-    with engine.begin() as conn:
-        create(conn)
-        text = ddl(conn)
-    engine.dispose()
-    return text
+    from migratectl.storage.tables import metadata  # noqa: PLC0415
+
+    raw = sqlite3.connect(":memory:")
+    try:
+        with _as_sqlalchemy(lambda: raw) as connection:
+            metadata.create_all(connection, checkfirst=False)
+            return ddl(Connection(raw))
+    finally:
+        raw.close()
 
 
 if __name__ == "__main__":

@@ -41,13 +41,13 @@ class AreaCounts(NamedTuple):
 
 def area_counts(conn: Connection, mm: int) -> dict[int, AreaCounts]:
     """By start of the area; areas without present pages are left out."""
-    return {row[0]: AreaCounts(*row[1:]) for row in conn.exec_driver_sql(_COUNTS, (mm,))}
+    return {row[0]: AreaCounts(*row[1:]) for row in conn.execute(_COUNTS, (mm,))}
 
 
 def area_nodes(conn: Connection, mm: int) -> dict[int, list[tuple[int, int]]]:
     """(node, present pages) by start of the area, nodes ascending."""
     found: dict[int, list[tuple[int, int]]] = {}
-    for start, node, nr in conn.exec_driver_sql(_NODES, (mm,)):
+    for start, node, nr in conn.execute(_NODES, (mm,)):
         found.setdefault(start, []).append((node, nr))
     return found
 
@@ -87,15 +87,15 @@ def mappings_between(conn: Connection, mm: int, start: int, end: int) -> set[int
     areas = """SELECT mapping FROM vmas WHERE mm = ?1 AND start < ?3 AND "end" > ?2"""
     mapped = """SELECT DISTINCT p.mapping FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ?1 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?2"""
-    return {row[0] for query in (areas, mapped) for row in conn.exec_driver_sql(query, (mm, start, end))}
+    return {row[0] for query in (areas, mapped) for row in conn.execute(query, (mm, start, end))}
 
 
 def _each(conn: Connection, query: str, condition: str, ids: Iterable[int] | None) -> list[Any]:
     """The rows of a query with a place for a condition: once for each id, or without it."""
     if ids is None:
-        return list(conn.exec_driver_sql(query.replace("{}", "")))
+        return list(conn.execute(query.replace("{}", "")))
     wanted = query.replace("{}", condition)
-    return [row for each in sorted(ids) for row in conn.exec_driver_sql(wanted, (each,) * wanted.count("?"))]
+    return [row for each in sorted(ids) for row in conn.execute(wanted, (each,) * wanted.count("?"))]
 
 
 class Ring(NamedTuple):
@@ -118,7 +118,7 @@ def rings(conn: Connection) -> list[tuple[int, Ring]]:
     """All pages with buffers as (mapping, ring), by mapping and index."""
     query = f"""SELECT m.id, p.first, {_RING} FROM buffers b CROSS JOIN pages p ON p.id = b.page
 CROSS JOIN mappings m ON m.id = p.mapping ORDER BY m.id, p.first"""
-    return [(row[0], _ring(row)) for row in conn.exec_driver_sql(query)]
+    return [(row[0], _ring(row)) for row in conn.execute(query)]
 
 
 def rings_between(conn: Connection, mm: int, start: int, end: int) -> list[tuple[int, Ring]]:
@@ -126,7 +126,7 @@ def rings_between(conn: Connection, mm: int, start: int, end: int) -> list[tuple
     query = f"""SELECT m.id, t.addr, {_RING} FROM ptes t CROSS JOIN pages p ON p.id = t.page
 CROSS JOIN buffers b ON b.page = p.id CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ?1 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?2 ORDER BY t.addr"""
-    return [(row[0], _ring(row)) for row in conn.exec_driver_sql(query, (mm, start, end))]
+    return [(row[0], _ring(row)) for row in conn.execute(query, (mm, start, end))]
 
 
 def _ring(row: Any) -> Ring:
@@ -147,4 +147,4 @@ def object_policies(conn: Connection) -> list[ObjectPolicy]:
     """The policies of shared objects, by mapping and index."""
     query = """SELECT s.mapping, m.name, s.first, s."end", p.mode, p.nodes, p.flags, p.mems FROM shared_policies s
 JOIN mappings m ON m.id = s.mapping JOIN policies p ON p.id = s.policy ORDER BY s.mapping, s.first"""
-    return [ObjectPolicy(row[0], row[1], row[2], row[3], make_policy(*row[4:])) for row in conn.exec_driver_sql(query)]
+    return [ObjectPolicy(row[0], row[1], row[2], row[3], make_policy(*row[4:])) for row in conn.execute(query)]

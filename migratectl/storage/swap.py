@@ -17,14 +17,14 @@ _READ: Final = int(PG.UPTODATE | PG.ACTIVE)
 def swapped_total(conn: Connection, area: int) -> int:
     """Pages whose content is in an area only."""
     query = "SELECT coalesce(sum(count), 0) FROM pages WHERE area = ? AND node IS NULL"
-    return int(conn.exec_driver_sql(query, (area,)).scalar_one())
+    return int(conn.execute(query, (area,)).scalar_one())
 
 
 def nr_waited_for(conn: Connection, area: int) -> int:
     """Pages of the swap cache with a slot of an area that are locked or under writeback."""
     query = """SELECT coalesce(sum(count), 0) FROM pages
 WHERE area = ? AND node IS NOT NULL AND (lock IS NOT NULL OR writeback IS NOT NULL)"""
-    return int(conn.exec_driver_sql(query, (area,)).scalar_one())
+    return int(conn.execute(query, (area,)).scalar_one())
 
 
 def read_in(conn: Connection, area: int, node: int, nr: int) -> list[int]:
@@ -35,7 +35,7 @@ def read_in(conn: Connection, area: int, node: int, nr: int) -> list[int]:
     """
     query = "SELECT id, count FROM pages WHERE area = ? AND node IS NULL ORDER BY mapping, first, id"
     chosen: list[int] = []
-    for page, count in conn.exec_driver_sql(query, (area,)).all():
+    for page, count in conn.execute(query, (area,)).all():
         if nr < count:
             pages.split(conn, [(page, nr)])
         chosen.append(page)
@@ -52,7 +52,7 @@ def read_in(conn: Connection, area: int, node: int, nr: int) -> list[int]:
 def leave_cache(conn: Connection, area: int) -> list[int]:
     """Take all pages of the swap cache out of an area; their swap ptes become ptes. The page rows."""
     query = "SELECT id FROM pages WHERE area = ? AND node IS NOT NULL ORDER BY id"
-    chosen = [page for (page,) in conn.exec_driver_sql(query, (area,))]
+    chosen = [page for (page,) in conn.execute(query, (area,))]
     pick(conn, chosen)
     _leave(conn, area)
     return chosen
@@ -61,7 +61,7 @@ def leave_cache(conn: Connection, area: int) -> list[int]:
 def _leave(conn: Connection, area: int) -> None:
     """The pages of ``picked`` leave an area: present, dirty (no copy is left on disk), their slots free."""
     listed = "id IN (SELECT page FROM picked)"
-    nr = conn.exec_driver_sql(f"SELECT coalesce(sum(count), 0) FROM pages WHERE {listed}").scalar_one()
+    nr = conn.execute(f"SELECT coalesce(sum(count), 0) FROM pages WHERE {listed}").scalar_one()
     write(conn, f"UPDATE pages SET area = NULL, flags = flags | {int(PG.DIRTY)} WHERE {listed}")
     write(conn, "UPDATE ptes SET present = 1 WHERE page IN (SELECT page FROM picked) AND NOT present")
     write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
@@ -112,7 +112,7 @@ WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present ORDER BY t.addr"
 
 def swapped(conn: Connection, mm: int, start: int, end: int) -> list[SwappedRun]:
     """The runs behind swap ptes in [start, end), which was cut there, by lowest address."""
-    return [SwappedRun(*row) for row in conn.exec_driver_sql(_SWAPPED, (mm, start, end))]
+    return [SwappedRun(*row) for row in conn.execute(_SWAPPED, (mm, start, end))]
 
 
 def fill(conn: Connection, rows: Iterable[int], node: int) -> None:
@@ -137,7 +137,7 @@ def give_up_slots(conn: Connection, rows: Iterable[int]) -> None:
     """Page rows that are on a node leave the swap cache: dirty, as no copy is left on disk; their slots are free."""
     pick(conn, rows)
     listed = "id IN (SELECT page FROM picked)"
-    totals = conn.exec_driver_sql(f"SELECT area, sum(count) FROM pages WHERE {listed} GROUP BY area").all()
+    totals = conn.execute(f"SELECT area, sum(count) FROM pages WHERE {listed} GROUP BY area").all()
     for area, nr in totals:
         write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
     write(conn, f"UPDATE pages SET area = NULL, flags = flags | {int(PG.DIRTY)} WHERE {listed}")

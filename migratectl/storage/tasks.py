@@ -117,23 +117,23 @@ def make_policy(mode: str, nodes: str, flags: str, mems: str) -> Policy:
 
 def find(conn: Connection, pid: int) -> Task | None:
     """The task with that pid."""
-    row = conn.exec_driver_sql(f"{_SELECT} WHERE t.pid = ?", (pid,)).one_or_none()
+    row = conn.execute(f"{_SELECT} WHERE t.pid = ?", (pid,)).one_or_none()
     return None if row is None else _task(row)
 
 
 def load(conn: Connection) -> list[Task]:
     """All tasks, by pid."""
-    return [_task(row) for row in conn.exec_driver_sql(f"{_SELECT} ORDER BY t.pid")]
+    return [_task(row) for row in conn.execute(f"{_SELECT} ORDER BY t.pid")]
 
 
 def count(conn: Connection) -> int:
     """Number of tasks."""
-    return int(conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one())
+    return int(conn.execute("SELECT count(*) FROM tasks").scalar_one())
 
 
 def pids_of(conn: Connection, mm: int) -> list[int]:
     """The tasks that share an address space, by pid."""
-    return [pid for (pid,) in conn.exec_driver_sql("SELECT pid FROM tasks WHERE mm = ? ORDER BY pid", (mm,))]
+    return [pid for (pid,) in conn.execute("SELECT pid FROM tasks WHERE mm = ? ORDER BY pid", (mm,))]
 
 
 def insert(conn: Connection, task: Task) -> None:
@@ -181,16 +181,16 @@ def intern_policy(conn: Connection, policy: Policy) -> int:
     """The row id of a policy; equal policies share a row."""
     values = (policy.mode.value, str(policy.nodes), " ".join(policy.flags), str(policy.mems))
     query = "SELECT id FROM policies WHERE mode = ? AND nodes = ? AND flags = ? AND mems = ?"
-    found = conn.exec_driver_sql(query, values).scalar()
+    found = conn.execute(query, values).scalar()
     if found is None:
         write(conn, "INSERT INTO policies(mode, nodes, flags, mems) VALUES (?, ?, ?, ?)", values)
-        found = conn.exec_driver_sql(query, values).scalar_one()
+        found = conn.execute(query, values).scalar_one()
     return int(found)
 
 
 def find_policy(conn: Connection, policy: int) -> Policy:
     """The policy of a row id."""
-    row = conn.exec_driver_sql("SELECT mode, nodes, flags, mems FROM policies WHERE id = ?", (policy,)).one()
+    row = conn.execute("SELECT mode, nodes, flags, mems FROM policies WHERE id = ?", (policy,)).one()
     return make_policy(*row)
 
 
@@ -198,7 +198,7 @@ def policies(conn: Connection) -> dict[int, Policy]:
     """All policies by row id."""
     return {
         row[0]: make_policy(*row[1:])
-        for row in conn.exec_driver_sql("SELECT id, mode, nodes, flags, mems FROM policies ORDER BY id")
+        for row in conn.execute("SELECT id, mode, nodes, flags, mems FROM policies ORDER BY id")
     }
 
 
@@ -211,13 +211,13 @@ def new_mm(conn: Connection, pid: int) -> int:
     """A new, empty address space with an anonymous family of its own, named after *pid*."""
     write(conn, "INSERT INTO mappings(kind, name, method) VALUES ('anon', ?, 'page')", (f"anon:{pid}",))
     write(conn, "INSERT INTO mms(anon) SELECT max(id) FROM mappings")
-    return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
+    return int(conn.execute("SELECT max(id) FROM mms").scalar_one())
 
 
 def fork_mm(conn: Connection, mm: int) -> int:
     """A new, empty address space of the anonymous family of *mm*."""
     write(conn, "INSERT INTO mms(anon) SELECT anon FROM mms WHERE id = ?", (mm,))
-    return int(conn.exec_driver_sql("SELECT max(id) FROM mms").scalar_one())
+    return int(conn.execute("SELECT max(id) FROM mms").scalar_one())
 
 
 def join_family(conn: Connection, mm: int, anon: int) -> None:
@@ -236,25 +236,25 @@ def delete_mm(conn: Connection, mm: int) -> None:
 
 def anon_mapping(conn: Connection, mm: int) -> int:
     """The mapping of an address space's anonymous family."""
-    return int(conn.exec_driver_sql("SELECT anon FROM mms WHERE id = ?", (mm,)).scalar_one())
+    return int(conn.execute("SELECT anon FROM mms WHERE id = ?", (mm,)).scalar_one())
 
 
 def family_size(conn: Connection, mm: int) -> int:
     """How many address spaces share the anonymous family of *mm*, itself included."""
     query = "SELECT count(*) FROM mms a JOIN mms b ON b.anon = a.anon WHERE a.id = ?"
-    return int(conn.exec_driver_sql(query, (mm,)).scalar_one())
+    return int(conn.execute(query, (mm,)).scalar_one())
 
 
 def find_cpuset(conn: Connection, name: str) -> Cpuset | None:
     """The cpuset of that name; ``lo`` and ``/lo`` are the same."""
     wanted = name if name.startswith("/") else f"/{name}"
-    row = conn.exec_driver_sql(f"{_CPUSETS} WHERE name = ?", (wanted,)).one_or_none()
+    row = conn.execute(f"{_CPUSETS} WHERE name = ?", (wanted,)).one_or_none()
     return None if row is None else _cpuset(row)
 
 
 def cpusets(conn: Connection) -> list[Cpuset]:
     """All cpusets, by name."""
-    return [_cpuset(row) for row in conn.exec_driver_sql(f"{_CPUSETS} ORDER BY name")]
+    return [_cpuset(row) for row in conn.execute(f"{_CPUSETS} ORDER BY name")]
 
 
 def _cpuset(row: Any) -> Cpuset:
@@ -278,7 +278,7 @@ def delete_cpuset(conn: Connection, cpuset: Cpuset) -> None:
 
 def members(conn: Connection, cpuset: Cpuset) -> list[Task]:
     """The tasks in a cpuset, by pid."""
-    return [_task(row) for row in conn.exec_driver_sql(f"{_SELECT} WHERE t.cpuset = ? ORDER BY t.pid", (cpuset.id,))]
+    return [_task(row) for row in conn.execute(f"{_SELECT} WHERE t.cpuset = ? ORDER BY t.pid", (cpuset.id,))]
 
 
 def set_mems(conn: Connection, name: str, mems: Nodemask) -> None:

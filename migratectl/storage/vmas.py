@@ -62,7 +62,7 @@ def bound_by(conn: Connection, policy: int | None) -> str | None:
     """What areas with the policy of a row id have as ``bound``."""
     if policy is None:
         return None
-    return str(conn.exec_driver_sql(f"SELECT {_BOUND} FROM policies o WHERE o.id = ?", (policy,)).scalar_one())
+    return str(conn.execute(f"SELECT {_BOUND} FROM policies o WHERE o.id = ?", (policy,)).scalar_one())
 
 
 _SPECIAL: Final = VM.IO | VM.PFNMAP | VM.HUGETLB
@@ -85,7 +85,7 @@ def _vma(row: Any) -> Vma:
 
 def load(conn: Connection, mm: int) -> list[Vma]:
     """The areas of an address space, ascending."""
-    return [_vma(row) for row in conn.exec_driver_sql(f"{_SELECT} WHERE v.mm = ? ORDER BY v.start", (mm,))]
+    return [_vma(row) for row in conn.execute(f"{_SELECT} WHERE v.mm = ? ORDER BY v.start", (mm,))]
 
 
 def overlapping(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
@@ -94,7 +94,7 @@ def overlapping(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
         f"{_SELECT} WHERE v.mm = ? AND v.start < ? AND v.start >="
         ' coalesce((SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?), 0) AND v."end" > ? ORDER BY v.start'
     )
-    return [_vma(row) for row in conn.exec_driver_sql(query, (mm, end, mm, start, start))]
+    return [_vma(row) for row in conn.execute(query, (mm, end, mm, start, start))]
 
 
 def insert(conn: Connection, vma: Vma) -> None:
@@ -123,7 +123,7 @@ def delete(conn: Connection, vma: Vma) -> None:
 
 def words(conn: Connection, mm: int) -> dict[int, str]:
     """What numa_maps shows of areas that the model does not know, blanks between, by their first pages."""
-    rows = conn.exec_driver_sql("SELECT start, text FROM words WHERE mm = ?", (mm,))
+    rows = conn.execute("SELECT start, text FROM words WHERE mm = ?", (mm,))
     return {int(row[0]): str(row[1]) for row in rows}
 
 
@@ -156,25 +156,25 @@ def with_policy_of_object(conn: Connection, mms: Sequence[int]) -> list[Vma]:
     """The areas of shared memory in some address spaces that have a policy."""
     listed = "v.mm IN (SELECT value FROM json_each(?))"
     query = f"{_SELECT} WHERE {listed} AND m.kind = 'shm' AND v.policy IS NOT NULL ORDER BY v.mm, v.start"
-    return [_vma(row) for row in conn.exec_driver_sql(query, (json.dumps(mms),))]
+    return [_vma(row) for row in conn.execute(query, (json.dumps(mms),))]
 
 
 def policies_of(conn: Connection, mm: int) -> list[int]:
     """The policy rows that areas of an address space have."""
     query = "SELECT DISTINCT policy FROM vmas WHERE mm = ? AND policy IS NOT NULL ORDER BY policy"
-    return [policy for (policy,) in conn.exec_driver_sql(query, (mm,))]
+    return [policy for (policy,) in conn.execute(query, (mm,))]
 
 
 def replace_policies(conn: Connection, mm: int, new: Mapping[int, int]) -> None:
     """Give areas of an address space other policy rows, by the one that they have; all at once."""
-    old = {row[0]: row[1] for row in conn.exec_driver_sql("SELECT start, policy FROM vmas WHERE mm = ?", (mm,)).all()}
+    old = {row[0]: row[1] for row in conn.execute("SELECT start, policy FROM vmas WHERE mm = ?", (mm,)).all()}
     changes = [(new[policy], mm, start) for start, policy in old.items() if new.get(policy, policy) != policy]
     write_many(conn, "UPDATE vmas SET policy = ? WHERE mm = ? AND start = ?", changes)
 
 
 def last_anon_vma(conn: Connection, mm: int) -> int:
     """The highest number of an anon_vma in an address space; 0 where it has none."""
-    return int(conn.exec_driver_sql("SELECT coalesce(max(anon_vma), 0) FROM vmas WHERE mm = ?", (mm,)).scalar_one())
+    return int(conn.execute("SELECT coalesce(max(anon_vma), 0) FROM vmas WHERE mm = ?", (mm,)).scalar_one())
 
 
 def set_anon_vma(conn: Connection, vma: Vma, number: int, *, forked: bool) -> None:
@@ -209,14 +209,14 @@ def join(conn: Connection, parts: Sequence[Vma]) -> Vma:
 
 def find_label(conn: Connection, mm: int, name: str) -> tuple[int, int] | None:
     """The range [start, end) that a label names."""
-    row = conn.exec_driver_sql('SELECT start, "end" FROM labels WHERE mm = ? AND name = ?', (mm, name)).one_or_none()
+    row = conn.execute('SELECT start, "end" FROM labels WHERE mm = ? AND name = ?', (mm, name)).one_or_none()
     return None if row is None else (row[0], row[1])
 
 
 def labels(conn: Connection, mm: int) -> list[tuple[str, int, int]]:
     """All labels of an address space as (name, start, end), by start."""
     query = 'SELECT name, start, "end" FROM labels WHERE mm = ? ORDER BY start, name'
-    return [(name, start, end) for name, start, end in conn.exec_driver_sql(query, (mm,))]
+    return [(name, start, end) for name, start, end in conn.execute(query, (mm,))]
 
 
 def add_label(conn: Connection, mm: int, name: str, start: int, end: int) -> None:
@@ -238,13 +238,13 @@ def trim_labels(conn: Connection, mm: int, start: int, end: int) -> None:
 def new_mapping(conn: Connection, kind: str, name: str, *, method: str = "none", fs: str | None = None) -> int:
     """A new mapping's row id."""
     write(conn, "INSERT INTO mappings(kind, name, method, fs) VALUES (?, ?, ?, ?)", (kind, name, method, fs))
-    return int(conn.exec_driver_sql("SELECT max(id) FROM mappings").scalar_one())
+    return int(conn.execute("SELECT max(id) FROM mappings").scalar_one())
 
 
 def find_mapping(conn: Connection, kind: str, name: str) -> int | None:
     """The mapping of that kind and name."""
     query = "SELECT id FROM mappings WHERE kind = ? AND name = ? ORDER BY id LIMIT 1"
-    found = conn.exec_driver_sql(query, (kind, name)).scalar()
+    found = conn.execute(query, (kind, name)).scalar()
     return None if found is None else int(found)
 
 

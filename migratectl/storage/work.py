@@ -9,10 +9,10 @@ before another command ran beside it; ``travelled``: what a command has moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-from migratectl.storage.connection import Connection
+from migratectl.storage.connection import Connection, Parameters
 
 WORK_TABLES: Final = (
     "CREATE TEMP TABLE part (seq INTEGER PRIMARY KEY, page INTEGER, k INTEGER, stride INTEGER, count INTEGER)",
@@ -28,15 +28,6 @@ WORK_TABLES: Final = (
     "CREATE TEMP TABLE travelled (page INTEGER PRIMARY KEY, again INTEGER DEFAULT 0)",
 )
 
-Parameters = Mapping[str, Any] | Sequence[Any]
-
-
-def begin_info(conn: Connection, *, write: bool) -> None:
-    """What is remembered of a transaction: whether it may write, whether it did, facts read."""
-    conn.info["write"] = write
-    conn.info["changed"] = 0
-    conn.info.pop("facts", None)
-
 
 def write(conn: Connection, statement: str, parameters: Parameters = ()) -> int:
     """
@@ -50,42 +41,22 @@ def write(conn: Connection, statement: str, parameters: Parameters = ()) -> int:
     Returns:
         Rows changed.
     """
-    rows = conn.exec_driver_sql(statement, parameters).rowcount
-    conn.info["changed"] += max(rows, 0)
+    rows = conn.execute(statement, parameters).rowcount
+    conn.changed += max(rows, 0)
     return rows
 
 
-def write_many(conn: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+def write_many(conn: Connection, statement: str, rows: Iterable[Parameters]) -> None:
     """Execute a statement that changes the state once for each of *rows*."""
     values = [tuple(row) for row in rows]
     if values:
-        conn.exec_driver_sql(statement, values)
-        conn.info["changed"] += len(values)
-
-
-def changed(conn: Connection) -> bool:
-    """Whether this transaction changed the state so far."""
-    return bool(conn.info["changed"])
-
-
-def nr_changes(conn: Connection) -> int:
-    """How many rows this transaction changed so far."""
-    return int(conn.info["changed"])
-
-
-def add_changes(conn: Connection, nr: int) -> None:
-    """Count rows that were changed before a forget_changes() again."""
-    conn.info["changed"] += nr
-
-
-def forget_changes(conn: Connection) -> None:
-    """Start anew with what changed(): the next command of a transaction with several begins."""
-    conn.info["changed"] = 0
+        conn.execute_many(statement, values)
+        conn.changed += len(values)
 
 
 def pick(conn: Connection, pages: Iterable[int]) -> None:
     """Fill ``picked`` with page row ids."""
-    conn.exec_driver_sql("DELETE FROM picked")
+    conn.execute("DELETE FROM picked")
     rows = [(page,) for page in set(pages)]
     if rows:
-        conn.exec_driver_sql("INSERT INTO picked(page) VALUES (?)", rows)
+        conn.execute_many("INSERT INTO picked(page) VALUES (?)", rows)

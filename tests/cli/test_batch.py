@@ -225,9 +225,9 @@ def test_every_line_that_changed_something_is_a_row_of_the_journal(
     journal = deferred.journal.record
 
     def record(conn: Any, words: Any, document: Any) -> None:
-        rows = conn.exec_driver_sql("SELECT count(*) FROM journal").scalar()
+        rows = conn.execute("SELECT count(*) FROM journal").scalar()
         journal(conn, words, document)
-        if conn.exec_driver_sql("SELECT count(*) FROM journal").scalar() > rows:
+        if conn.execute("SELECT count(*) FROM journal").scalar() > rows:
             kept.append(list(words))
 
     monkeypatch.setattr(deferred.journal, "record", record)

@@ -88,6 +88,23 @@ def test_help_loads_no_heavy_library(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["node", "list", "--json"], ["migrate-pages", "100", "0", "1", "--json"], ["init", "--force"], ["state", "hash"]],
+)
+def test_a_command_on_a_state_file_loads_no_library_for_other_databases(
+    machine: Runner, state: Path, words: list[str]
+) -> None:
+    program = (
+        "import sys, migratectl.cli as cli\n"
+        f"code = cli.run(['-s', {str(state)!r}, *{words!r}])\n"
+        "heavy = {'sqlalchemy', 'alembic'} & set(sys.modules)\n"
+        "sys.exit(f'{heavy}' if heavy else code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("words", "expected"), [("migratectl mi", "migrate-pages"), ("migratectl task cr", "create")])
 def test_completion_loads_no_heavy_library(words: str, expected: str) -> None:
     program = (

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from migratectl.operations.explain import SENTENCES
-from migratectl.storage import pages
-from migratectl.storage.engine import StateFile
 from migratectl.uapi import CAPABILITIES
 from tests.conftest import Runner
-from tests.test_plans import reads_too_much
+from tests.test_plans import Executed, noted, refuse_scans
 
 MAPS = """\
 00400000 default file=/bin/db mapped=6 mapmax=3 N0=4 N1=2
@@ -419,23 +416,11 @@ OF_ONE_TASK = (
 @pytest.mark.parametrize("words", OF_ONE_TASK)
 def test_a_look_at_one_task_reads_no_others_pages(imported: Runner, state: Path, words: str) -> None:
     """No plan of its statements scans all pages or ptes of the machine."""
-    executed: dict[str, tuple[Any, ...]] = {}
-
-    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        if statement.startswith("SELECT"):
-            executed.setdefault(statement, tuple(parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    executed: Executed = {}
+    with noted(executed):
         assert imported(*words.split()).code == 0
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     assert executed
-    file = StateFile(state)
-    with file.transaction(write=False) as conn:
-        for statement, parameters in executed.items():
-            assert reads_too_much(statement, pages.query_plan(conn, statement, parameters)) == [], statement
-    file.close()
+    refuse_scans(state, executed)
 
 
 # ---- all of them

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
-from sqlalchemy import Connection
 
 from migratectl.nodemask import Nodemask
 from migratectl.runs import Run, make_run
 from migratectl.storage import facts, nodes, tasks
+from migratectl.storage.connection import Connection
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
 from migratectl.uapi import Profile
@@ -63,7 +63,7 @@ def furnish(conn: Connection) -> None:
         'INSERT INTO vmas(mm, start, "end", mapping, delta, flags) VALUES (1, 0, 40, 1, 0, 3), (1, 40, 80, 1, 0, 3),'
         " (2, 0, 40, 1, 0, 3), (2, 40, 80, 1, 0, 3), (1, 100, 140, 2, -100, 1), (1, 200, 240, 2, -200, 1)",
     ):
-        conn.exec_driver_sql(statement)
+        conn.execute(statement)
 
 
 def lay(conn: Connection, piece: Piece) -> int:
@@ -71,7 +71,7 @@ def lay(conn: Connection, piece: Piece) -> int:
     run, mapping = piece.run, FILE if piece.file else ANON
     kind, passes, nr = piece.hold or ("", None, 0)
     columns = {"lock": None, "pin": None, "writeback": None} | ({kind: passes} if kind in ("lock", "pin") else {})
-    row = conn.exec_driver_sql(
+    row = conn.execute(
         "INSERT INTO pages(mapping, first, count, step, node, area, flags, lock, pin, pins, outside, origin,"
         " origin_first) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
@@ -86,12 +86,12 @@ def lay(conn: Connection, piece: Piece) -> int:
     if piece.child is not None and not piece.file:
         starts.append((CHILD, run.start, piece.child))
     for mm, addr, bits in starts:
-        conn.exec_driver_sql("INSERT INTO ptes VALUES (?, ?, ?, ?, ?, ?, ?)", (mm, addr, row, *bits))
+        conn.execute("INSERT INTO ptes VALUES (?, ?, ?, ?, ?, ?, ?)", (mm, addr, row, *bits))
     if piece.hold is not None:
         hold = "INSERT INTO holds(page, pid, kind, passes, count) VALUES (?, 10, ?, ?, ?)"
-        conn.exec_driver_sql(hold, (row, *piece.hold))
+        conn.execute(hold, (row, *piece.hold))
     if piece.ring:
-        conn.exec_driver_sql("INSERT INTO buffers(page, ring) VALUES (?, ?)", (row, piece.ring))
+        conn.execute("INSERT INTO buffers(page, ring) VALUES (?, ?)", (row, piece.ring))
     return int(row)
 
 
@@ -101,9 +101,9 @@ def expanded(conn: Connection) -> Counter[tuple[Any, ...]]:
     columns = "id, first, count, step, origin_first, mapping, node, area, flags, lock, pin, pins, writeback, parked,"
 
     def rows_of(page: int, query: str) -> tuple[tuple[Any, ...], ...]:
-        return tuple(sorted(tuple(row) for row in conn.exec_driver_sql(f"SELECT {query} WHERE page = ?", (page,))))
+        return tuple(sorted(tuple(row) for row in conn.execute(f"SELECT {query} WHERE page = ?", (page,))))
 
-    for row in conn.exec_driver_sql(f"SELECT {columns} outside, origin FROM pages").all():
+    for row in conn.execute(f"SELECT {columns} outside, origin FROM pages").all():
         page, first, count, step, content = row[:5]
         mapped = rows_of(page, "mm, addr, present, young, dirty, writable FROM ptes")
         held = rows_of(page, "pid, kind, passes, count FROM holds")
@@ -117,19 +117,19 @@ def expanded(conn: Connection) -> Counter[tuple[Any, ...]]:
 
 def shapes(conn: Connection) -> list[tuple[int, int, int]]:
     """(first, count, step) of all page rows, by first."""
-    return [tuple(row) for row in conn.exec_driver_sql("SELECT first, count, step FROM pages ORDER BY first, id")]
+    return [tuple(row) for row in conn.execute("SELECT first, count, step FROM pages ORDER BY first, id")]
 
 
 def row_ids(conn: Connection) -> list[int]:
     """The page rows."""
-    return [row for (row,) in conn.exec_driver_sql("SELECT id FROM pages ORDER BY id")]
+    return [row for (row,) in conn.execute("SELECT id FROM pages ORDER BY id")]
 
 
 def crossing(conn: Connection) -> int:
     """Ptes that reach over the end of the area they start in."""
     query = """SELECT count(*) FROM ptes t JOIN pages p ON p.id = t.page JOIN vmas v ON v.mm = t.mm
 AND t.addr >= v.start AND t.addr < v."end" WHERE t.addr + (p.count - 1) * p.step >= v."end\""""
-    return int(conn.exec_driver_sql(query).scalar_one())
+    return int(conn.execute(query).scalar_one())
 
 
 BITS = st.sampled_from([(1, 1, 1, 1), (1, 0, 0, 0), (1, 1, 0, 0)])

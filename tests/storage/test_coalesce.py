@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage import coalesce, pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.engine import StateFile
 from tests.storage.states import Piece, crossing, expanded, lay, pieces, row_ids, shapes
 
@@ -175,8 +175,8 @@ def test_no_run_reaches_over_the_border_of_an_area(furnished: StateFile, runs: l
 def test_a_border_in_the_other_address_space_counts_too(furnished: StateFile) -> None:
     """The child alone has an area border at page 20."""
     with furnished.transaction(write=True, dry_run=True) as conn:
-        conn.exec_driver_sql('UPDATE vmas SET "end" = 20 WHERE mm = 2 AND start = 0')
-        conn.exec_driver_sql('INSERT INTO vmas(mm, start, "end", mapping, flags) VALUES (2, 20, 40, 1, 3)')
+        conn.execute('UPDATE vmas SET "end" = 20 WHERE mm = 2 AND start = 0')
+        conn.execute('INSERT INTO vmas(mm, start, "end", mapping, flags) VALUES (2, 20, 40, 1, 3)')
         shared = replace(BASE, run=Run(16, 1, 4))
         assert len(joined(conn, [shared, replace(shared, run=Run(20, 1, 4))])) == 2
 
@@ -186,8 +186,8 @@ def test_two_contents_of_one_index_are_not_mixed(furnished: StateFile) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
         rows = [lay(conn, Piece(Run(0, 1, 4))), lay(conn, Piece(Run(4, 1, 4)))]
         own = lay(conn, Piece(Run(20, 1, 4)))
-        conn.exec_driver_sql("UPDATE pages SET first = 4, origin_first = 4 WHERE id = ?", (own,))
-        conn.exec_driver_sql("UPDATE ptes SET mm = 2, addr = 4 WHERE page = ?", (own,))
+        conn.execute("UPDATE pages SET first = 4, origin_first = 4 WHERE id = ?", (own,))
+        conn.execute("UPDATE ptes SET mm = 2, addr = 4 WHERE page = ?", (own,))
         before = expanded(conn)
         coalesce.coalesce(conn, [*rows, own])
         assert expanded(conn) == before

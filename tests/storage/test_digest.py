@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage import coalesce, pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.digest import BASE, PRIME, geometric_sum, state_hash
 from migratectl.storage.engine import StateFile
 from tests.storage.states import Piece, expanded, lay, pieces, row_ids
@@ -94,13 +94,13 @@ def test_the_hash_sees_one_page_that_differs(
             lay(conn, piece)
         before, spelt = state_hash(conn), expanded(conn)
         row = data.draw(st.sampled_from(row_ids(conn)))
-        count = conn.exec_driver_sql("SELECT count FROM pages WHERE id = ?", (row,)).scalar_one()
+        count = conn.execute("SELECT count FROM pages WHERE id = ?", (row,)).scalar_one()
         k = data.draw(st.integers(0, count - 1))
         if k:
             (row,) = pages.split(conn, [(row, k)])
         if count - k > 1:
             pages.split(conn, [(row, 1)])
-        conn.exec_driver_sql(ONE_PAGE[what].format(row=row))
+        conn.execute(ONE_PAGE[what].format(row=row))
         assert (state_hash(conn) == before) == (expanded(conn) == spelt)
 
 
@@ -110,7 +110,7 @@ def test_pages_that_trade_places_are_another_state(furnished: StateFile) -> None
         rows = [lay(conn, Piece(Run(0, 1, 4), node=0)), lay(conn, Piece(Run(4, 1, 4), node=1))]
         before = state_hash(conn)
         for row, node in zip(rows, (1, 0), strict=True):
-            conn.exec_driver_sql("UPDATE pages SET node = ? WHERE id = ?", (node, row))
+            conn.execute("UPDATE pages SET node = ? WHERE id = ?", (node, row))
         assert state_hash(conn) != before
 
 
@@ -151,7 +151,7 @@ UNSEEN = {
 def test_the_hash_sees_the_small_tables(furnished: StateFile, statement: str) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
         before = state_hash(conn)
-        conn.exec_driver_sql(statement)
+        conn.execute(statement)
         assert state_hash(conn) != before
 
 
@@ -159,25 +159,25 @@ def test_the_hash_sees_the_small_tables(furnished: StateFile, statement: str) ->
 def test_the_hash_leaves_out_what_is_no_state_or_follows_from_it(furnished: StateFile, statement: str) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
         before = state_hash(conn)
-        assert conn.exec_driver_sql(statement).rowcount > 0
+        assert conn.execute(statement).rowcount > 0
         assert state_hash(conn) == before
 
 
 def test_policies_are_seen_by_value(furnished: StateFile) -> None:
     """Two rows of one value are the same policy; another value is another."""
     with furnished.transaction(write=True, dry_run=True) as conn:
-        conn.exec_driver_sql(
+        conn.execute(
             "INSERT INTO policies(id, mode, nodes, flags, mems) VALUES (1, 'bind', '0', '', '0-1'),"
             " (2, 'bind', '1', '', '0-1'), (3, 'bind', '0', '', '0')"
         )
         found = set()
         for row in (None, 1, 2, 3):
-            conn.exec_driver_sql("UPDATE tasks SET policy = ? WHERE pid = 10", (row,))
+            conn.execute("UPDATE tasks SET policy = ? WHERE pid = 10", (row,))
             found.add(state_hash(conn))
-            conn.exec_driver_sql("UPDATE tasks SET policy = NULL")
-            conn.exec_driver_sql("UPDATE vmas SET policy = ? WHERE mm = 1 AND start = 0", (row,))
+            conn.execute("UPDATE tasks SET policy = NULL")
+            conn.execute("UPDATE vmas SET policy = ? WHERE mm = 1 AND start = 0", (row,))
             found.add(state_hash(conn))
-            conn.exec_driver_sql("UPDATE vmas SET policy = NULL")
+            conn.execute("UPDATE vmas SET policy = NULL")
         assert len(found) == 7, "none of either is one state, three of each are six"
 
 
@@ -185,7 +185,7 @@ def test_two_areas_of_a_file_are_not_one(furnished: StateFile) -> None:
     """The same pages at the same indexes, mapped by one window or by the other."""
     with furnished.transaction(write=True, dry_run=True) as conn:
         row = lay(conn, replace(Piece(Run(0, 1, 4)), file=True))
-        conn.exec_driver_sql("DELETE FROM ptes WHERE page = ? AND addr = 200", (row,))
+        conn.execute("DELETE FROM ptes WHERE page = ? AND addr = 200", (row,))
         before = state_hash(conn)
-        conn.exec_driver_sql("UPDATE ptes SET addr = 200 WHERE page = ?", (row,))
+        conn.execute("UPDATE ptes SET addr = 200 WHERE page = ?", (row,))
         assert state_hash(conn) != before

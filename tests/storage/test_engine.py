@@ -17,7 +17,7 @@ import pytest
 from migratectl.errors import StateBusy, StateFileError
 from migratectl.storage.digest import state_hash
 from migratectl.storage.engine import APPLICATION_ID, StateFile
-from migratectl.storage.work import changed, write
+from migratectl.storage.work import write
 from tests.storage import states
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,13 +46,13 @@ RENAME = "UPDATE tasks SET name = 'new' WHERE pid = 10"
 def test_the_end_of_a_transaction_commits(path: Path) -> None:
     file = StateFile(path)
     with file.transaction(write=True) as conn:
-        assert not changed(conn)
+        assert not conn.changed
         assert write(conn, RENAME) == 1
-        assert changed(conn)
+        assert conn.changed
         assert names(path) == ["a", "b"], "nobody sees it before"
     assert names(path) == ["new", "b"]
     with file.transaction(write=True) as conn:
-        assert not changed(conn), "each transaction counts for itself"
+        assert not conn.changed, "each transaction counts for itself"
     file.close()
 
 
@@ -79,7 +79,7 @@ def test_a_dry_run_is_the_same_and_a_rollback(path: Path) -> None:
         before = state_hash(conn)
     with file.transaction(write=True, dry_run=True) as conn:
         write(conn, RENAME)
-        assert conn.exec_driver_sql("SELECT name FROM tasks WHERE pid = 10").scalar_one() == "new"
+        assert conn.execute("SELECT name FROM tasks WHERE pid = 10").scalar_one() == "new"
         assert state_hash(conn) != before
     with file.transaction(write=False) as conn:
         assert state_hash(conn) == before
@@ -138,8 +138,8 @@ from migratectl.storage.engine import StateFile
 from migratectl.storage.work import write
 file = StateFile(Path(sys.argv[1]))
 with file.transaction(write=True) as conn:
-    conn.exec_driver_sql("PRAGMA cache_spill = 1")
-    conn.exec_driver_sql("PRAGMA cache_size = 1")
+    conn.execute("PRAGMA cache_spill = 1")
+    conn.execute("PRAGMA cache_size = 1")
     for pid in range(1000, 3000):
         into = "INSERT INTO tasks(pid, name, uid, cpu, cpuset, mm, caps, tgid)"
         write(conn, f"{into} VALUES (?1, ?2, 0, 0, 1, NULL, 0, ?1)", (pid, "x" * 500))
@@ -163,8 +163,8 @@ def test_a_killed_process_leaves_the_state_before_or_after(path: Path, when: str
         assert victim.wait() == -signal.SIGKILL
     file = StateFile(path)
     with file.transaction(write=True) as conn:
-        assert conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one() == tasks
-        assert conn.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+        assert conn.execute("SELECT count(*) FROM tasks").scalar_one() == tasks
+        assert conn.execute("PRAGMA integrity_check").scalar_one() == "ok"
         write(conn, RENAME)
     file.close()
     assert names(path)[0] == "new"
@@ -175,7 +175,7 @@ def test_settings_of_a_connection(path: Path) -> None:
     file = StateFile(path)
     with file.transaction(write=False) as conn:
         found = {
-            name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            name: conn.execute(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys", "temp_store", "application_id")
         }
     file.close()
@@ -287,7 +287,7 @@ def test_no_room_is_said_and_changes_nothing(path: Path) -> None:
 
     def fill() -> None:
         with file.transaction(write=True) as conn:
-            conn.exec_driver_sql("PRAGMA max_page_count = 1")  # the smallest that is allowed: the present size
+            conn.execute("PRAGMA max_page_count = 1")  # the smallest that is allowed: the present size
             for k in range(1000):
                 write(conn, "INSERT INTO labels VALUES (1, ?, 0, 1)", (f"{k:0500}",))
 

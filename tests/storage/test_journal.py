@@ -99,13 +99,13 @@ def test_record_looks_at_what_the_transaction_did(furnished: StateFile) -> None:
     count = "SELECT count(*) FROM journal"
     with furnished.transaction(write=True, dry_run=True) as conn:
         journal.record(conn, ["task", "set"], {"return": 0})
-        assert conn.exec_driver_sql(count).scalar_one() == 0
+        assert conn.execute(count).scalar_one() == 0
         write(conn, "UPDATE tasks SET name = 'c' WHERE pid = 99")
         journal.record(conn, ["task", "set"], {"return": 0})
-        assert conn.exec_driver_sql(count).scalar_one() == 0, "an UPDATE of no row changes nothing"
+        assert conn.execute(count).scalar_one() == 0, "an UPDATE of no row changes nothing"
         write(conn, "UPDATE tasks SET name = 'c' WHERE pid = 10")
         journal.record(conn, ["task", "set"], {"return": 0})
-        assert conn.exec_driver_sql(count).scalar_one() == 1
+        assert conn.execute(count).scalar_one() == 1
 
 
 @pytest.mark.parametrize("words", ["task create --pid 7", "mmap 100 4p", "page lock 100 heap", "swap on more 100p"])

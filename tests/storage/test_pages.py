@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
 
 from migratectl.runs import Run
 from migratectl.storage import pages
+from migratectl.storage.connection import Connection
 from migratectl.storage.engine import StateFile
 from tests.storage.states import ANON, CHILD, MM, Piece, crossing, expanded, lay, pieces, row_ids, shapes
 
@@ -19,7 +19,7 @@ def ptes_across(conn: Connection, mm: int, at: int) -> int:
     """Ptes of an address space that have pages on both sides of *at*."""
     query = """SELECT count(*) FROM ptes t JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr < ? AND t.addr + (p.count - 1) * p.step >= ?"""
-    return int(conn.exec_driver_sql(query, (mm, at, at)).scalar_one())
+    return int(conn.execute(query, (mm, at, at)).scalar_one())
 
 
 @settings(max_examples=30)
@@ -38,7 +38,7 @@ def test_a_split_cuts_in_two_and_loses_nothing(furnished: StateFile, laid: list[
         assert len(row_ids(conn)) == len(rows) + len(cuts)
         for (row, k), upper in zip(cuts, uppers, strict=True):
             low, high = (
-                Run(*conn.exec_driver_sql("SELECT first, step, count FROM pages WHERE id = ?", (page,)).one())
+                Run(*conn.execute("SELECT first, step, count FROM pages WHERE id = ?", (page,)).one())
                 for page in (row, upper)
             )
             assert low.nr_pages == k
@@ -58,7 +58,7 @@ def test_no_cut_is_no_write(furnished: StateFile) -> None:
     with furnished.transaction(write=True, dry_run=True) as conn:
         lay(conn, Piece(Run(3, 5, 4)))
         assert pages.split(conn, []) == []
-        assert conn.info["changed"] == 0
+        assert conn.changed == 0
 
 
 @settings(max_examples=30)
@@ -73,9 +73,7 @@ def test_a_deal_makes_residue_classes(furnished: StateFile, laid: list[Piece], n
             assert len(dealt) == min(nr, piece.run.nr_pages)
             numbers = sorted(piece.pages())
             for r, page in enumerate(dealt):
-                first, step, count = conn.exec_driver_sql(
-                    "SELECT first, step, count FROM pages WHERE id = ?", (page,)
-                ).one()
+                first, step, count = conn.execute("SELECT first, step, count FROM pages WHERE id = ?", (page,)).one()
                 assert [first + k * step for k in range(count)] == numbers[r::nr]
         assert expanded(conn) == before
 
@@ -101,7 +99,7 @@ def test_a_cut_at_the_border_of_an_area_cuts_nothing(furnished: StateFile) -> No
         pages.cut_address(conn, MM, 40)
         pages.cut_address(conn, MM, 90)
         assert shapes(conn) == [(0, 40, 1), (40, 40, 1)]
-        assert conn.info["changed"] == 0
+        assert conn.changed == 0
 
 
 def test_row_ids_never_come_back(furnished: StateFile) -> None:
@@ -123,10 +121,10 @@ def test_unmapping_frees_what_nobody_maps_any_more(furnished: StateFile) -> None
         lay(conn, Piece(Run(4, 1, 2), node=1, hold=("pin", 14, 1)))
         lay(conn, Piece(Run(6, 1, 3), node=None, area=2, bits=(0, 0, 0, 0)))
         lay(conn, Piece(Run(9, 1, 1), node=1, area=1))
-        conn.exec_driver_sql("UPDATE swap_areas SET used = CASE id WHEN 1 THEN 1 ELSE 3 END")
+        conn.execute("UPDATE swap_areas SET used = CASE id WHEN 1 THEN 1 ELSE 3 END")
         freed = pages.unmap(conn, MM, 0, 40)
         assert (freed.nodes, freed.areas) == ({1: -1}, {1: -1, 2: -3})
-        assert [row[0] for row in conn.exec_driver_sql("SELECT used FROM swap_areas ORDER BY id")] == [0, 0]
+        assert [row[0] for row in conn.execute("SELECT used FROM swap_areas ORDER BY id")] == [0, 0]
         assert shapes(conn) == [(0, 4, 1), (4, 2, 1)]
         assert pages.unmap(conn, CHILD, 0, 40).nodes == {0: -4}
         assert shapes(conn) == [(4, 2, 1)]
@@ -138,7 +136,7 @@ def test_a_dirty_pte_makes_its_page_dirty_when_it_goes(furnished: StateFile) -> 
         lay(conn, Piece(Run(0, 1, 4), file=True, bits=(1, 1, 1, 1)))
         lay(conn, Piece(Run(4, 1, 4), file=True, bits=(1, 1, 0, 1)))
         pages.unmap(conn, MM, 100, 140)
-        found = conn.exec_driver_sql("SELECT first, flags FROM pages ORDER BY first").all()
+        found = conn.execute("SELECT first, flags FROM pages ORDER BY first").all()
         assert [tuple(row) for row in found] == [(0, 1), (4, 0)]
 
 
@@ -161,5 +159,5 @@ def test_touching_sets_young_and_a_write_dirties_writable_ptes(
         lay(conn, Piece(Run(4, 1, 4), bits=(1, 0, 0, 0)))
         lay(conn, Piece(Run(8, 1, 4), bits=(0, 0, 0, 0), node=None, area=1))
         pages.touch(conn, MM, 0, 40, write_access=write_access)
-        found = conn.exec_driver_sql("SELECT young, dirty FROM ptes ORDER BY addr").all()
+        found = conn.execute("SELECT young, dirty FROM ptes ORDER BY addr").all()
         assert [tuple(row) for row in found] == [wanted, (1, 0), (0, 0)]
