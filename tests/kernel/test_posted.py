@@ -16,6 +16,13 @@ def reasons(state: PageState) -> list[str]:
     return [attempt.reason for attempt in POSTED.course(state).attempts]
 
 
+def test_what_the_list_is_moved_by() -> None:
+    """B1: a target for each round, where V9 allocates 256; B4: nobody makes the swap ptes ptes again."""
+    corrected = Rules(Profile.V9)
+    assert (corrected.targets_at_once, POSTED.targets_at_once) == (256, 1)
+    assert (corrected.restores_ptes, POSTED.restores_ptes) == (True, False)
+
+
 @pytest.mark.parametrize(("young", "passes"), [(0, 1), (10, 2), (20, 3), (110, 11)])
 def test_ten_ptes_grow_old_in_a_pass(young: int, passes: int) -> None:
     """B28: ten calls, each of which stops at a young pte; at 110 the eleven passes are over."""
