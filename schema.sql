@@ -172,10 +172,22 @@ CREATE TABLE ptes (
     young INTEGER DEFAULT '0' NOT NULL,
     dirty INTEGER DEFAULT '0' NOT NULL,
     writable INTEGER DEFAULT '0' NOT NULL,
+    reach INTEGER NOT NULL,
     PRIMARY KEY (mm, addr),
     CHECK (present OR NOT (young OR dirty OR writable)),
     FOREIGN KEY(mm) REFERENCES mms (id),
     FOREIGN KEY(page) REFERENCES pages (id)
+)
+ WITHOUT ROWID,
+ STRICT;
+
+CREATE TABLE resident (
+    mm INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    pages INTEGER NOT NULL,
+    PRIMARY KEY (mm, node),
+    FOREIGN KEY(mm) REFERENCES mms (id),
+    FOREIGN KEY(node) REFERENCES nodes (id)
 )
  WITHOUT ROWID,
  STRICT;
@@ -277,11 +289,19 @@ CREATE INDEX mms_anon ON mms (anon);
 
 CREATE INDEX pages_first ON pages (mapping, first);
 
+CREATE INDEX pages_isolated ON pages (parked) WHERE parked > 1;
+
 CREATE INDEX pages_next ON pages (mapping, next);
+
+CREATE INDEX pages_reach ON pages (mapping, length(printf('%x', (count - 1) * step)), first) WHERE count > 1;
 
 CREATE UNIQUE INDEX policies_value ON policies (mode, nodes, flags, mems);
 
 CREATE INDEX ptes_page ON ptes (page);
+
+CREATE INDEX ptes_reach ON ptes (mm, reach, addr) WHERE reach > 0;
+
+CREATE INDEX resident_none ON resident (mm) WHERE pages = 0;
 
 CREATE UNIQUE INDEX snapshots_name ON snapshots (name);
 

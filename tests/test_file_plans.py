@@ -70,8 +70,8 @@ task exit 100
 """
 
 HOT = (
-    "WHERE mapping = ?1 AND first < ?3",
-    "WHERE mapping = ?1 AND first < ?2",
+    "FROM pages WHERE mapping = ?1 AND first >= ?2 AND first < ?3",
+    "SELECT p.id, (?2 - p.first + p.step - 1) / p.step",
     "SELECT ?, p.first - ?, p.id, 1",
     "INSERT OR IGNORE INTO buffers",
     "UPDATE buffers SET dirty = 1",

@@ -188,7 +188,7 @@ def test_no_command_scans_all_pages(told: tuple[Path, Executed]) -> None:
     "part",
     [
         "INSERT INTO pages(id, first",
-        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)\nSELECT",
+        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach)\nSELECT",
         "INSERT INTO holds(page, pid, kind, passes, count)\nSELECT",
         "UPDATE pages SET\n step =",
         "UPDATE pages SET node = ?",

@@ -22,7 +22,7 @@ from migratectl.storage.tables import metadata
 from tests.conftest import Runner
 
 ROOT = Path(__file__).resolve().parents[1]
-KEYED = {"distances", "shared_policies", "vmas", "labels", "words", "ptes"}
+KEYED = {"distances", "shared_policies", "vmas", "labels", "words", "ptes", "resident"}
 NEVER_REUSED = {"mappings", "mms", "pages", "journal"}
 
 Master = dict[tuple[str, str, str], str | None]

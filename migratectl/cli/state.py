@@ -34,6 +34,7 @@ from migratectl.cli.params import (
     read_matrix,
 )
 from migratectl.cli.session import DONE, FAILED, SEVERITY, STAYED, USAGE, Batch, Document, Session, worst
+from migratectl.cli.words import split_words
 from migratectl.errors import InputFileError
 from migratectl.spans import Size
 from migratectl.uapi import MAX_NUMNODES, Profile
@@ -406,7 +407,7 @@ def split_line(text: str) -> list[str]:
     code = _CODE.match(text)
     if code is not None and text.startswith("#", code.end()):
         text = code[0]
-    return shlex.split(text)
+    return split_words(text)
 
 
 def _opened(file: str) -> Any:

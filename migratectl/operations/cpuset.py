@@ -26,7 +26,7 @@ from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.operations.rebinding import keep_policy, rebound
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
-from migratectl.storage import files, pagelist, pages, tasks, vmas
+from migratectl.storage import files, pagelist, resident, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import MF
@@ -338,7 +338,7 @@ def _follow(
 
 def _left_behind(conn: Connection, spaces: Iterable[int], left: Nodemask, cpuset: Cpuset) -> list[str]:
     """A sentence about the pages on nodes that the tasks may not use any more, where there are some."""
-    nr = sum(nr for mm in spaces for nid, nr in pages.by_node(conn, mm).items() if nid in left)
+    nr = sum(nr for mm in spaces for nid, nr in resident.by_node(conn, mm).items() if nid in left)
     if not nr:
         return []
     what = f"{counted(nr, 'page lies', 'pages lie')} outside the new nodes and {'stays' if nr == 1 else 'stay'} there"

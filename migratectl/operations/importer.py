@@ -28,7 +28,7 @@ from migratectl.operations.mempolicy import first_turn
 from migratectl.operations.tasks import task_row
 from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
-from migratectl.storage import files, imports, nodes, tasks, vmas
+from migratectl.storage import files, imports, nodes, resident, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.imports import Batch, Cache, Piece
 from migratectl.storage.tasks import Cpuset, Task
@@ -226,6 +226,7 @@ class Importer:
         imports.write_caches(self.conn, [*self.caches.values(), *self.families.caches()])
         for vma in vmas.with_policy_of_object(self.conn, self.mms):
             files.set_object_policy(self.conn, vma, vma.policy)
+        resident.count_anew(self.conn, self.mms)
         nodes.add_used(self.conn, self.room.taken())
         imports.use_slots(self.conn, self.slots.used)
 

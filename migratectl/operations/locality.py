@@ -7,7 +7,7 @@ from typing import Any
 
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import find_mm, load_machine
-from migratectl.storage import nodes, pages, tasks
+from migratectl.storage import nodes, resident, tasks
 from migratectl.storage.connection import Connection
 
 
@@ -37,7 +37,7 @@ def locality(conn: Connection, pid: int | None) -> dict[str, Any]:
         if task.mm is None:
             continue
         if task.mm not in held:
-            held[task.mm] = pages.by_node(conn, task.mm)
+            held[task.mm] = resident.by_node(conn, task.mm)
         home = machine.home(task.cpu)
         found: dict[int, dict[int, int]] = {}
         for nid, nr in held[task.mm].items():

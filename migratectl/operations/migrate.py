@@ -28,7 +28,7 @@ from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
 from migratectl.spans import Address
-from migratectl.storage import coalesce, holds, nodes, pagelist, pages, tasks, vmas
+from migratectl.storage import coalesce, holds, nodes, pagelist, resident, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Alike, Selection, Wanted
 from migratectl.uapi import MF, NEVER
@@ -46,6 +46,7 @@ class Migration:
     ``pid`` is None while it is at pages that nobody maps. ``pending`` are the source nodes of pairs to come, ``landed``
     those of them that pages have moved to already. ``isolated``: the list has candidates only, whatever they are now.
     ``evict``: the pages are to leave memory.
+    ``alone``: the address space, where no other one maps an anonymous page of the list.
     """
 
     conn: Connection
@@ -66,6 +67,7 @@ class Migration:
     pending: set[int] = field(default_factory=set)
     landed: set[int] = field(default_factory=set)
     isolated: bool = False
+    alone: int | None = None
     evict: bool = False
     rules: Rules = field(init=False)
 
@@ -99,11 +101,11 @@ class Migration:
         """Say which address spaces the call is about, before it moves anything: their pages are counted now."""
         for mm in mms:
             self.concerned.append(mm)
-            _add(self.result.before, pages.by_node(self.conn, mm))
+            _add(self.result.before, resident.by_node(self.conn, mm))
 
     def turn_to(self, pid: int | None, mm: int | None) -> None:
         """Go on with another address space, or with pages that nobody maps."""
-        self.pid, self.mm, self.zero_seen = pid, mm, False
+        self.pid, self.mm, self.zero_seen, self.alone = pid, mm, False, None
         if self.trace is not None and self.trace.address is not None and mm is not None:
             self.trace.aim(self._traced_page(mm, self.trace.address))
 
@@ -210,7 +212,7 @@ class Migration:
     def finish(self) -> MigrateResult:
         """Write the counters, join runs that became equal, and hand out the result."""
         for mm in self.concerned:
-            _add(self.result.after, pages.by_node(self.conn, mm))
+            _add(self.result.after, resident.by_node(self.conn, mm))
         nodes.add_used(self.conn, self.used)
         count_allocations(self.conn, self.allocations, self.caller.local)
         coalesce.coalesce(self.conn, self.touched)
@@ -248,12 +250,14 @@ def collect(migration: Migration, wanted: Wanted) -> list[Alike]:
     if mm is None:
         raise ValueError("no address space to collect from")
     anon = tasks.anon_mapping(conn, mm)
+    alone = tasks.family_size(conn, mm) == 1
+    migration.alone = mm if alone and migration.races is None else None
     return pagelist.gather(
         conn,
         mm,
         anon,
         wanted,
-        alone=tasks.family_size(conn, mm) == 1,
+        alone=alone,
         mapcounts=migration.counts_mappers,
         files=any(vma.mapping != anon for vma in vmas.load(conn, mm)),
         evict=migration.evict,
@@ -436,7 +440,14 @@ def move_stretch(
         leave_behind(migration, replace(chosen, states=some), left)
         if left.cleaned:
             migration.result.written += pagelist.total(conn, replace(chosen, states=some))
-    pagelist.move(conn, chosen, dest, through_swap=not rules.today, restored=rules.restores_ptes)
+    pagelist.move(
+        conn,
+        chosen,
+        dest,
+        through_swap=not rules.today,
+        restored=rules.restores_ptes,
+        alone=migration.alone,
+    )
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
     for group in held:

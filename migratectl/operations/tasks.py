@@ -11,7 +11,7 @@ from migratectl.operations.machine import Machine, find_mm, find_task, give_back
 from migratectl.operations.mm import freed_rows, unmap
 from migratectl.operations.mmap_file import release_objects
 from migratectl.spans import ADDRESS_END, Size
-from migratectl.storage import coalesce, files, holds, pages, tasks, vmas
+from migratectl.storage import coalesce, files, holds, resident, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_PID, MAX_UID, capability
@@ -232,7 +232,7 @@ def task_list(conn: Connection) -> dict[str, Any]:
     machine = load_machine(conn)
     rows = []
     for task in tasks.load(conn):
-        held = {} if task.mm is None else pages.by_node(conn, task.mm)
+        held = {} if task.mm is None else resident.by_node(conn, task.mm)
         rows.append({**task_row(machine, task), "nodes": {str(nid): nr for nid, nr in held.items()}})
     return {"tasks": rows}
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from migratectl.runs import Run, clusters
 from migratectl.storage.connection import Connection
+from migratectl.storage.reach import reach
 from migratectl.uapi import VM
 
 
@@ -75,6 +76,13 @@ RULES: Final = (
     ),
     Rule(
         "INV-10",
+        "address space {0}: pages counted as present on node {1}: {2}, there are: {3}",
+        "SELECT mm, node, sum(counted), sum(there) FROM (SELECT mm, node, pages AS counted, 0 AS there FROM resident"
+        " UNION ALL SELECT t.mm, p.node, 0, p.count FROM ptes t JOIN pages p ON p.id = t.page"
+        " WHERE t.present AND p.node IS NOT NULL) GROUP BY mm, node HAVING sum(counted) <> sum(there) ORDER BY 1, 2",
+    ),
+    Rule(
+        "INV-10",
         "page row {0}: lies on node {1}, which is offline",
         "SELECT p.id, p.node FROM pages p JOIN nodes n ON n.id = p.node WHERE NOT n.online ORDER BY p.id",
     ),
@@ -90,6 +98,12 @@ RULES: Final = (
         "SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page LEFT JOIN vmas v ON v.mm = t.mm AND v.start ="
         " (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)"
         ' WHERE v.start IS NULL OR t.addr + (p.count - 1) * p.step >= v."end" ORDER BY t.mm, t.addr',
+    ),
+    Rule(
+        "INV-13",
+        "address space {0}: the ptes at page {1} are not indexed by how far their run reaches",
+        "SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page"
+        f" WHERE t.reach <> {reach('p.count', 'p.step')} ORDER BY t.mm, t.addr",
     ),
     Rule(
         "INV-14",

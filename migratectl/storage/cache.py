@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from migratectl.runs import Run
-from migratectl.storage import pages
+from migratectl.storage import pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.pages import LARGEST_STEP, Freed
+from migratectl.storage.reach import covering_rows, reach
 from migratectl.storage.work import pick, write, write_many
 from migratectl.uapi import PG
 
@@ -44,8 +45,9 @@ class CachedRun(NamedTuple):
         return bool(self.flags & _READAHEAD)
 
 
-_ROWS: Final = """SELECT id, first, step, count, node, area, flags, lock, writeback FROM pages
-WHERE mapping = ?1 AND first < ?3 AND next - step >= ?2 ORDER BY first"""
+_COLUMNS: Final = "id, first, step, count, node, area, flags, lock, writeback"
+_ROWS: Final = f"""SELECT p.{_COLUMNS.replace(", ", ", p.")} {covering_rows("?1", "?2")}
+UNION ALL SELECT {_COLUMNS} FROM pages WHERE mapping = ?1 AND first >= ?2 AND first < ?3 ORDER BY first"""
 
 
 def rows(conn: Connection, mapping: int, start: int, end: int) -> list[CachedRun]:
@@ -55,9 +57,9 @@ def rows(conn: Connection, mapping: int, start: int, end: int) -> list[CachedRun
 
 def cut_index(conn: Connection, mapping: int, at: int) -> None:
     """Cut every row of a mapping across index *at*, so that none has pages on both sides."""
-    crossing = """INSERT INTO part(page, k, stride, count)
-SELECT id, (?2 - first + step - 1) / step, 1, count - (?2 - first + step - 1) / step FROM pages
-WHERE mapping = ?1 AND first < ?2 AND next - step >= ?2"""
+    crossing = f"""INSERT INTO part(page, k, stride, count)
+SELECT p.id, (?2 - p.first + p.step - 1) / p.step, 1, p.count - (?2 - p.first + p.step - 1) / p.step
+{covering_rows("?1", "?2")}"""
     if conn.execute(crossing, (mapping, at)).rowcount > 0:
         conn.execute("INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part")
         pages.cut_parts(conn)
@@ -119,10 +121,13 @@ def map_rows(conn: Connection, mm: int, delta: int, ids: Iterable[int], bits: tu
     pick(conn, ids)
     write(
         conn,
-        """INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)
-SELECT ?, p.first - ?, p.id, 1, ?, ?, ? FROM picked c CROSS JOIN pages p ON p.id = c.page""",
+        f"""INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach)
+SELECT ?, p.first - ?, p.id, 1, ?, ?, ?, {reach("p.count", "p.step")}
+FROM picked c CROSS JOIN pages p ON p.id = c.page""",
         (mm, delta, *bits),
     )
+    mapped = "t.mm = ? AND t.page IN (SELECT page FROM picked) AND t.addr = p.first - ?"
+    resident.enter(conn, mapped, (mm, delta))
 
 
 def between(conn: Connection, mapping: int, start: int, end: int) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from migratectl.runs import make_run
 from migratectl.storage.connection import Connection
 from migratectl.storage.pages import LARGEST_STEP, SHARED_COLUMNS
+from migratectl.storage.reach import reach_of
 from migratectl.storage.work import pick, write, write_many
 
 LIMIT: Final = 4096
@@ -190,3 +191,4 @@ def _write(conn: Connection, rows: list[_Row]) -> None:
     for row in rows:
         run = make_run(row.first, row.step, row.count)
         write(conn, "UPDATE pages SET count = ?, step = ? WHERE id = ?", (run.nr_pages, run.step, row.id))
+        write(conn, "UPDATE ptes SET reach = ? WHERE page = ?", (reach_of(run), row.id))

@@ -17,6 +17,7 @@ from typing import Any, Final
 from migratectl.runs import Run, make_run
 from migratectl.storage import pages
 from migratectl.storage.connection import Connection
+from migratectl.storage.reach import reach_of
 from migratectl.storage.tasks import Task
 from migratectl.storage.tasks import insert_many as insert_tasks
 from migratectl.storage.work import write_many
@@ -124,9 +125,13 @@ class Batch:
         insert(self.conn, 'INSERT INTO labels(mm, name, start, "end")', self.labels)
         insert(self.conn, "INSERT INTO words(mm, start, text)", self.words)
         rows = insert_pages(self.conn, self.pages)
+        reaches = [reach_of(Run(first, step, count)) for _, first, count, step, *_ in self.pages]
         insert_ptes(
             self.conn,
-            [(mm, addr, row, dirty, able) for row, (mm, addr, dirty, able) in zip(rows, self.ptes, strict=True)],
+            [
+                (mm, addr, row, dirty, able, far)
+                for row, far, (mm, addr, dirty, able) in zip(rows, reaches, self.ptes, strict=True)
+            ],
         )
         hold_writeback(self.conn, [(rows[at], pid, passes) for at, pid, passes in self.waits])
         for waiting in (self.areas, self.labels, self.words, self.pages, self.ptes, self.waits):
@@ -172,12 +177,12 @@ def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> range:
     return range(offset, offset + len(rows))
 
 
-def insert_ptes(conn: Connection, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
-    """Add present, young ptes: address space, address, page row, dirty, writable."""
+def insert_ptes(conn: Connection, rows: Iterable[tuple[int, int, int, int, int, int]]) -> None:
+    """Add present, young ptes: address space, address, page row, dirty, writable, reach."""
     insert(
         conn,
-        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)",
-        [(mm, addr, row, 1, 1, dirty, able) for mm, addr, row, dirty, able in rows],
+        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach)",
+        [(mm, addr, row, 1, 1, dirty, able, far) for mm, addr, row, dirty, able, far in rows],
     )
 
 
@@ -424,7 +429,7 @@ def write_caches(conn: Connection, caches: Iterable[Cache]) -> None:
         [(piece.outside, piece.writeback, piece.row) for piece in known if piece.row not in fresh],
     )
     ptes = [
-        (mm, piece.run.start - delta, piece.row or 0, dirty, writable)
+        (mm, piece.run.start - delta, piece.row or 0, dirty, writable, reach_of(piece.run))
         for piece in known
         for mm, delta, dirty, writable in piece.ptes
     ]

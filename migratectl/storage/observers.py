@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from migratectl.runs import Run
-from migratectl.storage import holds, pages
+from migratectl.storage import holds, pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Seen
+from migratectl.storage.reach import covering_ptes
 from migratectl.storage.work import pick, write
 from migratectl.uapi import NEVER, PG
 
@@ -71,10 +72,13 @@ def enter_swap_cache(conn: Connection, page: int) -> bool:
 
 
 def take_ptes(conn: Connection, page: int) -> None:
-    """Step 5: ptes of an anonymous page become swap ptes, those of a file's page go; the page keeps their dirty bit."""
+    """Step 5: ptes of an anonymous page become swap ptes, those of a file's go; page and ring keep their dirty bit."""
     dirty = f"UPDATE pages SET flags = flags | {int(PG.DIRTY)} WHERE id = ?1 AND EXISTS"
     write(conn, f"{dirty} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
+    ring = "UPDATE buffers SET dirty = 1 WHERE page = ?1 AND NOT dirty AND EXISTS"
+    write(conn, f"{ring} (SELECT 1 FROM ptes WHERE page = ?1 AND dirty)", (page,))
     anon = "SELECT m.kind FROM pages p JOIN mappings m ON m.id = p.mapping WHERE p.id = ?"
+    resident.leave(conn, "t.page = ?", (page,))
     if conn.execute(anon, (page,)).scalar_one() == "anon":
         write(conn, "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE page = ?", (page,))
     else:
@@ -138,10 +142,9 @@ def listed_state(conn: Connection, page: int) -> int | None:
 
 def is_mapped(conn: Connection, mm: int, address: int) -> bool:
     """Whether an address space has a present pte at an address; it may lie within a run."""
-    query = """SELECT t.present FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ? AND t.addr <= ? AND t.addr + (p.count - 1) * p.step >= ? AND (? - t.addr) % p.step = 0
-ORDER BY t.addr DESC LIMIT 1"""
-    return bool(conn.execute(query, (mm, address, address, address)).scalar())
+    query = f"""SELECT present FROM ptes WHERE mm = ?1 AND addr = ?2 UNION ALL
+SELECT t.present {covering_ptes("?1", "?2")} AND (?2 - t.addr) % p.step = 0"""
+    return bool(conn.execute(query, (mm, address)).scalar())
 
 
 def kept_tables(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:

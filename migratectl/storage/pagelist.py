@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from migratectl.page_state import LATE, PageState, node_of, pack, same, told_apart, unpack
 from migratectl.runs import Run
-from migratectl.storage import pages
+from migratectl.storage import pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import INDEX_LIMIT, PG, VM
@@ -510,7 +511,15 @@ def total(conn: Connection, chosen: Selection) -> int:
     return int(conn.execute(query, values).scalar_one())
 
 
-def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, restored: bool = True) -> None:
+def move(
+    conn: Connection,
+    chosen: Selection,
+    node: int,
+    *,
+    through_swap: bool,
+    restored: bool = True,
+    alone: int | None = None,
+) -> None:
     """
     Give the chosen pages another node.
 
@@ -522,32 +531,57 @@ def move(conn: Connection, chosen: Selection, node: int, *, through_swap: bool, 
             one that was there keeps what it is; it leaves the swap cache, its ptes come back old, clean and read-only,
             all of them. A file page loses its ptes.
         restored: Else an anonymous page stays behind swap ptes (B4); it is in the swap cache, or will be put there.
+        alone: The one address space that maps the anonymous pages of the list, each once; None where several may.
     """
+    anon = tuple(state for state in chosen.states if kind_of(state) == "anon")
+    others = tuple(state for state in chosen.states if state not in anon)
+    for states, mm in ((anon, alone if restored else None), (others, None)):
+        if not states:
+            continue
+        part = replace(chosen, states=states)
+        with _counted(conn, part, node, mm):
+            if not through_swap:
+                where, values = part.where()
+                listed = f"SELECT page FROM iso WHERE {where}"
+                write(conn, f"UPDATE pages SET node = ? WHERE id IN ({listed})", (node, *values))
+            elif states is anon:
+                _move_through_swap(conn, part, node, restored=restored)
+            else:
+                _dirty_rings(conn, part)
+                _move_cache(conn, part, node)
+
+
+@contextmanager
+def _counted(conn: Connection, chosen: Selection, node: int, alone: int | None) -> Iterator[None]:
+    """Keep count of who has how many pages where, while the chosen runs go to another node."""
+    where, values = chosen.where()
+    if alone is None:
+        with resident.counted(conn, f"t.page IN (SELECT page FROM iso WHERE {where})", values):
+            yield
+        return
+    yield
+    change: dict[int, int] = {}
+    for state, nr in conn.execute(f"SELECT state, sum(count) FROM iso WHERE {where} GROUP BY state", values):
+        for nid, more in ((node_of(state), -nr), (node, nr)):
+            change[nid] = change.get(nid, 0) + more
+    resident.add(conn, alone, change)
+
+
+def _move_through_swap(conn: Connection, chosen: Selection, node: int, *, restored: bool) -> None:
+    """Anonymous pages: into the swap cache, to the node, and out of it again where their ptes are restored."""
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"
-    if not through_swap:
-        write(conn, f"UPDATE pages SET node = ? WHERE id IN ({listed})", (node, *values))
-        return
-    anon = tuple(state for state in chosen.states if kind_of(state) == "anon")
-    if anon:
-        where, values = replace(chosen, states=anon).where()
-        listed = f"SELECT page FROM iso WHERE {where}"
-        _dirty_as_ptes(conn, listed, values)
-        if restored:
-            _leave_swap(conn, anon, listed, values)
-        entered = f"flags | CASE WHEN area IS NULL THEN {int(PG.DIRTY | PG.UPTODATE)} ELSE 0 END"
-        change = f"node = ?, flags = {entered}{', area = NULL' if restored else ''}"
-        write(conn, f"UPDATE pages SET {change} WHERE id IN ({listed})", (node, *values))
-        write(
-            conn,
-            f"UPDATE ptes SET present = {int(restored)}, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",
-            values,
-        )
-    if len(anon) < len(chosen.states):
-        others = tuple(state for state in chosen.states if state not in anon)
-        _dirty_rings(conn, replace(chosen, states=others))
-        where, values = replace(chosen, states=others).where()
-        _move_cache(conn, f"SELECT page FROM iso WHERE {where}", values, node)
+    _dirty_as_ptes(conn, listed, values)
+    if restored:
+        _leave_swap(conn, chosen.states, listed, values)
+    entered = f"flags | CASE WHEN area IS NULL THEN {int(PG.DIRTY | PG.UPTODATE)} ELSE 0 END"
+    change = f"node = ?, flags = {entered}{', area = NULL' if restored else ''}"
+    write(conn, f"UPDATE pages SET {change} WHERE id IN ({listed})", (node, *values))
+    write(
+        conn,
+        f"UPDATE ptes SET present = {int(restored)}, young = 0, dirty = 0, writable = 0 WHERE page IN ({listed})",
+        values,
+    )
 
 
 def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequence[str | int]) -> None:
@@ -573,8 +607,10 @@ def _dirty_rings(conn: Connection, chosen: Selection) -> None:
         write(conn, f"UPDATE buffers SET dirty = 1 WHERE page IN (SELECT page FROM iso WHERE {where})", values)
 
 
-def _move_cache(conn: Connection, listed: str, values: Sequence[str | int], node: int) -> None:
+def _move_cache(conn: Connection, chosen: Selection, node: int) -> None:
     """Pages of a file: pte dirty becomes page dirty, every pte goes, nobody maps the new page until it is touched."""
+    where, values = chosen.where()
+    listed = f"SELECT page FROM iso WHERE {where}"
     _dirty_as_ptes(conn, listed, values)
     write(conn, f"UPDATE pages SET node = ?, outside = 0 WHERE id IN ({listed})", (node, *values))
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed})", tuple(values))
@@ -606,6 +642,7 @@ def unmap(conn: Connection, chosen: Selection) -> None:
     _dirty_as_ptes(conn, listed, values)
     swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0"
     anon = "(SELECT m.kind FROM pages p CROSS JOIN mappings m ON m.id = p.mapping WHERE p.id = ptes.page) = 'anon'"
+    resident.leave(conn, f"t.page IN ({listed})", values)
     write(conn, f"{swapped} WHERE page IN ({listed}) AND {anon}", values)
     write(conn, f"DELETE FROM ptes WHERE page IN ({listed}) AND present", values)
     write(conn, f"UPDATE pages SET outside = 0 WHERE outside > 0 AND id IN ({listed})", values)
@@ -664,6 +701,7 @@ WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.present ORDER BY t.pa
             gone.append(pte)
     dirty = json.dumps([pte.page for pte in gone if pte.dirty])
     _dirty_as_ptes(conn, "SELECT value FROM json_each(?)", (dirty,))
+    _leave_resident(conn, gone)
     swapped = "UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE mm = ? AND addr = ?"
     write_many(conn, swapped, [(pte.mm, pte.addr) for pte in gone if pte.kind == "anon"])
     write_many(
@@ -674,6 +712,16 @@ WHERE t.page IN (SELECT page FROM iso WHERE {where}) AND t.present ORDER BY t.pa
     old = "UPDATE ptes SET young = 0 WHERE mm = ? AND addr = ?"
     write_many(conn, old, [(pte.mm, pte.addr) for pte in stopped.values() if pte.young and not pte.locked])
     return _pages_in(conn, {pte.page for pte in gone})
+
+
+def _leave_resident(conn: Connection, gone: Iterable[_Visited]) -> None:
+    """Count the ptes no longer that are about to go."""
+    by_mm: dict[int, list[int]] = {}
+    for pte in gone:
+        by_mm.setdefault(pte.mm, []).append(pte.addr)
+    for mm, addresses in by_mm.items():
+        scope = "t.mm = ? AND t.addr IN (SELECT value FROM json_each(?))"
+        resident.leave(conn, scope, (mm, json.dumps(addresses)))
 
 
 def _pages_in(conn: Connection, rows: Collection[int]) -> int:

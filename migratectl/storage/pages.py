@@ -8,12 +8,15 @@ content: cutting it gives the piece a new row, a pte of every address space that
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from migratectl.runs import Run
+from migratectl.storage import resident
 from migratectl.storage.connection import Connection
+from migratectl.storage.reach import covering_ptes, reach, reach_of
 from migratectl.storage.work import pick, write, write_many
 from migratectl.uapi import PG
 
@@ -27,6 +30,7 @@ SHARED_COLUMNS: Final = (
 LARGEST_STEP: Final = 128
 """How far apart pages of a run may be that is looked for beside a single page or an area's border."""
 
+_RANGE: Final = "t.mm = ? AND t.addr >= ? AND t.addr < ?"
 _COLUMNS = ", ".join(SHARED_COLUMNS)
 _INHERITED = ", ".join(f"p.{name}" for name in SHARED_COLUMNS)
 
@@ -34,8 +38,9 @@ _CUT_PAGES = f"""INSERT INTO pages(id, first, count, step, origin_first, {_COLUM
 SELECT ?1 + c.seq, p.first + c.k * p.step, c.count, CASE c.count WHEN 1 THEN 1 ELSE p.step * c.stride END,
  p.origin_first + c.k * p.step, {_INHERITED}
 FROM part c CROSS JOIN pages p ON p.id = c.page"""
-_CUT_PTES = """INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)
-SELECT t.mm, t.addr + c.k * p.step, ?1 + c.seq, t.present, t.young, t.dirty, t.writable
+_CUT_PTES = f"""INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach)
+SELECT t.mm, t.addr + c.k * p.step, ?1 + c.seq, t.present, t.young, t.dirty, t.writable,
+ {reach("c.count", "(p.step * c.stride)")}
 FROM part c CROSS JOIN pages p ON p.id = c.page CROSS JOIN ptes t ON t.page = c.page"""
 _CUT_HOLDS = """INSERT INTO holds(page, pid, kind, passes, count)
 SELECT ?1 + c.seq, h.pid, h.kind, h.passes, h.count FROM part c CROSS JOIN holds h ON h.page = c.page"""
@@ -45,13 +50,13 @@ _SHRINK = """UPDATE pages SET
  step = (SELECT CASE r.count WHEN 1 THEN 1 ELSE pages.step * r.stride END FROM rest r WHERE r.page = pages.id),
  count = (SELECT r.count FROM rest r WHERE r.page = pages.id)
 WHERE id IN (SELECT page FROM rest)"""
+_SHRINK_PTES = f"""UPDATE ptes SET reach = (SELECT {reach("p.count", "p.step")} FROM pages p WHERE p.id = ptes.page)
+WHERE reach > 0 AND page IN (SELECT page FROM rest)"""
 _REST_OF_SPLIT = "INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part"
 
-_CROSSING = """INSERT INTO part(page, k, stride, count)
+_CROSSING = f"""INSERT INTO part(page, k, stride, count)
 SELECT t.page, min((?3 - t.addr + p.step - 1) / p.step), 1, p.count - min((?3 - t.addr + p.step - 1) / p.step)
-FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ?1 AND t.addr >= ?2 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?3
-GROUP BY t.page"""
+{covering_ptes("?1", "?3", "?2")} GROUP BY t.page"""
 
 
 def cut_parts(conn: Connection) -> int:
@@ -60,6 +65,7 @@ def cut_parts(conn: Connection) -> int:
     for statement in (_CUT_PAGES, _CUT_PTES, _CUT_HOLDS, _CUT_BUFFERS):
         write(conn, statement, (offset,))
     write(conn, _SHRINK)
+    write(conn, _SHRINK_PTES)
     return offset
 
 
@@ -174,12 +180,12 @@ class MappedRun(NamedTuple):
         return "present" if self.present else "swapped"
 
 
-_MAPPED = """SELECT t.page, t.addr, p.step, p.count, m.kind, p.node, p.area, p.flags, p.lock, p.pins, p.writeback,
+_MAPPED = f"""SELECT t.page, t.addr, p.step, p.count, m.kind, p.node, p.area, p.flags, p.lock, p.pins, p.writeback,
  p.parked, p.outside, t.present, t.young, t.dirty, t.writable,
  (SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present)
-FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
-WHERE t.mm = ?1 AND t.addr >= ?2 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?4
-ORDER BY t.addr"""
+FROM (SELECT t.addr {covering_ptes("?1", "?4", "?2")} UNION ALL
+ SELECT addr FROM ptes WHERE mm = ?1 AND addr >= max(?2, ?4) AND addr < ?3) c CROSS JOIN ptes t ON t.mm = ?1
+ AND t.addr = c.addr CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping ORDER BY t.addr"""
 
 
 def mapped(conn: Connection, mm: int, area: tuple[int, int], start: int, end: int) -> list[MappedRun]:
@@ -254,9 +260,14 @@ def lay(
     )
     write_many(
         conn,
-        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable) VALUES (?, ?, ?, 1, ?, ?, ?)",
-        [(mm, p.run.start, row, *bits) for row, p in zip(ids, pieces, strict=True)],
+        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach) VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
+        [(mm, p.run.start, row, *bits, reach_of(p.run)) for row, p in zip(ids, pieces, strict=True)],
     )
+    laid: dict[int, int] = {}
+    for p in pieces:
+        if p.node is not None:
+            laid[p.node] = laid.get(p.node, 0) + p.run.nr_pages
+    resident.add(conn, mm, laid)
     return list(ids)
 
 
@@ -273,12 +284,13 @@ def fork_ptes(conn: Connection, mm: int, copy: int, area: tuple[int, int], *, pr
     """
     write(
         conn,
-        f"""INSERT INTO ptes(mm, addr, page, present, young, dirty, writable)
-SELECT ?, t.addr, t.page, t.present, 0, t.dirty, {"0" if private else "t.writable"}
+        f"""INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach)
+SELECT ?, t.addr, t.page, t.present, 0, t.dirty, {"0" if private else "t.writable"}, t.reach
 FROM ptes t CROSS JOIN pages p ON p.id = t.page CROSS JOIN mappings m ON m.id = p.mapping
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND m.kind <> 'zero'""",
         (copy, mm, *area),
     )
+    resident.enter(conn, _RANGE, (copy, *area))
     if private:
         write_protect(conn, mm, *area)
 
@@ -301,7 +313,8 @@ WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND m.kind = 'zero'"""
 SELECT ?1 + c.seq, ?2, c.k, c.count, c.stride, ?2, c.k FROM part c""",
         (offset, own),
     )
-    write(conn, "INSERT INTO ptes(mm, addr, page) SELECT ?, c.k, ? + c.seq FROM part c", (copy, offset))
+    far = reach("c.count", "c.stride")
+    write(conn, f"INSERT INTO ptes(mm, addr, page, reach) SELECT ?, c.k, ? + c.seq, {far} FROM part c", (copy, offset))
     clear_parts(conn)
 
 
@@ -324,9 +337,9 @@ def rows_between(conn: Connection, mm: int, start: int, end: int, limit: int) ->
 
 def rows_around(conn: Connection, mm: int, borders: Iterable[int]) -> set[int]:
     """The page rows on both sides of addresses at which areas were joined, strided ones included."""
-    query = f"""SELECT t.page FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ?1 AND t.addr < ?2 + {LARGEST_STEP} AND t.addr + (p.count - 1) * p.step >= ?2 - {LARGEST_STEP}
- AND t.addr >= (SELECT coalesce(max(start), 0) FROM vmas WHERE mm = ?1 AND start < ?2)"""
+    area = "(SELECT coalesce(max(start), 0) FROM vmas WHERE mm = ?1 AND start < ?2)"
+    query = f"""SELECT t.page {covering_ptes("?1", f"(?2 - {LARGEST_STEP})", area)} UNION ALL
+SELECT page FROM ptes WHERE mm = ?1 AND addr >= max(?2 - {LARGEST_STEP}, {area}) AND addr < ?2 + {LARGEST_STEP}"""
     return {page for at in borders for (page,) in conn.execute(query, (mm, at))}
 
 
@@ -426,6 +439,7 @@ def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
     rings = """UPDATE buffers SET dirty = 1 WHERE NOT dirty AND page IN (SELECT page FROM ptes
  WHERE mm = ? AND addr >= ? AND addr < ? AND dirty)"""
     write(conn, rings, (mm, start, end))
+    resident.leave(conn, _RANGE, (mm, start, end))
     write(conn, "DELETE FROM ptes WHERE mm = ? AND addr >= ? AND addr < ?", (mm, start, end))
     return free_idle(conn)
 
@@ -435,6 +449,8 @@ def drop_ptes(conn: Connection, mm: int, addresses: Iterable[int]) -> Freed:
     wanted = [(mm, addr) for addr in addresses]
     found = [conn.execute("SELECT page FROM ptes WHERE mm = ? AND addr = ?", key).scalar_one() for key in wanted]
     pick(conn, found)
+    gone = json.dumps([addr for _, addr in wanted])
+    resident.leave(conn, "t.mm = ? AND t.addr IN (SELECT value FROM json_each(?))", (mm, gone))
     write_many(conn, "DELETE FROM ptes WHERE mm = ? AND addr = ?", wanted)
     return free_idle(conn)
 
@@ -523,13 +539,6 @@ def unmapped_mappings_on(conn: Connection, node: int) -> list[int]:
     query = """SELECT DISTINCT p.mapping FROM pages p JOIN mappings m ON m.id = p.mapping
 WHERE p.node = ? AND m.kind IN ('file', 'shm') AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.page = p.id) ORDER BY 1"""
     return [mapping for (mapping,) in conn.execute(query, (node,))]
-
-
-def by_node(conn: Connection, mm: int) -> dict[int, int]:
-    """Present pages of an address space on every node that has some."""
-    query = """SELECT p.node, sum(p.count) FROM ptes t CROSS JOIN pages p ON p.id = t.page
-WHERE t.mm = ? AND t.present AND p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
-    return {row[0]: row[1] for row in conn.execute(query, (mm,))}
 
 
 def by_node_between(conn: Connection, mm: int, start: int, end: int) -> dict[int, int]:

@@ -21,7 +21,7 @@ from migratectl.storage.connection import Connection
 if TYPE_CHECKING:
     import sqlalchemy
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """The Alembic revisions, oldest first; test_schema.py compares them with the scripts in ``migrations``."""
 
 REVISION: Final = REVISIONS[-1]

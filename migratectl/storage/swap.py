@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from migratectl.runs import Run
-from migratectl.storage import pages
+from migratectl.storage import pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write
 from migratectl.uapi import PG
@@ -63,7 +63,8 @@ def _leave(conn: Connection, area: int) -> None:
     listed = "id IN (SELECT page FROM picked)"
     nr = conn.execute(f"SELECT coalesce(sum(count), 0) FROM pages WHERE {listed}").scalar_one()
     write(conn, f"UPDATE pages SET area = NULL, flags = flags | {int(PG.DIRTY)} WHERE {listed}")
-    write(conn, "UPDATE ptes SET present = 1 WHERE page IN (SELECT page FROM picked) AND NOT present")
+    with resident.counted(conn, "t.page IN (SELECT page FROM picked)"):
+        write(conn, "UPDATE ptes SET present = 1 WHERE page IN (SELECT page FROM picked) AND NOT present")
     write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
 
 
@@ -125,12 +126,13 @@ def map_again(conn: Connection, mm: int, rows: Iterable[int], *, writable: bool)
     """The swap ptes of an address space to page rows become ptes: young, and where written to writable and dirty."""
     pick(conn, rows)
     bits = int(writable)
-    write(
-        conn,
-        "UPDATE ptes SET present = 1, young = 1, dirty = ?, writable = ?"
-        " WHERE mm = ? AND page IN (SELECT page FROM picked) AND NOT present",
-        (bits, bits, mm),
-    )
+    with resident.counted(conn, "t.mm = ? AND t.page IN (SELECT page FROM picked)", (mm,)):
+        write(
+            conn,
+            "UPDATE ptes SET present = 1, young = 1, dirty = ?, writable = ?"
+            " WHERE mm = ? AND page IN (SELECT page FROM picked) AND NOT present",
+            (bits, bits, mm),
+        )
 
 
 def give_up_slots(conn: Connection, rows: Iterable[int]) -> None:

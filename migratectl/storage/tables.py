@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    text,
 )
 
 metadata = MetaData()
@@ -255,6 +256,14 @@ page = Table(
     CheckConstraint("(pin IS NULL) = (pins = 0)"),
     Index("pages_first", "mapping", "first"),
     Index("pages_next", "mapping", "next"),
+    Index(
+        "pages_reach",
+        "mapping",
+        text("length(printf('%x', (count - 1) * step))"),
+        "first",
+        sqlite_where=text("count > 1"),
+    ),
+    Index("pages_isolated", "parked", sqlite_where=text("parked > 1")),
     **NEVER_REUSED,
 )
 
@@ -268,9 +277,22 @@ pte = Table(
     _integer("young", default=0),
     _integer("dirty", default=0),
     _integer("writable", default=0),
+    _integer("reach"),
     PrimaryKeyConstraint("mm", "addr"),
     CheckConstraint("present OR NOT (young OR dirty OR writable)"),
     Index("ptes_page", "page"),
+    Index("ptes_reach", "mm", "reach", "addr", sqlite_where=text("reach > 0")),
+    **KEYED,
+)
+
+resident = Table(
+    "resident",
+    metadata,
+    _integer("mm", ForeignKey("mms.id")),
+    _integer("node", ForeignKey("nodes.id")),
+    _integer("pages"),
+    PrimaryKeyConstraint("mm", "node"),
+    Index("resident_none", "mm", sqlite_where=text("pages = 0")),
     **KEYED,
 )
 

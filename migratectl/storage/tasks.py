@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
+from migratectl.storage import resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import Mode, ModeFlag
@@ -231,6 +232,7 @@ def delete_mm(conn: Connection, mm: int) -> None:
     """Remove an address space; its areas and ptes must be gone."""
     write(conn, "DELETE FROM labels WHERE mm = ?", (mm,))
     write(conn, "DELETE FROM words WHERE mm = ?", (mm,))
+    resident.forget(conn, mm)
     write(conn, "DELETE FROM mms WHERE id = ?", (mm,))
 
 

@@ -197,6 +197,26 @@ def test_a_dirty_page_that_moves_dirties_its_clean_buffers(tool: Runner, profile
     assert [(row["node"], row["flags"]) for row in rows] == [(1, flags)]
 
 
+@pytest.mark.parametrize(("fs", "rings"), [("ext2", [(1, 4)]), ("bdev", [])])
+def test_a_ring_goes_along_by_the_method_and_is_dropped_without_one(
+    tool: Runner, fs: str, rings: list[tuple[int, int]]
+) -> None:
+    """2.2 l, 2.3: buffer_migrate_page() hands it over; of a mapping without a method clean pages move without."""
+    build(
+        tool,
+        "init --nodes 2 --memory 100p",
+        "task create --pid 100",
+        f"file create f 4p --fs {fs}",
+        "mmap 100 4p --shared --file f --label map",
+        "fault 100 map",
+        "page buffers 100 map --state idle",
+        "migrate-pages 100 0 1",
+    )
+    assert files(tool)["f"]["nodes"] == {"1": 4}
+    assert [(row["node"], row["pages"]) for row in tool("show", "buffers", "--json").document["buffers"]] == rings
+    assert tool("check").code == 0
+
+
 # ---- orphans -------------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +438,39 @@ def test_a_pte_that_the_posted_patches_drop_dirties_its_page(tool: Runner) -> No
     build(tool, "migrate-pages 100 0 1", code=3)
     assert files(tool)["/f"]["dirty"] == 2
     assert tool("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("profile", "moved", "skipped", "capability"), [("v9", 2, 0, "sys_nice"), ("v9-posted", 0, 2, "sys_admin")]
+)
+def test_who_is_privileged_takes_shared_pages_but_not_as_posted(
+    tool: Runner, profile: str, moved: int, skipped: int, capability: str
+) -> None:
+    """B7: migrate_pages(2) as posted always asked for MOVE, and for another capability; mbind has its MOVE_ALL."""
+    build(
+        tool,
+        f"init --nodes 2 --memory 100p --profile {profile}",
+        "file create /f 2p --fs ext2",
+        "task create --pid 100",
+        "task create --pid 101",
+        "mmap 100 2p --file /f --prot r --label map",
+        "mmap 101 2p --file /f --prot r --label map",
+        "fault 100 map",
+        "fault 101 map",
+        "task create --pid 7 --uid 7 --cap sys_nice",
+        "task create --pid 8 --uid 7 --cap sys_admin",
+    )
+    for pid, cap in ((7, "sys_nice"), (8, "sys_admin")):
+        found = tool("migrate-pages", 100, 0, 1, "--by", pid, "--dry-run", "--json").document
+        assert found["errno"] == (None if cap == capability else "EPERM")
+    found = tool("migrate-pages", 100, 0, 1, "--json").document
+    assert (found["moved"], found["skipped"], {why["reason"] for why in found["skips"]}) == (
+        moved,
+        skipped,
+        {"shared"} if skipped else set(),
+    )
+    build(tool, "fault 100 map")
+    assert tool("mbind", 100, "map", "bind", 1, "--move-all", "--json").document["moved"] == 2 - moved
 
 
 def test_parking_says_that_passes_mean_nothing(machine: Runner) -> None:

@@ -179,9 +179,10 @@ def test_buffers_do_not_depend_on_how_runs_are_cut(imported: Runner, state: Path
         f"INSERT INTO buffers(page, ring) SELECT id, 1 FROM pages WHERE mapping = ({file})",
         "INSERT INTO pages(id, mapping, first, count, step, node, flags, outside, origin, origin_first)"
         f" SELECT 1000, mapping, 1, 3, 1, node, flags, outside, origin, 1 FROM pages {cut}",
-        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable) SELECT t.mm, t.addr + 1, 1000, t.present,"
-        f" t.young, t.dirty, t.writable FROM ptes t JOIN pages p ON p.id = t.page {cut}",
+        "INSERT INTO ptes(mm, addr, page, present, young, dirty, writable, reach) SELECT t.mm, t.addr + 1, 1000,"
+        f" t.present, t.young, t.dirty, t.writable, 1 FROM ptes t JOIN pages p ON p.id = t.page {cut}",
         f"UPDATE pages SET count = 1 {cut}",
+        f"UPDATE ptes SET reach = 0 WHERE page = (SELECT id FROM pages {cut})",
         "INSERT INTO buffers(page, ring) VALUES (1000, 1)",
         f"UPDATE mappings SET ring = 1 WHERE id = ({file})",
     )

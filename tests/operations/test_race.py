@@ -295,6 +295,13 @@ def test_a_pin_at_step_5_leaves_the_other_ptes_away(tool: Runner, state: Path, b
     assert contents(state) == before
 
 
+def test_a_dirty_pte_that_goes_at_step_5_dirties_the_ring(tool: Runner, build: Build) -> None:
+    """Through the mapping, as everywhere else (semantics.md 1.8)."""
+    build((*FILE[:-1], "page buffers 100 a --state idle", FILE[-1]))
+    race(tool, MIGRATE, "5:page pin 101 a+1p", code=3)
+    assert {tuple(row["flags"]) for row in tool("show", "buffers", "--json").document["buffers"]} == {("dirty",)}
+
+
 def test_a_fork_at_step_5_and_later_copies_a_swap_pte_that_comes_back(tool: Runner, build: Build) -> None:
     build(FAMILY)
     race(tool, MIGRATE, "5:fork 101 --pid 102")
@@ -309,6 +316,15 @@ def test_a_truncated_page_has_vanished(tool: Runner, build: Build) -> None:
     assert (document["return"], document["failed"], document["moved"]) == (0, 0, 0)
     assert run(tool, "file list")["files"][0]["cached"] == 0
     assert [row["free"] for row in run(tool, "node list")["nodes"]] == [100, 100, 100]
+
+
+def test_a_pinned_page_that_is_truncated_is_tried_to_the_end(tool: Runner, build: Build) -> None:
+    """2.2 h, 2.6: it has no mapping any more, step 9 sees that in each pass; the three others have vanished."""
+    build((*FILE, "page pin 100 a+1p"))
+    document = race(tool, MIGRATE, "2:file truncate f 0", code=3)
+    assert (document["moved"], document["failed"]) == (0, 1)
+    (why,) = document["failures"]
+    assert (why["reason"], why["errno"], why["pass"], why["pages"]) == ("truncated", "EAGAIN", 10, 1)
 
 
 # ---- which page, whether at all --------------------------------------------------------------------------------------

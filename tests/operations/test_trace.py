@@ -230,6 +230,47 @@ def test_each_node_pair_is_a_call_of_its_own(eight: Runner) -> None:
     assert [call["lists"][2]["moved"] for call in calls] == [4, 4]
 
 
+def test_the_first_pair_that_finds_no_memory_ends_the_call(tool: Runner) -> None:
+    """3.2: 0 to 2 wants four targets where three are free, so 1 to 3 is never begun, though it needs only one."""
+    for line in (
+        "init --nodes 4 --memory 10p --swap 8p",
+        "task create --pid 100 --node 0",
+        "mmap 100 5p --label a",
+        "fault 100 a+4p --write",
+        "task run-on 100 --node 1",
+        "fault 100 a --write",
+        *(f"task create --pid {nid} --node {nid}" for nid in (2, 3)),
+        *(f"mmap {nid} {nr}p --label fill" for nid, nr in ((2, 8), (3, 9))),
+        *(f"fault {nid} fill --write" for nid in (2, 3)),
+        "cpuset create far --mems 2-3",
+        "task create --pid 9 --node 2 --cpuset far",
+    ):
+        assert tool(*line.split()).code == 0, line
+    found = tool("migrate-pages", 100, "0-1", "2-3", "--by", 9, "--trace", "--json").document
+    assert (found["return"], found["errno"], found["moved"]) == (-12, "ENOMEM", 0)
+    assert [(why["node"], why["pages"], why["reason"]) for why in found["failures"]] == [(0, 4, "not-tried")]
+    assert len(found["calls"]) == 1
+    assert tool("check").code == 0
+
+
+@pytest.mark.parametrize(("profile", "moved"), [("v9", 0), ("v9-posted", 3)])
+def test_as_posted_each_round_has_one_target(tool: Runner, profile: str, moved: int) -> None:
+    """B1: five pages, three targets. One round for all of them cannot begin; of five rounds three can."""
+    for line in (
+        f"init --nodes 2 --memory 10p,3p --swap 8p --profile {profile}",
+        "task create --pid 100 --node 0",
+        "mmap 100 5p --label a",
+        "fault 100 a --write",
+        "cpuset create far --mems 1",
+        "task create --pid 9 --node 1 --cpuset far",
+    ):
+        assert tool(*line.split()).code == 0, line
+    found = tool("migrate-pages", 100, 0, 1, "--by", 9, "--json").document
+    assert (found["return"], found["errno"], found["moved"]) == (-12, "ENOMEM", moved)
+    assert [(why["pages"], why["reason"]) for why in found["failures"]] == [(5 - moved, "not-tried")]
+    assert tool("check").code == 0
+
+
 def test_what_fails_for_good_is_on_the_list_of_failed_pages(eight: Runner) -> None:
     eight("swap", "off", "swap0")
     (call,) = eight("migrate-pages", 100, 0, 1, "--trace", "--json").document["calls"]
@@ -259,6 +300,31 @@ def test_as_posted_nine_of_eleven_young_ptes_are_gone_after_the_first_pass(tool:
     first, second = block["passes"]
     assert (first["reason"], first["steps"][-1]["old"]["mapcount"]) == ("unmap-incomplete", 2)
     assert second["outcome"] == "moved"
+
+
+def test_as_posted_nine_young_ptes_stay_away_where_the_page_is_kept_from_then_on(tool: Runner) -> None:
+    """
+    B28, B10: eleven young ptes, the first of them dirty. Nine go in pass 0, the tenth is old then; the page is dirty
+    now and still mapped, so pageout() says KEEP in the ten passes that follow.
+    """
+    pids = range(100, 111)
+    lines = ["init --nodes 2 --memory 100p --profile v9-posted", "file create f 1p --fs tmpfs"]
+    for pid in pids:
+        lines += [f"task create --pid {pid} --node 0", f"mmap {pid} 1p --shared --file f --label a"]
+        lines += [f"fault {pid} a{' --write' if pid == 100 else ''}"]
+    for line in lines:
+        assert tool(*line.split()).code == 0, line
+    found = tool("migrate-pages", 100, 0, 1, "--json").document
+    (why,) = found["failures"]
+    assert (why["reason"], why["errno"], why["pass"], found["residue"]["unmapped"]) == ("pageout-keep", "EAGAIN", 10, 1)
+    left = {}
+    for pid in pids:
+        (area,) = tool("show", "pages", pid, "--json").document["vmas"]
+        (page,) = area["pages"]
+        if page["state"] == "present":
+            left[pid] = page["mapcount"], {*page["flags"]} & {"dirty", "referenced"}
+    assert left == {109: (2, {"dirty"}), 110: (2, {"dirty", "referenced"})}
+    assert tool("check").code == 0
 
 
 def test_direct_moves_tell_what_they_wrote(tool: Runner) -> None:

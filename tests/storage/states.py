@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from migratectl.nodemask import Nodemask
 from migratectl.runs import Run, make_run
-from migratectl.storage import facts, nodes, tasks
+from migratectl.storage import facts, nodes, resident, tasks
 from migratectl.storage.connection import Connection
 from migratectl.storage.facts import Facts
 from migratectl.storage.nodes import Node
+from migratectl.storage.reach import reach_of
 from migratectl.uapi import Profile
 
 MM, CHILD = 1, 2
@@ -86,7 +87,8 @@ def lay(conn: Connection, piece: Piece) -> int:
     if piece.child is not None and not piece.file:
         starts.append((CHILD, run.start, piece.child))
     for mm, addr, bits in starts:
-        conn.execute("INSERT INTO ptes VALUES (?, ?, ?, ?, ?, ?, ?)", (mm, addr, row, *bits))
+        conn.execute("INSERT INTO ptes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (mm, addr, row, *bits, reach_of(run)))
+    resident.enter(conn, "t.page = ?", (row,))
     if piece.hold is not None:
         hold = "INSERT INTO holds(page, pid, kind, passes, count) VALUES (?, 10, ?, ?, ?)"
         conn.execute(hold, (row, *piece.hold))

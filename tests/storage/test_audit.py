@@ -85,8 +85,8 @@ BROKEN: dict[str, Damage] = {
     ),
     "an area of another mapping": Damage(
         f"{FILE} {CACHE} (900, 50, 0, 1, 1, 0, 50, 0); UPDATE nodes SET used = used + 1 WHERE id = 0;"
-        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 900)",
-        {"INV-06"},
+        f"INSERT INTO ptes(mm, addr, page, reach) VALUES ({MM}, {0x20000}, 900, 0)",
+        {"INV-10", "INV-06"},
         "page row 900",
     ),
     "a lock that nobody holds": Damage(f"UPDATE pages SET lock = 3 WHERE id = {PLAIN}", {"INV-09"}),
@@ -96,6 +96,8 @@ BROKEN: dict[str, Damage] = {
     "a pin without a holder": Damage("DELETE FROM holds WHERE kind = 'pin'", {"INV-09"}),
     "parked by nobody": Damage(f"UPDATE pages SET parked = 1 WHERE id = {PLAIN}", {"INV-09"}),
     "writeback by nobody": Damage(f"UPDATE pages SET writeback = 2 WHERE id = {PINNED}", {"INV-09"}),
+    "present pages counted twice": Damage("UPDATE resident SET pages = 2 * pages", {"INV-10"}, "counted as present"),
+    "present pages not counted": Damage("DELETE FROM resident", {"INV-10"}, "counted as present on node"),
     "used pages of a node": Damage("UPDATE nodes SET used = used + 1 WHERE id = 1", {"INV-10"}, "node 1"),
     "used pages below what lies there": Damage("UPDATE nodes SET used = 0 WHERE id = 2", {"INV-10"}, "node 2"),
     "a page counted on the wrong node": Damage(f"UPDATE pages SET node = 1 WHERE id = {PINNED}", {"INV-10"}),
@@ -111,6 +113,9 @@ BROKEN: dict[str, Damage] = {
     "ptes beyond an area": Damage(
         f'UPDATE vmas SET "end" = "end" - 1 WHERE mm = {MM} AND start = {0x10000}', {"INV-13"}, "reach beyond"
     ),
+    "ptes that are not found where their run ends": Damage(
+        f"UPDATE ptes SET reach = 0 WHERE page = {STRIDED}", {"INV-13"}, "indexed by how far"
+    ),
     "ptes in no area": Damage(
         # The label of the vanished area names nothing now.
         f"DELETE FROM vmas WHERE mm = {MM} AND start = {0x10000}",
@@ -122,7 +127,7 @@ BROKEN: dict[str, Damage] = {
         f"UPDATE nodes SET used = used - 1 WHERE id = (SELECT node FROM pages WHERE id = {STRIDED});"
         "UPDATE pages SET first = first + 1, origin_first = origin_first + 1, count = count - 1"
         f" WHERE id = {STRIDED}",
-        {"INV-13"},
+        {"INV-10", "INV-13"},
         "two ptes at page 65538",
     ),
     "two pages at one index of a file": Damage(
@@ -141,8 +146,8 @@ BROKEN: dict[str, Damage] = {
         # Its area maps something else, too, and nobody holds it.
         f"{FILE} UPDATE mappings SET kind = 'none' WHERE id = 50; {CACHE} (900, 50, 0, 1, 1, 0, 50, 0);"
         "UPDATE nodes SET used = used + 1 WHERE id = 0;"
-        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 900)",
-        {"INV-05", "INV-06", "run-unmapped"},
+        f"INSERT INTO ptes(mm, addr, page, reach) VALUES ({MM}, {0x20000}, 900, 0)",
+        {"INV-10", "INV-05", "INV-06", "run-unmapped"},
         "no file has it any more",
     ),
     "buffers on an anonymous page": Damage(
@@ -174,24 +179,24 @@ BROKEN: dict[str, Damage] = {
     "content that is nowhere": Damage(
         f"UPDATE nodes SET used = used - (SELECT count FROM pages WHERE id = {PLAIN}) WHERE id = 2;"
         f"UPDATE pages SET node = NULL WHERE id = {PLAIN}",
-        {"INV-16"},
+        {"INV-10", "INV-16"},
         "neither on a node nor in swap",
     ),
     "a swap pte of a page without a slot": Damage(
         f"UPDATE ptes SET present = 0, young = 0, dirty = 0, writable = 0 WHERE page = {PLAIN}",
-        {"INV-16"},
+        {"INV-10", "INV-16"},
         "say present or swapped",
     ),
     "a present pte of a page that is swapped out": Damage(
         f"UPDATE nodes SET used = used - 1 WHERE id = 0; UPDATE pages SET node = NULL WHERE id = {PINNED}",
-        {"INV-16"},
+        {"INV-10", "INV-16"},
         "say present or swapped",
     ),
     "another page's content": Damage(
         f"UPDATE pages SET origin_first = origin_first + 1 WHERE id = {PLAIN}", {"INV-19"}, "its content is that of"
     ),
     "content of a mapping that is gone": Damage(f"UPDATE pages SET origin = 99 WHERE id = {PLAIN}", {"INV-19"}, "gone"),
-    "pages that nobody maps": Damage(f"DELETE FROM ptes WHERE page = {PLAIN}", {"run-unmapped"}),
+    "pages that nobody maps": Damage(f"DELETE FROM ptes WHERE page = {PLAIN}", {"INV-10", "run-unmapped"}),
     "pages of no file that nobody holds": Damage(
         f"{FILE} UPDATE mappings SET kind = 'none' WHERE id = 50; {CACHE} (900, 50, 0, 1, 1, 0, 50, 0);"
         "UPDATE nodes SET used = used + 1 WHERE id = 0",
@@ -203,14 +208,14 @@ BROKEN: dict[str, Damage] = {
     "a run of nothing": Damage(
         f"UPDATE nodes SET used = used - 1 WHERE id = 0; UPDATE swap_areas SET used = 0;"
         f"UPDATE pages SET count = 0 WHERE id = {PINNED}",
-        {"run-shape"},
+        {"INV-10", "run-shape", "INV-13"},
     ),
     "a label of nothing": Damage(
         f"UPDATE labels SET start = 1, \"end\" = 2 WHERE name = 'more' AND mm = {MM}", {"label"}
     ),
     "a hold of no task": Damage("UPDATE holds SET pid = 999 WHERE kind = 'lock'", {"reference"}, "holds"),
     "a pte of no page": Damage(
-        f"INSERT INTO ptes(mm, addr, page) VALUES ({MM}, {0x20000}, 999)", {"reference"}, "table ptes"
+        f"INSERT INTO ptes(mm, addr, page, reach) VALUES ({MM}, {0x20000}, 999, 0)", {"reference"}, "table ptes"
     ),
     "a next node outside of the policy": Damage("UPDATE tasks SET il_next = 2 WHERE pid = 200", {"INV-17"}, "node 2"),
     "no next node": Damage("UPDATE tasks SET il_next = NULL WHERE pid = 200", {"INV-17"}),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratectl.runs import Run
-from migratectl.storage import pages
+from migratectl.storage import pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.engine import StateFile
 from tests.storage.states import ANON, CHILD, MM, Piece, crossing, expanded, lay, pieces, row_ids, shapes
@@ -146,8 +146,8 @@ def test_present_pages_by_node(furnished: StateFile) -> None:
         lay(conn, Piece(Run(0, 2, 10), node=1, child=(1, 0, 0, 0)))
         lay(conn, Piece(Run(1, 2, 5), node=0, area=1))
         lay(conn, Piece(Run(30, 1, 5), node=None, area=1, bits=(0, 0, 0, 0)))
-        assert pages.by_node(conn, MM) == {0: 5, 1: 10}
-        assert pages.by_node(conn, CHILD) == {1: 10}
+        assert resident.by_node(conn, MM) == {0: 5, 1: 10}
+        assert resident.by_node(conn, CHILD) == {1: 10}
 
 
 @pytest.mark.parametrize(("write_access", "wanted"), [(False, (1, 0)), (True, (1, 1))])
