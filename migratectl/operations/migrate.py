@@ -45,8 +45,8 @@ class Migration:
 
     ``pid`` is None while it is at pages that nobody maps. ``pending`` are the source nodes of pairs to come, ``landed``
     those of them that pages have moved to already. ``isolated``: the list has candidates only, whatever they are now.
-    ``evict``: the pages are to leave memory.
-    ``alone``: the address space, where no other one maps an anonymous page of the list.
+    ``alone``: the address space, where no other one maps an anonymous page of the list. ``evict``: the pages are to
+    leave memory.
     """
 
     conn: Connection
@@ -440,14 +440,8 @@ def move_stretch(
         leave_behind(migration, replace(chosen, states=some), left)
         if left.cleaned:
             migration.result.written += pagelist.total(conn, replace(chosen, states=some))
-    pagelist.move(
-        conn,
-        chosen,
-        dest,
-        through_swap=not rules.today,
-        restored=rules.restores_ptes,
-        alone=migration.alone,
-    )
+    restored, alone = rules.restores_ptes, migration.alone
+    pagelist.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
     for group in held:
