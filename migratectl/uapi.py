@@ -85,6 +85,16 @@ class Profile(enum.StrEnum):
     V9_POSTED = "v9-posted"
     MODERN = "modern"
 
+    @property
+    def modern(self) -> bool:
+        """Whether it is a 6.x kernel."""
+        return self is Profile.MODERN
+
+    @property
+    def posted(self) -> bool:
+        """Whether it is the patches literally as mailed, defects included."""
+        return self is Profile.V9_POSTED
+
 
 CAPABILITIES: Final = (
     "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",

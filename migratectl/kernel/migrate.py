@@ -1,75 +1,21 @@
 """
-What becomes of a page that is to move: selection, the passes, the twenty steps.
+The steps of a page's move that the profiles share, one page and one pass at a time; and the course of a page.
 
-Models mm/mempolicy.c (which pages are collected) and mm/vmscan.c, mm/rmap.c, fs/buffer.c as Direct Migration V9
-leaves them, for one page and one pass at a time. A rule sees the state of one page and answers with what happens; it
-knows neither rows nor SQL. ``course`` runs the passes and is asked once for each distinct state of a list.
+Models mm/vmscan.c, mm/rmap.c and fs/buffer.c as Direct Migration V9 leaves them, and today's mm/migrate.c. Which step
+comes when, and who is a candidate at all, is for rules.py to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
 
-from migratectl.kernel.page import (
-    FIRST_BLOCKING_PASS,
-    FIRST_EVICTING_PASS,
-    FIRST_WAITING_PASS,
-    Attempt,
-    Left,
-    PageState,
-    carried,
-    over,
-    page_count,
-)
-from migratectl.kernel.posted import remove_references_posted, shared_posted, without_method_posted
+from migratectl.kernel.page import FIRST_BLOCKING_PASS, FIRST_EVICTING_PASS, Attempt, Left, page_count
 from migratectl.kernel.vmscan import pageout, release_ring, swap_page
-from migratectl.uapi import MF, NEVER
-
-LAST_PASS: Final = {False: 10, True: 9}
-"""Number of the last scan, by whether the profile is ``modern``."""
-
-LAST_STEP_BEFORE_SLOT: Final = 2
-"""Step 3 gives an anonymous page its swap entry."""
-
-UNSEEN: Final = "unseen"
-"""Answer of skip_reason() for what is not even listed."""
+from migratectl.page_state import PageState, over
 
 RemoveReferences = Callable[[PageState, int, int], Attempt]
 """A page in a pass, and the references that it has besides its ptes when nobody else holds one."""
-
-
-def skip_reason(state: PageState, flags: MF, *, modern: bool, posted: bool = False) -> str | None:
-    """
-    Why a present page on a source node is no candidate; None for a candidate.
-
-    Args:
-        state: The page.
-        flags: MOVE takes pages mapped once, MOVE_ALL all; STRICT opens closed areas, but for huge ones.
-        modern: Locked areas are looked into.
-        posted: MOVE takes shared pages too (B5).
-
-    Returns:
-        A word of cli.md's ``skips[].reason``; UNSEEN for a zero page of an area that is not looked into.
-
-    Source:
-        check_range(), migrate_page_add() and isolate_lru_page() (semantics.md 2.1, B5, B6, B20, B30).
-    """
-    closed = area_closed(state, modern=modern)
-    opened = bool(flags & MF.STRICT) and state.area != "vma-hugetlb"
-    if state.kind == "zero":
-        return UNSEEN if closed and not opened else "reserved-page"
-    if closed:
-        return None if opened else state.area
-    if shared_posted(state, flags) if posted else not flags & MF.MOVE_ALL and state.mapcount != 1:
-        return "shared"
-    return "off-lru" if state.parked else None
-
-
-def area_closed(state: PageState, *, modern: bool) -> bool:
-    """Whether the area that maps a page is one whose pages do not move; today's kernel moves those of locked ones."""
-    return bool(state.area) and not (modern and state.area == "vma-locked")
 
 
 def lock_page(state: PageState, nr_pass: int) -> bool:
@@ -85,43 +31,14 @@ def lock_page(state: PageState, nr_pass: int) -> bool:
     return over(state.lock, nr_pass, waiting=nr_pass >= FIRST_BLOCKING_PASS)
 
 
-def writeback_over(state: PageState, nr_pass: int, *, modern: bool = False) -> bool:
+def writeback_over(state: PageState, nr_pass: int, waited_from: int) -> bool:
     """
-    Whether writeback does not stand in the way in this pass: not waited for in pass 0, waited for later.
+    Whether writeback does not stand in the way in this pass: it is waited for from the pass *waited_from* on.
 
     Source:
         migrate_pages(), Direct Migration V9, 2/5; semantics.md 2.2 d, 2.7. Today's kernel waits from pass 3 on.
     """
-    return over(state.writeback, nr_pass, waiting=nr_pass >= (FIRST_BLOCKING_PASS if modern else FIRST_WAITING_PASS))
-
-
-class Over(NamedTuple):
-    """For each kind of hold the highest release pass that a pass brings about; ``ring``: locks of buffers."""
-
-    lock: int
-    writeback: int
-    pin: int
-    ring: int
-
-
-def holds_over(nr_pass: int, *, modern: bool, method: str = "page") -> Over:
-    """
-    Which holds on a page are over once a migration has looked at it in *nr_pass*.
-
-    Those whose pass has come, and the locks and writeback that are waited for in that pass; the *method* ``buffer``
-    waits for the locks of buffers.
-
-    Source:
-        semantics.md 2.7, 9a.
-    """
-    waited = NEVER - 1
-    wait_writeback = FIRST_BLOCKING_PASS if modern else FIRST_WAITING_PASS
-    return Over(
-        lock=waited if nr_pass >= FIRST_BLOCKING_PASS else nr_pass,
-        writeback=waited if nr_pass >= wait_writeback else nr_pass,
-        pin=nr_pass,
-        ring=waited if method == "buffer" else nr_pass,
-    )
+    return over(state.writeback, nr_pass, waiting=nr_pass >= waited_from)
 
 
 def migrate_page_remove_references(state: PageState, nr_pass: int, nr_refs: int) -> Attempt:
@@ -190,70 +107,16 @@ def migrate_without_method(state: PageState, nr_pass: int, *, slot: bool, evicts
     return Attempt("moved", left=left)
 
 
-def _held_up(state: PageState, nr_pass: int, *, modern: bool) -> Attempt | None:
-    """Steps 1 and 2, and what comes before them: why the page is not looked at further in this pass."""
-    if area_closed(state, modern=modern):  # only STRICT collects it (B6)
-        return Attempt("failed", "mlocked", "EPERM", step=0)
-    if state.truncated and state.ring is None and state.pin is None:
-        return Attempt("vanished", step=0)
-    if not lock_page(state, nr_pass):
-        return Attempt("retry", "busy-locked", "EAGAIN", step=1)
-    if not writeback_over(state, nr_pass, modern=modern):
-        return Attempt("retry", "busy-writeback", "EAGAIN", step=2)
-    return None
-
-
-def attempt(state: PageState, nr_pass: int, *, slot: bool = True, evict: bool = False, posted: bool = False) -> Attempt:
+def migrate_folio(state: PageState, nr_pass: int) -> Attempt:
     """
-    One page in one pass of V9's migrate_pages().
-
-    Args:
-        state: The isolated page as this pass finds it.
-        nr_pass: 0 to 10.
-        slot: Whether a swap slot is free.
-        evict: There is no target list: the page is to leave memory (the swap-only caller).
-        posted: With the defects of the patches as posted (B8, B10, B28).
-
-    Returns:
-        What happens, and what stays behind when it is not a move.
-
-    Source:
-        migrate_pages(), Direct Migration V9, 2/5 and 5/5; semantics.md 2.2, 2.3.
-    """
-    held_up = _held_up(state, nr_pass, modern=False)
-    if held_up is not None:
-        return held_up
-    if state.kind == "anon" and not (state.swapcache or slot or state.met(nr_pass)):
-        return Attempt("failed", "no-swap", "ENOMEM", step=3)
-    if evict:
-        return swap_page(state, nr_pass, slot=slot)
-    if state.truncated:
-        return Attempt("retry", "truncated", "EAGAIN", step=9)
-    method = "page" if state.swapcache else state.method
-    if method == "fail":
-        return Attempt("failed", "fs-refuses", "EIO", step=5)
-    if method == "none":
-        without = without_method_posted if posted else migrate_without_method
-        return without(state, nr_pass, slot=slot)
-    remove = remove_references_posted if posted else migrate_page_remove_references
-    if method == "buffer":
-        return buffer_migrate_page(state, nr_pass, remove)
-    return remove(state, nr_pass, 2)
-
-
-def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
-    """
-    One page in one pass of a 6.x kernel: no swap entry, locked areas are no obstacle, ptes come back.
+    Move a locked page as a 6.x kernel does: no swap entry, locked areas are no obstacle, ptes come back.
 
     A dirty page of a mapping without a method is written, or fails for good where nothing can write it.
 
     Source:
-        modern-kernel rules: writeback and locks are waited for from pass 3 on, an extra reference is retried; today's
-        fallback_migrate_folio() and writeout() of mm/migrate.c.
+        modern-kernel rules: an extra reference is retried; today's fallback_migrate_folio() and writeout() of
+        mm/migrate.c.
     """
-    held_up = _held_up(state, nr_pass, modern=True)
-    if held_up is not None:
-        return held_up
     if state.truncated:
         return Attempt("retry", "truncated", "EAGAIN", step=9)
     if state.method == "fail":
@@ -269,12 +132,8 @@ def attempt_modern(state: PageState, nr_pass: int) -> Attempt:
     if state.method == "buffer":
         found = buffer_migrate_page(free, nr_pass, migrate_page_remove_references)
     else:
-        found = _plain_modern(free, nr_pass)
+        found = migrate_page_remove_references(free, nr_pass, nr_refs=2 + (state.ring is not None))
     return replace(found, swap_entry=False)
-
-
-def _plain_modern(state: PageState, nr_pass: int) -> Attempt:
-    return migrate_page_remove_references(state, nr_pass, nr_refs=2 + (state.ring is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,52 +173,3 @@ class Course:
     def at(self, nr_pass: int) -> Attempt:
         """What a pass does, or the last one before it that looked at the page."""
         return self.attempts[min(nr_pass, len(self.attempts) - 1)]
-
-
-def course(state: PageState, *, modern: bool, slot_from: int = 0, evict: bool = False, posted: bool = False) -> Course:
-    """
-    Run a page through the passes.
-
-    Args:
-        state: The isolated page.
-        modern: Ten passes of a 6.x kernel instead of V9's eleven.
-        slot_from: The first pass in which a swap slot is free when it is asked for; NEVER: there is none.
-        evict: See attempt().
-        posted: See attempt().
-
-    Returns:
-        The course; a failure for good ends it at once, a retry goes on with the next pass and finds what is left.
-
-    Source:
-        migrate_pages(), Direct Migration V9, 2/5: the counter is tested before it is increased, hence 1 + 10 scans.
-    """
-    act = slot_at = None
-    attempts: list[Attempt] = []
-    left = Left()
-    for nr_pass in range(LAST_PASS[modern] + 1):
-        if modern:
-            result = attempt_modern(state, nr_pass)
-        else:
-            result = attempt(state, nr_pass, slot=nr_pass >= slot_from, evict=evict, posted=posted)
-            if state.met(nr_pass):  # whoever was met may have taken the entry along
-                result = replace(result, swap_entry=state.swapcache)
-        got = result.done or result.step > LAST_STEP_BEFORE_SLOT
-        act = nr_pass if act is None and got else act
-        asks = got and nr_pass >= slot_from and not state.met(nr_pass)
-        if slot_at is None and asks and _asks_for_slot(state, result, modern=modern):
-            slot_at = nr_pass
-        left = left.plus(result.left)
-        result = replace(result, left=left)
-        attempts.append(result)
-        if result.outcome != "retry":
-            return Course(act, nr_pass, result, tuple(attempts), slot_at)
-        state = carried(state, result)
-    return Course(act, None, attempts[-1], tuple(attempts), slot_at)
-
-
-def _asks_for_slot(state: PageState, result: Attempt, *, modern: bool) -> bool:
-    """Whether a pass asked for a swap slot: step 3 of an anonymous page, or tmpfs that writes to swap."""
-    if modern or state.swapcache:
-        return False
-    stores = state.writepage == "swap" and state.dirty and result.reason in ("writeback-started", "pageout-activate")
-    return state.kind == "anon" or (state.kind != "zero" and stores)

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from migratectl.kernel.migrate import Course
 from migratectl.kernel.page import Attempt
+from migratectl.kernel.rules import Rules
 
 Observer = Literal["swap", "file", "pin", "fork", "reclaim", "other"]
 """
@@ -42,14 +43,14 @@ class Meeting(NamedTuple):
     waits: bool
 
 
-def meet(observer: Observer, step: int, *, modern: bool) -> Meeting:
+def meet(observer: Observer, step: int, rules: Rules) -> Meeting:
     """
     What becomes of an observer and of the migration when they meet at a step.
 
     Args:
         observer: Who looks.
         step: 1 to 20.
-        modern: A 6.x kernel's migration entries are waited for without a reference.
+        rules: Those of the list; a 6.x kernel's migration entries are waited for without a reference.
 
     Source:
         do_swap_page(), shmem_getpage() and try_to_unuse() with the checks of Direct Migration V9, 1/5; semantics.md 5.
@@ -59,7 +60,7 @@ def meet(observer: Observer, step: int, *, modern: bool) -> Meeting:
     if observer == "fork":
         return Meeting(None, backed_out=False, retries=0, waits=step >= RESTORES_PTES)
     early = step <= LAST_STEP_THAT_BACKS_OUT
-    if observer == "swap" and modern and step >= LAST_STEP_THAT_BACKS_OUT:
+    if observer == "swap" and rules.today and step >= LAST_STEP_THAT_BACKS_OUT:
         return Meeting("page-lock", backed_out=False, retries=0, waits=True)
     blocked = "tree-lock" if step in TREE_LOCK else "page-lock"
     if observer == "pin" and step < LAST_STEP_THAT_BACKS_OUT:

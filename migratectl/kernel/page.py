@@ -1,11 +1,17 @@
-"""What the rules read of a page, and what a pass of a migration does to it."""
+"""What a pass of a migration does to a page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from migratectl.uapi import NEVER
+from migratectl.page_state import PageState
+
+LAST_PASS: Final = 10
+"""Number of V9's last scan: the counter is tested before it is increased, hence 1 + 10 scans."""
+
+LAST_PASS_TODAY: Final = 9
+"""That of a 6.x kernel."""
 
 FIRST_WAITING_PASS: Final = 1
 """V9 waits for writeback from here on."""
@@ -15,84 +21,6 @@ FIRST_EVICTING_PASS: Final = 5
 
 FIRST_BLOCKING_PASS: Final = 3
 """The page lock is waited for from here on, and under ``modern`` writeback."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """
-    The buffers of a page; all of them are in one state.
-
-    Attributes:
-        dirty: They differ from what is on disk.
-        locked: Pass from which their locks can be had; None: they are free.
-        busy: Pass from which nobody uses them (a journal holds them until it is synced); None: nobody does.
-        late: In that pass they are still in use when they are asked for the first time.
-    """
-
-    dirty: bool = False
-    locked: int | None = None
-    busy: int | None = None
-    late: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PageState:
-    """
-    What the rules read of a page; all pages of a run share it.
-
-    Attributes:
-        kind: ``anon``, ``zero``, ``file`` or ``shm``.
-        method: The mapping's migratepage method: ``page``, ``buffer``, ``fail`` or ``none``.
-        mapcount: Present ptes, over all tasks and mappers outside the state; 1 where nobody asked.
-        swapcache: The page has a swap entry.
-        lock: Pass from which the page lock can be had; None: it is free.
-        writeback: Pass from which writeback is over; None: there is none.
-        pin: Pass from which no reference is left that migration does not know; None: there is none.
-        area: What kind of area maps it: ``''`` or the reason why its pages are not looked at, such as ``vma-locked``.
-        mlocked: Another mapping of it is in a locked area.
-        parked: Off the LRU, in a per-CPU batch.
-        dirty: The page, or a pte of it, is dirty.
-        ring: Its buffers, None where it has none.
-        writepage: Where the mapping writes dirty pages to: ``disk``, ``swap`` (tmpfs) or ``none`` (ramfs).
-        truncated: Its file was cut while it was held: it has no mapping any more.
-        owned: Nobody else has areas of its file, or somebody has a writable shared one; asked by ``v9-posted`` only.
-        dropped_dirty: A pte that goes when the page is unmapped, before the first of a locked area, is dirty; asked by
-            ``v9-posted`` only.
-        young: Ptes with the young bit, whole tens of them; asked by ``v9-posted`` only.
-        backed_out: Until ``pin`` is over it is somebody's reference who met the migration of this page.
-    """
-
-    kind: str = "anon"
-    method: str = "page"
-    mapcount: int = 1
-    swapcache: bool = False
-    lock: int | None = None
-    writeback: int | None = None
-    pin: int | None = None
-    area: str = ""
-    mlocked: bool = False
-    parked: bool = False
-    dirty: bool = False
-    ring: Ring | None = None
-    writepage: str = "disk"
-    truncated: bool = False
-    owned: bool = True
-    dropped_dirty: bool = False
-    young: int = 0
-    backed_out: bool = False
-
-    def pinned(self, nr_pass: int) -> bool:
-        """Whether somebody holds a reference in this pass that migration does not know."""
-        return not over(self.pin, nr_pass)
-
-    def met(self, nr_pass: int) -> bool:
-        """Whether this pass, or one that did not come as far, is the one that somebody met: it found a swap entry."""
-        return self.backed_out and self.pinned(nr_pass)
-
-
-def over(release: int | None, nr_pass: int, *, waiting: bool = False) -> bool:
-    """Whether a hold is over in a pass, or ends while it is waited for; one that never ends is not waited for."""
-    return release is None or nr_pass >= release or (waiting and release < NEVER)
 
 
 def page_count(mapcount: int, *, cached: bool, buffers: bool = False, isolated: bool = False, extra: int = 0) -> int:

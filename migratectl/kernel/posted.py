@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, Left, PageState, over
+from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, Left
 from migratectl.kernel.vmscan import pageout, ring_droppable, swap_page
+from migratectl.page_state import PageState, over
 from migratectl.uapi import MF
 
 UNMAP_CALLS: Final = 10

@@ -2,7 +2,7 @@
 A migration told step by step: the references, ptes and swap slot of the old page and its target at each step.
 
 The numbers follow the formula of semantics.md 1.6: a pte each, the tree, the ring, isolation, the fresh page's own,
-and everybody else. What happens in a pass is what ``course`` says; nothing is decided here.
+and everybody else. What happens in a pass is what ``Rules`` say; nothing is decided here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from migratectl.kernel.migrate import Course, attempt, attempt_modern
-from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, PageState, carried, ptes_taken
+from migratectl.kernel.migrate import Course
+from migratectl.kernel.page import FIRST_EVICTING_PASS, Attempt, carried, ptes_taken
+from migratectl.kernel.rules import Rules
 from migratectl.kernel.vmscan import ring_droppable
+from migratectl.page_state import PageState
 
 STEPS: Final = {
     0: "not looked at",
@@ -135,23 +137,14 @@ class Met(NamedTuple):
     swap_ptes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """Whose pass it is: of a 6.x kernel, one without targets, of the patches as posted."""
-
-    modern: bool = False
-    evict: bool = False
-    posted: bool = False
-
-
 def trace(
     state: PageState,
     way: Course,
     last_pass: int,
     *,
+    rules: Rules,
     pins: int,
     swap_ptes: int = 0,
-    manner: Manner = Manner(),
     met: Sequence[Met] = (),
 ) -> tuple[TracePass, ...]:
     """
@@ -161,9 +154,9 @@ def trace(
         state: The page before the first pass.
         way: Its course.
         last_pass: The last pass that looked at it.
+        rules: What gave it: they say whose pass it is.
         pins: How many references others hold while it is pinned.
         swap_ptes: How many ptes of an anonymous page were swap ptes before.
-        manner: Migration entries instead of swap ptes, no target, the order of the patches as posted.
         met: Commands that met the page, by pass; what the page was until then.
 
     Returns:
@@ -175,13 +168,13 @@ def trace(
     found: list[TracePass] = []
     first = 0
     for each in met:
-        told = _Teller(each.state, each.way, each.pins, each.swap_ptes, manner)
+        told = _Teller(each.state, each.way, each.pins, each.swap_ptes, rules)
         for nr_pass in range(min(each.nr_pass, last_pass) + 1):
             one = told.next(nr_pass, each if nr_pass == each.nr_pass else None)
             if nr_pass >= first:
                 _append(found, one)
         first = each.nr_pass + 1
-    told = _Teller(state, way, pins, swap_ptes, manner)
+    told = _Teller(state, way, pins, swap_ptes, rules)
     for nr_pass in range(last_pass + 1):
         one = told.next(nr_pass, None)
         if nr_pass >= first:
@@ -201,19 +194,16 @@ def _append(found: list[TracePass], one: TracePass) -> None:
 class _Teller:
     """Goes through the passes of one page."""
 
-    def __init__(self, state: PageState, way: Course, pins: int, swap_ptes: int, manner: Manner) -> None:
-        self.state, self.way, self.pins, self.swap_ptes, self.manner = state, way, pins, swap_ptes, manner
+    def __init__(self, state: PageState, way: Course, pins: int, swap_ptes: int, rules: Rules) -> None:
+        self.state, self.way, self.pins, self.swap_ptes, self.rules = state, way, pins, swap_ptes, rules
 
     def next(self, nr_pass: int, met: Met | None) -> TracePass:
         """What a pass does; it finds what the one before has left."""
-        state, manner, found = self.state, self.manner, self.way.at(nr_pass)
+        state, found = self.state, self.way.at(nr_pass)
         if met is not None:
             held = replace(state, pin=max(state.pin or 0, nr_pass + 1), backed_out=True)
-            if manner.modern:
-                found = attempt_modern(held, nr_pass)
-            else:
-                found = attempt(held, nr_pass, evict=manner.evict, posted=manner.posted)
-        walk = _Walk(state, found, nr_pass, pins=self.pins, swap_ptes=self.swap_ptes, manner=manner, met=met)
+            found = self.rules.attempt(held, nr_pass)
+        walk = _Walk(state, found, nr_pass, pins=self.pins, swap_ptes=self.swap_ptes, rules=self.rules, met=met)
         steps = walk.steps()
         self.swap_ptes, self.state = walk.swap_ptes, carried(state, found)
         return TracePass(nr_pass, nr_pass, steps, found.outcome, found.reason)
@@ -230,11 +220,11 @@ class _Walk:
         *,
         pins: int,
         swap_ptes: int,
-        manner: Manner,
+        rules: Rules,
         met: Met | None,
     ) -> None:
         self.state, self.attempt, self.nr_pass, self.met = state, attempt, nr_pass, met
-        self.modern, self.posted = manner.modern, manner.posted
+        self.today, self.posted = rules.today, rules.posted
         self.anon = state.kind == "anon"
         self.extra = pins if state.pinned(nr_pass) else 0
         self.ptes, self.swap_ptes = state.mapcount, swap_ptes
@@ -242,7 +232,7 @@ class _Walk:
         self.dirty = state.dirty
         self.ring = state.ring is not None
         self.slot = 1 + (swap_ptes if self.anon else 1) if state.swapcache else None  # tmpfs: its inode has a share
-        self.fresh = None if manner.evict else Counts(1, 0)
+        self.fresh = None if rules.evict else Counts(1, 0)
         self.rows: list[TraceStep] = []
 
     def steps(self) -> tuple[TraceStep, ...]:
@@ -292,7 +282,7 @@ class _Walk:
         self._note(step, f"{STEPS[step]}: no, {refusal}" if ends_here and refusal else STEPS[step], target)
 
     def _swap_entry(self) -> None:
-        if not self.anon or self.modern or self.attempt.step < 3:
+        if not self.anon or self.today or self.attempt.step < 3:
             return
         if self.attempt.reason == "no-swap":
             self._note(3, f"{STEPS[3]}: no, no slot is free")
@@ -314,7 +304,7 @@ class _Walk:
         }
         if reason in stops:
             self._note(*stops[reason], self.fresh)
-        elif self.modern:
+        elif self.today:
             self._unmapped_today()
         elif self._goes_by_itself():
             self._without_method()
@@ -328,7 +318,7 @@ class _Walk:
 
     def _counted(self) -> bool:
         """The first reference test of a method, before step 5; whether it lets the page go on."""
-        known = 1 + self.cached + (self.ring and (self.modern or self.state.method == "buffer"))
+        known = 1 + self.cached + (self.ring and (self.today or self.state.method == "buffer"))
         equal = self.ptes + known == self._old().refs
         ptes = "1 pte" if self.ptes == 1 else f"{self.ptes} ptes"
         test = f"{STEPS[7]}: {ptes} and {known} known, {self._old().refs} in all"
@@ -358,13 +348,13 @@ class _Walk:
     def _lose(self, nr: int) -> None:
         """So many ptes become swap ptes, or go."""
         self.ptes -= nr
-        if self.anon and not self.modern:
+        if self.anon and not self.today:
             self.swap_ptes += nr
             self.slot = None if self.slot is None else self.slot + nr
 
     def _ptes_gone(self) -> None:
         """Step 5; a migration entry has no share in a swap slot."""
-        how = "become migration entries" if self.modern else "become swap ptes" if self.anon else "are dropped"
+        how = "become migration entries" if self.today else "become swap ptes" if self.anon else "are dropped"
         self.dirty = self.dirty or self.state.dropped_dirty
         if self.ptes:
             self._lose(self.ptes)
@@ -460,7 +450,7 @@ class _Walk:
 
     def _moved(self) -> None:
         ptes, target = self.state.mapcount, Counts(1, 0)
-        if self.modern and self.anon and not self.cached:
+        if self.today and self.anon and not self.cached:
             for step in (7, 10):  # it is in no tree: there is nothing to switch
                 self._note(step, STEPS[step], target)
         else:
@@ -488,7 +478,7 @@ class _Walk:
 
     def _restored(self, target: Counts, ptes: int) -> Counts:
         """Step 18."""
-        if self.modern:
+        if self.today:
             target = Counts(target.refs + ptes, ptes)
             self._note(18, "migration entries become ptes", target)
         elif self.anon and self.attempt.swap_entry:  # as posted (B4)

@@ -6,7 +6,8 @@ Models mm/vmscan.c and try_to_free_buffers() of fs/buffer.c as Direct Migration 
 
 from __future__ import annotations
 
-from migratectl.kernel.page import Attempt, Left, PageState, Ring, over
+from migratectl.kernel.page import Attempt, Left
+from migratectl.page_state import PageState, Ring, over
 
 
 def ring_droppable(ring: Ring, nr_pass: int, *, again: bool = False) -> bool:

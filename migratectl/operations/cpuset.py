@@ -306,7 +306,7 @@ def _follow(
     A thread that is attached and does not lead its group leaves the address space alone under ``modern`` (rule 61 of
     what a 6.1 kernel does).
     """
-    conn, modern = migration.conn, migration.modern
+    conn, modern = migration.conn, migration.machine.modern
     mems = cpuset.mems & migration.machine.online
     spaces: dict[int, int] = {}
     for task in moved:

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from migratectl.errors import KernelError, PermissionDenied
 from migratectl.kernel.memory import absent
-from migratectl.kernel.migrate import LAST_PASS, UNSEEN, course, skip_reason
+from migratectl.kernel.rules import UNSEEN
 from migratectl.nodemask import Nodemask
 from migratectl.operations.caller import Caller, called_pid, identify
-from migratectl.operations.line import page_state
 from migratectl.operations.machine import Machine, find_mm, load_machine, resolve_nodes, resolve_span
 from migratectl.operations.migrate import Migration, collect
 from migratectl.operations.migrate_pages import may_move, refusal
@@ -21,7 +20,7 @@ from migratectl.runs import Run, maximal_runs
 from migratectl.spans import NodeList, Span
 from migratectl.storage import files, holds, pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import StateRow, Wanted
+from migratectl.storage.pagelist import Alike, Wanted
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import MF, NEVER, SYS_NICE, VM
 
@@ -183,45 +182,43 @@ def _without_page(
             yield Verdict(vma.start, None, BEYOND, "not-present"), beyond
 
 
-def _of_state(migration: Migration, row: StateRow, source: Nodemask, vma: Vma) -> Iterable[tuple[Verdict, Run]]:
+def _of_state(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> Iterable[tuple[Verdict, Run]]:
     """The runs of one gathered state, each with what would become of it and who stands in its way."""
     plain = _judge(migration, row, source, vma)
     kind = _STANDING_IN_THE_WAY.get(plain.reason)
     by_page: dict[int, list[tuple[int, str, int]]] = {}
     if kind:
-        for page, holder in holds.holders(migration.conn, row.state, kind):
+        for page, holder in holds.holders(migration.conn, row.number, kind):
             by_page.setdefault(page, []).append(holder)
     mappers: dict[int, tuple[int, ...]] = {}
     locked: dict[int, list[tuple[int, int]]] = {}
     outside: set[int] = set()
     if plain.reason in ("shared", "mlocked"):
-        mappers = pagelist.mappers(migration.conn, row.state, locked=plain.reason == "mlocked")
-        outside = pagelist.mapped_outside(migration.conn, row.state)
+        mappers = pagelist.mappers(migration.conn, row.number, locked=plain.reason == "mlocked")
+        outside = pagelist.mapped_outside(migration.conn, row.number)
     if plain.reason == "mlocked":
-        for page, pid, shift in pagelist.locked_at(migration.conn, row.state):
+        for page, pid, shift in pagelist.locked_at(migration.conn, row.number):
             locked.setdefault(page, []).append((pid, shift))
-    for page, run in pagelist.listed(migration.conn, row.state):
+    for page, run in pagelist.listed(migration.conn, row.number):
         holding, mapping = tuple(by_page.get(page, ())), mappers.get(page, ())
         there = tuple(locked.get(page, ()))
         yield plain._replace(holders=holding, mappers=mapping, outside=page in outside, locked=there), run
 
 
-def _judge(migration: Migration, row: StateRow, source: Nodemask, vma: Vma) -> Verdict:
+def _judge(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> Verdict:
     """What would become of the pages of a state."""
-    state = page_state(row)
-    zero = row.kind == "zero"
+    state = row.state
+    zero = state.kind == "zero"
     node, shown = (None, "zero") if zero else (row.node, "present")
     if not zero and row.node not in source:
         return Verdict(vma.start, node, shown, "other-node")
-    posted = migration.machine.posted
-    reason = skip_reason(state, migration.flags, modern=migration.modern, posted=posted)
-    if reason is not None:
-        return Verdict(vma.start, node, shown, row.area if reason == UNSEEN else reason)
-    way = course(state, modern=migration.modern, slot_from=migration.slot_from(), posted=posted)
-    nr_pass = way.end if way.end is not None else LAST_PASS[migration.modern]
+    way = migration.way(row)
+    if isinstance(way, str):
+        return Verdict(vma.start, node, shown, state.area if way == UNSEEN else way)
+    nr_pass = way.end if way.end is not None else migration.rules.last_pass
     if way.moves:
         return Verdict(vma.start, node, shown, "movable", None, nr_pass, way.last.step)
-    writepage = row.writepage if way.last.reason == "pageout-activate" else ""
+    writepage = state.writepage if way.last.reason == "pageout-activate" else ""
     last = way.last
     return Verdict(vma.start, node, shown, last.reason, last.errno, nr_pass, last.step, writepage=writepage)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from migratectl.errors import BadAddress, Busy, InvalidArgument, OutOfMemory
 from migratectl.kernel.memory import absent
-from migratectl.kernel.migrate import LAST_PASS
+from migratectl.kernel.page import LAST_PASS
 from migratectl.operations.fault import populate
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine, resolve_span
 from migratectl.spans import Span
@@ -57,7 +57,7 @@ def hold(
     rows = _present(conn, mm, start, end)
     _refuse_first(kind, rows, start, end, page_size, subject)
     held = list(dict.fromkeys(row.page for row in rows))
-    release = NEVER if passes is None or passes > LAST_PASS[False] else passes
+    release = NEVER if passes is None or passes > LAST_PASS else passes
     holds.add(conn, held, pid, kind, release, count)
     coalesce.coalesce(conn, held)
     notes = {"notes": [NOTE_PARKED]} if kind == "park" and passes is not None else {}
@@ -149,7 +149,7 @@ def set_buffers(
         raise InvalidArgument(subject, f"the page at {at_text} can have no buffers: they belong to files of a disk")
     if missing:
         raise BadAddress(subject, f"no page is present at {missing[0] * page_size:#x}; map and fault it in first")
-    release = NEVER if passes is None or passes > LAST_PASS[False] else passes
+    release = NEVER if passes is None or passes > LAST_PASS else passes
     buffers.set_state(conn, ids, state, release, late=late)
     if state == "dirty":
         cache.set_flags(conn, ids, PG.DIRTY | PG.UPTODATE)

@@ -18,7 +18,7 @@ from migratectl.operations.policy_targets import migrate_by_policy
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.storage import nodes, pagelist, pages, tasks
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import StateRow, Wanted
+from migratectl.storage.pagelist import Alike, Wanted
 from migratectl.storage.pages import Orphan
 from migratectl.uapi import MF, errno_number
 from migratectl.wording import counted
@@ -134,9 +134,9 @@ def _drain(
     return {"node": nid, **migration.document()}
 
 
-def _migrate(migration: Migration, rows: list[StateRow], zonelist: Zonelist) -> None:
+def _migrate(migration: Migration, rows: list[Alike], zonelist: Zonelist) -> None:
     allowed = tuple(nid for nid in zonelist if nid in migration.machine.online)
-    if migration.modern:
+    if migration.rules.today:
         migrate_by_policy(migration, rows, Choice((allowed,), (allowed[0],)))
     else:
         migrate_along(migration, rows, allowed, allowed[0])

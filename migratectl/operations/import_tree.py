@@ -197,7 +197,7 @@ def _add_swap(
     elif topology.swap_kib is not None:
         add_swap(conn, Size(topology.swap_kib * KIB // known.page_size, "p"), known)
     else:
-        size = "none" if known.modern else "1 GiB"
+        size = "none" if known.profile.modern else "1 GiB"
         where = tree.source if isinstance(tree, TextTree) else tree.where("proc/meminfo")
         notes.append(f"{where}: no SwapTotal: swap as 'init' makes it: {size}")
         add_swap(conn, "default", known)

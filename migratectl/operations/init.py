@@ -101,7 +101,7 @@ def set_up(
     if not any(node.capacity for node in machine):
         raise InvalidArgument("--memory", "no node has memory; give one at least a page")
     facts.store(conn, known)
-    lists = zonelists(machine, distance, modern=known.modern)
+    lists = zonelists(machine, distance, modern=known.profile.modern)
     counters = (0,) * len(nodes.COUNTERS)
     nodes.insert(
         conn,
@@ -110,7 +110,7 @@ def set_up(
     )
     everything = Nodemask(node.nid for node in machine)
     cpus = Nodemask(cpu for node in machine for cpu in node.cpus)
-    mems = Nodemask(node.nid for node in machine if node.capacity) if known.modern else everything
+    mems = Nodemask(node.nid for node in machine if node.capacity) if known.profile.modern else everything
     tasks.insert_cpuset(conn, Cpuset(0, "/", cpus, mems, cpu_exclusive=True, mem_exclusive=True))
 
 
@@ -132,7 +132,7 @@ def zonelists(
 def add_swap(conn: Connection, swap: Size | Literal["default"] | None, known: Facts) -> None:
     """The area ``swap0`` of a new state, where it has one."""
     if swap == "default":
-        swap = None if known.modern else _DEFAULT_SWAP
+        swap = None if known.profile.modern else _DEFAULT_SWAP
     if swap is not None and swap.amount:
         holds.add_swap_area(conn, "swap0", slots_of(swap, known.page_size))
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from migratectl.kernel.migrate import Course
-from migratectl.kernel.page import PageState, Ring
+from migratectl.kernel.rules import Rules
+from migratectl.page_state import PageState
 from migratectl.runs import Run, RunIndex
 from migratectl.storage import pagelist
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Selection, StateRow
+from migratectl.storage.pagelist import Selection
 
 Position = tuple[int, int]
 """(pass, place): the order of everything that runs out."""
@@ -31,9 +32,7 @@ the head of the list (B3), so there it is what is left from the page number up t
 @dataclass(frozen=True, slots=True)
 class Group:
     """
-    The pages of a list that have one state and lie on one node: the rules' view, their course, how many.
-
-    ``evict``: they are to leave memory; ``posted``: see the profile.
+    The pages of a list that have one state and lie on one node: the rules' view, their course, how many, whose rules.
     """
 
     number: int
@@ -41,8 +40,7 @@ class Group:
     course: Course
     pages: int
     source: int
-    evict: bool = False
-    posted: bool = False
+    rules: Rules
 
     @property
     def refused(self) -> bool:
@@ -72,17 +70,17 @@ class Group:
     @property
     def gives_back(self) -> bool:
         """Whether a page gives its slot back when it moves: anonymous ones do, but for B4."""
-        return self.course.moves and self.state.kind == "anon" and not self.posted
+        return self.course.moves and self.state.kind == "anon" and self.rules.restores_ptes
 
     def chosen(self, low: int | None = None, high: int | None = None, residue: int | None = None) -> Selection:
         """Its runs at the places [low, high), of one class or of all."""
-        if self.posted:
+        if self.rules.posted:
             low, high = (None if place is None else TOP - place + 1 for place in (high, low))
         return Selection((self.number,), low, high, residue)
 
     def places(self, runs: Iterable[Run]) -> Iterable[Run]:
         """The places of runs of page numbers."""
-        return [run._replace(start=TOP - run.last) for run in runs] if self.posted else runs
+        return [run._replace(start=TOP - run.last) for run in runs] if self.rules.posted else runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,27 +204,3 @@ def _by_pass(groups: Iterable[Group]) -> dict[int, list[Group]]:
     for group in groups:
         found.setdefault(group.course.end or 0, []).append(group)
     return found
-
-
-def page_state(row: StateRow) -> PageState:
-    """The rules' view of a gathered state."""
-    return PageState(
-        kind=row.kind,
-        method=row.method,
-        mapcount=row.mapcount,
-        swapcache=row.swapcache,
-        lock=row.lock,
-        writeback=row.writeback,
-        pin=row.pin,
-        area=row.area,
-        mlocked=row.mlocked,
-        parked=row.parked,
-        dirty=row.dirty,
-        ring=Ring(row.ring_dirty, row.ring_locked, row.ring_busy, row.ring_late) if row.ring else None,
-        writepage=row.writepage,
-        truncated=row.truncated,
-        owned=row.owned,
-        dropped_dirty=row.dropped_dirty,
-        young=row.young,
-        backed_out=row.backed_out,
-    )

@@ -29,12 +29,12 @@ class Machine:
     @property
     def modern(self) -> bool:
         """Whether the profile is a 6.x kernel."""
-        return self.facts.modern
+        return self.facts.profile.modern
 
     @property
     def posted(self) -> bool:
         """Whether the profile is the patches as posted, defects included."""
-        return self.facts.posted
+        return self.facts.profile.posted
 
     @property
     def migrating_capability(self) -> int:

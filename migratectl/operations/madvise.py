@@ -10,14 +10,13 @@ from migratectl.errors import InvalidArgument, KernelError, OutOfMemory
 from migratectl.kernel.vmscan import reclaim
 from migratectl.operations.areas import alter, borders, rejoin
 from migratectl.operations.caller import Caller, identify
-from migratectl.operations.line import page_state
 from migratectl.operations.machine import find_mm, load_machine, resolve_span
-from migratectl.operations.migrate import Migration, activate_list, collect, evict_list, has_hold
+from migratectl.operations.migrate import Migration, activate_list, collect, evict_list
 from migratectl.operations.mm import freed_rows, unmap
 from migratectl.spans import Span
 from migratectl.storage import pages, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import StateRow, Wanted
+from migratectl.storage.pagelist import Alike, Wanted
 from migratectl.storage.pages import Freed
 from migratectl.uapi import MF, VM, errno_number
 
@@ -61,7 +60,8 @@ def madvise(conn: Connection, pid: int, span: Span, advice: str) -> dict[str, An
         raise InvalidArgument(subject, "pageout came with Linux 5.4, so it needs the profile modern; try 'swap out'")
     page_size = machine.facts.page_size
     start, end = resolve_span(conn, mm, span, page_size, subject, aligned=True)
-    out = _PageOut(Migration.of(conn, machine, pid, mm, MF.MOVE, identify(conn, machine, Caller(pid=pid))))
+    who = identify(conn, machine, Caller(pid=pid))
+    out = _PageOut(Migration.of(conn, machine, pid, mm, MF.MOVE, who, evict=True))
     freed: list[Freed] = []
     acts: dict[str, Act] = {
         "dontneed": lambda low, high: freed.append(_give_up(conn, mm, low, high)),
@@ -126,12 +126,11 @@ class _PageOut:
             madvise_cold_or_pageout_pte_range(); kernel.vmscan.reclaim().
         """
         pages.cut_range(self.migration.conn, mm, start, end)
-        rows = collect(self.migration, Wanted(tuple(self.migration.machine.nodes), start, end), evict=True)
-        ways: dict[tuple[str, bool], list[StateRow]] = {}
+        rows = collect(self.migration, Wanted(tuple(self.migration.machine.nodes), start, end))
+        ways: dict[tuple[str, bool], list[Alike]] = {}
         for row in rows:
-            state = page_state(row)
-            if not has_hold(row):
-                ways.setdefault((reclaim(state), state.kind == "file"), []).append(row)
+            if not row.state.held:
+                ways.setdefault((reclaim(row.state), row.state.kind == "file"), []).append(row)
         before = self.migration.result.swapped
         evict_list(self.migration, ways.get(("evict", True), []))
         self.dropped += self.migration.result.swapped - before

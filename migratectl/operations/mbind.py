@@ -22,7 +22,7 @@ from migratectl.spans import NodeList, Span
 from migratectl.storage import pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.files import object_policies, set_object_policy
-from migratectl.storage.pagelist import Selection, StateRow, Wanted
+from migratectl.storage.pagelist import Alike, Selection, Wanted
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
 from migratectl.wording import counted, pages_text
@@ -180,7 +180,7 @@ def _deciding(
         new_vma_page(), get_vma_policy() of mm/mempolicy.c; semantics.md 6.1.
     """
     conn, whole = migration.conn, (target.start, target.end)
-    if not migration.modern:
+    if not migration.machine.modern:
         asks_object = first.kind == "shm"
         return [(*whole, target.policy if target.policy is not None or asks_object else task_policy)]
     found: list[tuple[int, int, Policy | None]] = []
@@ -193,10 +193,10 @@ def _deciding(
     return found
 
 
-def _cut_between(migration: Migration, rows: Sequence[StateRow], starts: Sequence[int]) -> None:
+def _cut_between(migration: Migration, rows: Sequence[Alike], starts: Sequence[int]) -> None:
     """Cut the runs of the list where another policy begins to decide."""
     for start in starts:
-        pagelist.cut(migration.conn, Selection(tuple(row.state for row in rows)), start)
+        pagelist.cut(migration.conn, Selection(tuple(row.number for row in rows)), start)
     if migration.mm is not None:
         migration.touched.update(pages.rows_around(migration.conn, migration.mm, starts))
 
@@ -213,7 +213,7 @@ def _set_policy(migration: Migration, target: _Range) -> None:
     """
     conn, mm = migration.conn, target.mm
     policy = None if target.policy is None else tasks.intern_policy(conn, target.policy)
-    if not migration.modern:
+    if not migration.machine.modern:
         covered = carve(conn, mm, target.start, target.end)
         vmas.set_policy(conn, mm, target.start, target.end, policy)
         for vma in covered:
@@ -233,7 +233,9 @@ def _set_policy(migration: Migration, target: _Range) -> None:
 
 def _refuse_misplaced(migration: Migration, call: Mbind, elsewhere: Wanted) -> None:
     """STRICT alone: a present page on another node is EIO, whatever its area, but for huge ones."""
-    misplaced = [row for row in collect(migration, elsewhere) if row.kind != "zero" and row.area != "vma-hugetlb"]
+    misplaced = [
+        row for row in collect(migration, elsewhere) if row.state.kind != "zero" and row.state.area != "vma-hugetlb"
+    ]
     if misplaced:
         nr = sum(row.pages for row in misplaced)
         what = counted(nr, "page lies", "pages lie")

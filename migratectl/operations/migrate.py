@@ -13,23 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from migratectl import uapi
 from migratectl.errors import BadAddress
-from migratectl.kernel.migrate import (
-    LAST_PASS,
-    UNSEEN,
-    Course,
-    course,
-    holds_over,
-    skip_reason,
-)
-from migratectl.kernel.page import Left, PageState
+from migratectl.kernel.migrate import Course
+from migratectl.kernel.page import Left
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
 from migratectl.kernel.result import MigrateResult, Stayed
+from migratectl.kernel.rules import UNSEEN, Rules
 from migratectl.kernel.swap import SlotPlan
 from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
-from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of, page_state
+from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
@@ -37,7 +30,7 @@ from migratectl.runs import Run, RunIndex
 from migratectl.spans import Address
 from migratectl.storage import coalesce, holds, nodes, pagelist, resident, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Selection, StateRow, Wanted
+from migratectl.storage.pagelist import Alike, Selection, Wanted
 from migratectl.uapi import MF, NEVER
 
 if TYPE_CHECKING:
@@ -52,7 +45,8 @@ class Migration:
 
     ``pid`` is None while it is at pages that nobody maps. ``pending`` are the source nodes of pairs to come, ``landed``
     those of them that pages have moved to already. ``isolated``: the list has candidates only, whatever they are now.
-    ``alone``: the address space, where no other one maps an anonymous page of the list.
+    ``alone``: the address space, where no other one maps an anonymous page of the list. ``evict``: the pages are to
+    leave memory.
     """
 
     conn: Connection
@@ -74,9 +68,12 @@ class Migration:
     landed: set[int] = field(default_factory=set)
     isolated: bool = False
     alone: int | None = None
+    evict: bool = False
+    rules: Rules = field(init=False)
 
     def __post_init__(self) -> None:
         self.free = self.machine.free
+        self.rules = Rules(self.machine.facts.profile, self.evict)
         pagelist.start_travel(self.conn)
 
     @classmethod
@@ -89,9 +86,11 @@ class Migration:
         flags: MF,
         caller: Identity,
         watch: Watch = NOT_WATCHED,
+        *,
+        evict: bool = False,
     ) -> Migration:
-        """A call on one address space."""
-        migration = cls(conn, machine, flags, caller, trace=watch.trace, races=watch.races)
+        """A call on one address space; *evict*: one that throws its pages out of memory."""
+        migration = cls(conn, machine, flags, caller, trace=watch.trace, races=watch.races, evict=evict)
         migration.concern([mm])
         migration.turn_to(pid, mm)
         if watch.trace is not None and watch.trace.address is not None:
@@ -119,11 +118,6 @@ class Migration:
             return -1
 
     @property
-    def modern(self) -> bool:
-        """Whether the profile is a 6.x kernel."""
-        return self.machine.modern
-
-    @property
     def counts_mappers(self) -> bool:
         """Whether mapcounts have to be read: MOVE asks for them, and so does a trace."""
         return not self.flags & MF.MOVE_ALL or self.trace is not None
@@ -134,7 +128,7 @@ class Migration:
             met = {} if self.races is None else self.races.meetings
             for seen, runs in pagelist.runs_by_references(self.conn, chosen, met).items():
                 here = met[seen.page] if seen.page is not None else ()
-                self.trace.note(group, nr_pass, runs, seen, modern=self.modern, met=here)
+                self.trace.note(group, nr_pass, runs, seen, here)
 
     @contextmanager
     def told(self, groups: Sequence[Group]) -> Iterator[None]:
@@ -148,8 +142,8 @@ class Migration:
         yield
         now = self.result.left, self.result.gone_wrong, self.result.moved, self.allocations.total
         left, failed, used, taken = (new - old for old, new in zip(before, now, strict=True))
-        evicts = any(group.evict for group in groups)
-        self.trace.call(self.pid, Lists(listed, left, failed - refused, None if evicts else taken, used))
+        targets = None if self.evict else taken
+        self.trace.call(self.pid, Lists(listed, left, failed - refused, targets, used))
 
     def document(self) -> dict[str, Any]:
         """The document of the whole call, which this ends."""
@@ -158,37 +152,32 @@ class Migration:
         found |= self.trace.document(page_size) if self.trace is not None else {}
         return found | ({"races": self.races.finish(self.conn)} if self.races is not None else {})
 
-    def gather(self, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
+    def gather(self, gather: Callable[[], list[Alike]]) -> list[Alike]:
         """Fill the list; races that meet a page of it run now, on what was isolated."""
         self.isolated = False
         return gather() if self.races is None else self.races.gather(self, gather)
 
-    def way(self, row: StateRow) -> Course | None:
-        """The course of the pages of a state as far as swap slots are there; None where they are no candidates."""
-        if self.skip_reason(row) is not None:
-            return None
-        return course(page_state(row), modern=self.modern, slot_from=self.slot_from(), posted=self.machine.posted)
+    def way(self, row: Alike) -> Course | str:
+        """The course of the pages of a state as far as swap slots are there, or why they are no candidates."""
+        there = self.rules.today or holds.area_with_room(self.conn) is not None
+        return self.rules.way(row.state, self.choosing, slot_from=0 if there else NEVER)
 
-    def skip_reason(self, row: StateRow) -> str | None:
-        """Why the pages of a state are no candidates; None for candidates, and for what was isolated as such."""
-        if self.isolated:
-            return None
-        return skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
+    @property
+    def choosing(self) -> MF | None:
+        """The flags by which candidates are chosen; None once the list is isolated."""
+        return None if self.isolated else self.flags
 
-    def isolate(self, rows: Iterable[StateRow]) -> None:
+    def isolate(self, rows: Iterable[Alike]) -> None:
         """Note the pages of the list that are no candidates, and take the others off the LRU."""
         if not self.isolated:
-            apart = [(row, reason) for row in rows if (reason := self.skip_reason(row)) is not None]
+            asked = ((row, self.rules.skip_reason(row.state, self.flags)) for row in rows)
+            apart = [(row, reason) for row, reason in asked if reason is not None]
             for row, reason in apart:
                 if reason != UNSEEN:
                     self.skip(row, reason)
-            pagelist.drop(self.conn, [row.state for row, _ in apart])
+            pagelist.drop(self.conn, [row.number for row, _ in apart])
             pagelist.isolate(self.conn)
             self.isolated = True
-
-    def slot_from(self) -> int:
-        """The first pass in which a page finds a swap slot, as far as is known now; ``modern`` asks for none."""
-        return 0 if self.modern or holds.area_with_room(self.conn) is not None else NEVER
 
     def settle(self) -> None:
         """Write down what was taken and freed so far, so that another command sees it."""
@@ -204,16 +193,16 @@ class Migration:
         self.free[nid] -= nr
         self.used[nid] = self.used.get(nid, 0) + nr
 
-    def skip(self, row: StateRow, reason: str) -> None:
+    def skip(self, row: Alike, reason: str) -> None:
         """Note the pages of a state as no candidates."""
-        node = row.node if row.kind != "zero" else None
-        self.result.skip(Stayed(self.pid, node, reason), pagelist.runs(self.conn, Selection((row.state,))))
+        node = row.node if row.state.kind != "zero" else None
+        self.result.skip(Stayed(self.pid, node, reason), pagelist.runs(self.conn, Selection((row.number,))))
 
-    def skip_listed(self, rows: Iterable[StateRow], *, listed: bool) -> str | None:
+    def skip_listed(self, rows: Iterable[Alike], *, listed: bool) -> str | None:
         """Note the pages of the gathered list that are no candidates, unless *listed*; the reason of the first."""
         found = None
         for row in rows:
-            reason = skip_reason(page_state(row), self.flags, modern=self.modern, posted=self.machine.posted)
+            reason = self.rules.skip_reason(row.state, self.flags)
             if reason is not None:
                 if not listed:
                     self.skip(row, reason)
@@ -250,7 +239,7 @@ def migrate_to_node(migration: Migration, source: int, dest: int, *, unmet: bool
     migrate_list(migration, rows, dest)
 
 
-def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> list[StateRow]:
+def collect(migration: Migration, wanted: Wanted) -> list[Alike]:
     """
     Gather the list of a migration, or of an eviction; the states of its pages, skipped ones included.
 
@@ -271,16 +260,16 @@ def collect(migration: Migration, wanted: Wanted, *, evict: bool = False) -> lis
         alone=alone,
         mapcounts=migration.counts_mappers,
         files=not vmas.all_of(conn, mm, anon),
-        evict=evict,
-        posted=migration.machine.posted,
+        evict=migration.evict,
+        posted=migration.rules.posted,
         traced=migration.trace is not None,
     )
 
 
-def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> None:
+def migrate_list(migration: Migration, rows: Iterable[Alike], dest: int) -> None:
     """Move the gathered list to *dest*; its states are *rows*."""
     migration.result.nids.add(dest)
-    if migration.modern:
+    if migration.rules.today:
         groups = decide(migration, rows)
         if groups:
             with migration.told(groups):
@@ -292,7 +281,7 @@ def migrate_list(migration: Migration, rows: Iterable[StateRow], dest: int) -> N
 
 
 def migrate_along(
-    migration: Migration, rows: Iterable[StateRow], zonelist: Zonelist, first: int, *, interleave: bool = False
+    migration: Migration, rows: Iterable[Alike], zonelist: Zonelist, first: int, *, interleave: bool = False
 ) -> None:
     """
     V9's way: targets in rounds, from the nodes of a list.
@@ -317,32 +306,32 @@ def note_touched(migration: Migration) -> None:
         migration.touched.update(pagelist.page_rows(migration.conn))
 
 
-def evict_list(migration: Migration, rows: Iterable[StateRow]) -> None:
+def evict_list(migration: Migration, rows: Iterable[Alike]) -> None:
     """
     Throw the gathered list out of memory, as the swap migration before direct migration did; by V9's passes.
 
     Source:
         migrate_pages() without a target list and swap_page(), Direct Migration V9, 2/5; semantics.md 2.2 g, 2.4.
     """
-    groups = decide(migration, rows, evict=True)
+    groups = decide(migration, rows)
     if not groups:
         return
     groups, plan = give_slots(migration.conn, groups)
-    reached = Reached(None, nothing=False, last_pass=LAST_PASS[False])
+    reached = Reached(None, nothing=False, last_pass=migration.rules.last_pass)
     with migration.told(groups):
         note_stayed(migration, groups, plan, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
     note_touched(migration)
 
 
-def activate_list(migration: Migration, rows: Iterable[StateRow]) -> int:
+def activate_list(migration: Migration, rows: Iterable[Alike]) -> int:
     """
     Unmap gathered cache pages that reclaim does not write, and keep them as active ones; how many.
 
     Source:
         shrink_page_list() of a 6.x kernel, activate_locked.
     """
-    groups = decide(migration, rows, evict=True)
+    groups = decide(migration, rows)
     if not groups:
         return 0
     chosen = Selection(tuple(group.number for group in groups))
@@ -353,19 +342,15 @@ def activate_list(migration: Migration, rows: Iterable[StateRow]) -> int:
     return sum(group.pages for group in groups)
 
 
-def decide(migration: Migration, rows: Iterable[StateRow], *, evict: bool = False) -> list[Group]:
-    """Sort out what is skipped; the others with their courses, to another node or out of memory (*evict*)."""
-    modern = migration.modern and not evict
+def decide(migration: Migration, rows: Iterable[Alike]) -> list[Group]:
+    """Sort out what is skipped; the others with their courses, as if every page found a swap slot."""
     groups = []
     for row in rows:
-        state, reason = page_state(row), migration.skip_reason(row)
-        if reason == UNSEEN:
-            continue
-        if reason is None:
-            way = course(state, modern=modern, evict=evict, posted=migration.machine.posted)
-            groups.append(Group(row.state, state, way, row.pages, row.node, evict, migration.machine.posted))
-        else:
-            migration.skip(row, reason)
+        way = migration.rules.way(row.state, migration.choosing)
+        if isinstance(way, Course):
+            groups.append(Group(row.number, row.state, way, row.pages, row.node, migration.rules))
+        elif way != UNSEEN:
+            migration.skip(row, way)
     return groups
 
 
@@ -382,12 +367,12 @@ def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, f
         movers=line.movers,
         listed=sum(group.pages for group in groups if not group.refused),
         failed_before=line.failed_before,
-        chunk=1 if migration.machine.posted else uapi.MIGRATE_CHUNK_SIZE,  # B1
+        chunk=migration.rules.targets_at_once,
     )
     for (head, nid), nr in placed.allocations.pages.items():
         migration.allocations.add(head, nid, nr, interleave=interleave)
     cursor = line.position(placed.moved - 1) if placed.out_of_memory else None
-    reached = Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=LAST_PASS[False])
+    reached = Reached(cursor, nothing=placed.out_of_memory and not placed.moved, last_pass=migration.rules.last_pass)
     _move(migration, line, placed)
     note_stayed(migration, groups, plan, reached)
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, reached))
@@ -437,7 +422,7 @@ def move_stretch(
     Returns:
         The pages that moved.
     """
-    conn, (source, dest) = migration.conn, nids
+    conn, rules, (source, dest) = migration.conn, migration.rules, nids
     chosen = chosen_of(members, *bounds, residue=residue)
     pagelist.cut_out(conn, chosen)
     whole = bounds == (None, None) and residue is None
@@ -450,19 +435,13 @@ def move_stretch(
         pagelist.travel(conn, chosen)
     if dest == source:
         pagelist.come_back(conn, chosen)
-    held = [group for group in members if _held(group.state)]
+    held = [group for group in members if group.state.held]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left)
         if left.cleaned:
             migration.result.written += pagelist.total(conn, replace(chosen, states=some))
-    pagelist.move(
-        conn,
-        chosen,
-        dest,
-        through_swap=not migration.modern,
-        restored=not migration.machine.posted,
-        alone=migration.alone,
-    )
+    restored, alone = rules.restores_ptes, migration.alone
+    pagelist.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
     for group in held:
@@ -484,19 +463,9 @@ def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
     return found
 
 
-def has_hold(row: StateRow) -> bool:
-    """Whether somebody holds the pages of a state: their lock, a reference, or writeback."""
-    return _held(page_state(row))
-
-
-def _held(state: PageState) -> bool:
-    ring = state.ring is not None and (state.ring.locked is not None or state.ring.busy is not None)
-    return ring or state.lock is not None or state.pin is not None or state.writeback is not None
-
-
 def _expire(migration: Migration, group: Group, chosen: Selection, nr_pass: int) -> None:
     """End the holds that are over by *nr_pass*, or that were waited for."""
-    over = holds_over(nr_pass, modern=migration.modern, method=group.state.method)
+    over = group.rules.holds_over(nr_pass, group.state.method)
     holds.expire(migration.conn, chosen, **over._asdict())
 
 
@@ -543,7 +512,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
         torn = sum(run.nr_pages for run in runs)
     migration.result.unmapped += torn
     migration.result.fail(Stayed(migration.pid, group.source, last.reason, last.errno, nr_pass), runs)
-    if _held(group.state) and last.step:  # a page of a locked area has not been looked at
+    if group.state.held and last.step:  # a page of a locked area has not been looked at
         _expire(migration, group, chosen, nr_pass)
 
 
@@ -607,7 +576,7 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
         limit = everything.address(room)
         cursor = (0, limit - 1)
         moved = line.index("moving", 0).below(limit)
-    reached = Reached(cursor, nothing=room == 0, last_pass=LAST_PASS[True])
+    reached = Reached(cursor, nothing=room == 0, last_pass=migration.rules.last_pass)
     placed = Placement(((0, dest),) if moved else (), moved, Allocations(), out_of_memory=room < listed)
     _move(migration, line, placed)
     note_stayed(migration, groups, None, reached)

@@ -53,9 +53,16 @@ def migrate_pages(
 
 
 def begin(
-    conn: Connection, caller: Caller, pid: int, source: NodeList, dest: NodeList, watch: Watch
+    conn: Connection,
+    caller: Caller,
+    pid: int,
+    source: NodeList,
+    dest: NodeList,
+    watch: Watch,
+    *,
+    evict: bool = False,
 ) -> tuple[Migration, list[tuple[int, int]]]:
-    """The checks of migrate_pages(), in their order; then the call, and its node pairs in theirs."""
+    """The checks of migrate_pages(), in their order; then the call, and its node pairs in theirs. *evict*: as of()."""
     machine = load_machine(conn)
     who = identify(conn, machine, caller)
     subject = f"pid {pid}"
@@ -67,7 +74,7 @@ def begin(
     targets = _check(machine, who, task, to_nodes)
     _, mm = find_mm(conn, pid)
     flags = MF.MOVE_ALL if who.capable(SYS_NICE) and not machine.posted else MF.MOVE  # B7
-    migration = Migration.of(conn, machine, pid, mm, flags, who, watch)
+    migration = Migration.of(conn, machine, pid, mm, flags, who, watch, evict=evict)
     migration.result.nids |= {nid for nid in from_nodes | targets if nid in machine.nodes}
     return migration, list(migration_pairs(from_nodes, targets, modern=machine.modern))
 

@@ -17,7 +17,7 @@ from migratectl.runs import Run
 from migratectl.spans import Address, Span
 from migratectl.storage import pagelist, pages, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import StateRow
+from migratectl.storage.pagelist import Alike
 from migratectl.storage.pages import MappedRun
 from migratectl.storage.tasks import Task
 from migratectl.storage.vmas import Vma
@@ -108,7 +108,7 @@ class _Call:
         self.queued = set()
         return True
 
-    def _listed(self, addresses: Sequence[int]) -> list[StateRow]:
+    def _listed(self, addresses: Sequence[int]) -> list[Alike]:
         """The page list of some addresses."""
         mapcounts, posted = self.migration.counts_mappers, self.machine.posted
         return pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=mapcounts, posted=posted)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from migratectl.kernel.mempolicy import Choice
-from migratectl.kernel.migrate import LAST_PASS
 from migratectl.kernel.page_alloc import Stretch, place_at_once, place_own_targets
 from migratectl.operations.line import Group, Line, Reached
 from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched, scans
 from migratectl.operations.slots import give_slots
 from migratectl.storage import pagelist
-from migratectl.storage.pagelist import Selection, StateRow
+from migratectl.storage.pagelist import Alike, Selection
 
 
-def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Choice) -> None:
+def migrate_by_policy(migration: Migration, rows: Iterable[Alike], choice: Choice) -> None:
     """
     Move the gathered list to the nodes that a policy chooses for the pages' own addresses.
 
@@ -39,7 +38,7 @@ def migrate_by_policy(migration: Migration, rows: Iterable[StateRow], choice: Ch
 def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
     """Give slots and targets out, move, and note what stayed."""
     plan = None
-    if not migration.modern:
+    if not migration.rules.today:
         groups, plan = give_slots(migration.conn, groups)
     nr = len(choice.zonelists)
     asking = tuple(group.number for group in groups if group.asks_for_target)
@@ -50,17 +49,17 @@ def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
     for stretch in stretches:
         _move(migration, line.moving[stretch.nr_pass], stretch, choice)
     cursor = None if stop is None else (stop[0], stop[1] - 1)
-    note_stayed(migration, groups, plan, Reached(cursor, nothing=False, last_pass=LAST_PASS[migration.modern]))
+    note_stayed(migration, groups, plan, Reached(cursor, nothing=False, last_pass=migration.rules.last_pass))
     migration.result.passes = max(migration.result.passes, _scans(migration, groups, stop))
     if stop is not None:
         migration.result.err = "ENOMEM"
 
 
-def leave_untried(migration: Migration, rows: Iterable[StateRow]) -> None:
+def leave_untried(migration: Migration, rows: Iterable[Alike]) -> None:
     """Note a gathered list that nothing is tried for, since memory has run out before it."""
     groups = decide(migration, rows)
     if groups:
-        note_stayed(migration, groups, None, Reached(None, nothing=True, last_pass=LAST_PASS[migration.modern]))
+        note_stayed(migration, groups, None, Reached(None, nothing=True, last_pass=migration.rules.last_pass))
         note_touched(migration)
 
 
@@ -72,7 +71,7 @@ def _place(migration: Migration, line: Line, choice: Choice) -> tuple[list[Stret
     for group in members:
         for residue, pages in pagelist.class_totals(migration.conn, group.chosen()).items():
             totals[residue] += pages
-    waiting = {} if migration.modern else line.waiting(nr)
+    waiting = {} if migration.rules.today else line.waiting(nr)
     sources = {group.source for group in members}
     givers = place_at_once(totals, sources, choice.zonelists, migration.free, waiting)
     if givers is not None:
@@ -99,4 +98,4 @@ def _scans(migration: Migration, groups: Sequence[Group], stop: tuple[int, int] 
         looked_at = Selection(tuple(group.number for group in groups if not group.refused), None, address)
         begun = nr_pass or pagelist.anything(migration.conn, looked_at)
         return nr_pass + 1 if begun else 0
-    return scans(groups, LAST_PASS[migration.modern])
+    return scans(groups, migration.rules.last_pass)

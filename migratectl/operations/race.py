@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from migratectl.errors import KernelError
-from migratectl.kernel.migrate import Course, course
+from migratectl.kernel.migrate import Course
 from migratectl.kernel.observers import LAST_STEP_THAT_BACKS_OUT, RESTORES_PTES, Meeting, Observer, meet, reaches
 from migratectl.kernel.result import MigrateResult
+from migratectl.kernel.rules import Rules
 from migratectl.kernel.trace import Met
-from migratectl.operations.line import page_state
-from migratectl.operations.machine import Machine, give_back, load_machine, resolve_address, resolve_span
+from migratectl.operations.machine import give_back, load_machine, resolve_address, resolve_span
 from migratectl.spans import Address, Size, Span
 from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.observers import Listed
-from migratectl.storage.pagelist import StateRow
+from migratectl.storage.pagelist import Alike
 from migratectl.touches import Manner, Touches
-from migratectl.uapi import NEVER
 
 Document = dict[str, Any]
 Bounds = tuple[int, int]
@@ -32,16 +31,16 @@ class Mover(Protocol):
     """What a race needs of the migration that it meets."""
 
     conn: Connection
-    machine: Machine
+    rules: Rules
     mm: int | None
     result: MigrateResult
     concerned: list[int]
     isolated: bool
 
-    def way(self, row: StateRow) -> Course | None:
-        """The course of the pages of a state; None where they are no candidates."""
+    def way(self, row: Alike) -> Course | str:
+        """The course of the pages of a state, or why they are no candidates."""
 
-    def isolate(self, rows: Iterable[StateRow]) -> None:
+    def isolate(self, rows: Iterable[Alike]) -> None:
         """Note the pages of the list that are no candidates, and take the others off the LRU."""
 
     def settle(self) -> None:
@@ -109,7 +108,6 @@ class Races:
     Attributes:
         races: In the order of the command line.
         held_mm: An address space that the call holds for writing: its tasks wait until the call is over.
-        evict: The pages of the call are to leave memory, by V9's passes.
         met: The page rows that a race met early.
         backed_out: Page rows from which the migration backs out, with the first pass that may have them.
         meetings: For a trace: what those page rows were until then.
@@ -117,12 +115,11 @@ class Races:
 
     races: list[Race] = field(default_factory=list)
     held_mm: int | None = None
-    evict: bool = False
     met: list[int] = field(default_factory=list)
     backed_out: dict[int, int] = field(default_factory=dict)
     meetings: dict[int, list[Met]] = field(default_factory=dict)
 
-    def gather(self, mover: Mover, gather: Callable[[], list[StateRow]]) -> list[StateRow]:
+    def gather(self, mover: Mover, gather: Callable[[], list[Alike]]) -> list[Alike]:
         """
         Gather a list and let the commands run that meet a page of it before its tree is switched.
 
@@ -144,13 +141,13 @@ class Races:
                 rows = self._reread(mover)
         if met:
             pagelist.put_back(mover.conn)
-            self._note_residue(mover, met, {row.state: row for row in rows})
+            self._note_residue(mover, met, {row.number: row for row in rows})
         self.met += [each.page for each in met]
         return rows
 
-    def _reread(self, mover: Mover) -> list[StateRow]:
+    def _reread(self, mover: Mover) -> list[Alike]:
         """The isolated list as it is now."""
-        return pagelist.reread(mover.conn, self.backed_out, posted=mover.machine.posted)
+        return pagelist.reread(mover.conn, self.backed_out, posted=mover.rules.posted)
 
     def finish(self, conn: Connection) -> list[Document]:
         """After the call: run what had to wait; what became of each race, in their order."""
@@ -173,44 +170,38 @@ class Races:
         has = mm == mover.mm and Manner.WRITES in manner
         return has or mm == self.held_mm or (Manner.EXITS in manner and mm in mover.concerned)
 
-    def _note_residue(self, mover: Mover, met: Sequence[_Beside], rows: dict[int, StateRow]) -> None:
+    def _note_residue(self, mover: Mover, met: Sequence[_Beside], rows: dict[int, Alike]) -> None:
         """Count what the steps before a meeting have done to pages that will stay."""
         for each in met:
             state = observers.listed_state(mover.conn, each.page)
-            way = None if state is None else self._way(mover, rows[state])
-            if state is not None and way is not None and not way.moves and not way.goes:
+            if state is None:
+                continue
+            row = rows[state]
+            way = mover.way(row)
+            if isinstance(way, Course) and not way.moves and not way.goes:
                 now = observers.residue(mover.conn, each.page)
-                by_passes = way.last.left.unmapped and rows[state].mapcount > 0
+                by_passes = way.last.left.unmapped and row.state.mapcount > 0
                 mover.result.swapcache += now.cached and not each.before.cached
                 mover.result.unmapped += bool(each.before.ptes - now.ptes) and not by_passes
 
-    def _way(self, mover: Mover, row: StateRow) -> Course | None:
-        """The course of the pages of a state in this call; None where they are no candidates."""
-        way = mover.way(row)
-        if way is None or not self.evict:
-            return way
-        slot_from = 0 if holds.area_with_room(mover.conn) is not None else NEVER
-        return course(page_state(row), modern=False, slot_from=slot_from, evict=True)
-
-    def _meet(self, mover: Mover, race: Race, rows: Sequence[StateRow]) -> _Beside | None:
+    def _meet(self, mover: Mover, race: Race, rows: Sequence[Alike]) -> _Beside | None:
         """The page beside which a command ran now; one that has to wait is noted."""
         for_call = self._waits_for_the_call(mover, race)
         touch = _first(observers.everything(mover.conn), _EVERYWHERE, "other") if for_call else None
         touch = touch or _first_touched(mover.conn, race)
         if touch is None:
             return None
-        row = next(each for each in rows if each.state == touch.listed.state)
-        way = self._way(mover, row)
-        nr_pass = None if way is None else reaches(way, race.step)
-        if way is None or nr_pass is None:
+        row = next(each for each in rows if each.number == touch.listed.state)
+        way = mover.way(row)
+        nr_pass = reaches(way, race.step) if isinstance(way, Course) else None
+        if isinstance(way, str) or nr_pass is None:
             return None
         if for_call:
             race.late, race.for_call = Meeting(None, backed_out=False, retries=0, waits=True), True
             return None
-        modern = mover.machine.modern and not self.evict
-        if touch.observer == "file" and (row.swapcache or (nr_pass and way.at(nr_pass - 1).left.stored)):
+        if touch.observer == "file" and (row.state.swapcache or (nr_pass and way.at(nr_pass - 1).left.stored)):
             touch = touch._replace(observer="swap")
-        meeting = meet(touch.observer, race.step, modern=modern)
+        meeting = meet(touch.observer, race.step, mover.rules)
         if meeting.waits:
             race.late = meeting
             return None
@@ -221,15 +212,15 @@ class Races:
         pagelist.isolate(mover.conn)  # it is a row of its own from now on
         before = observers.residue(mover.conn, page)
         seen = observers.references(mover.conn, page)
-        _bring_to(mover.conn, page, race.step, anon=row.kind == "anon", modern=modern)
+        _bring_to(mover.conn, page, race.step, anon=row.state.kind == "anon", today=mover.rules.today)
         document = _run_beside(mover.conn, race, page, touch.observer)
         if touch.observer == "pin":  # a copy made on the way is what is pinned then, and the migration goes on
             meeting = meeting._replace(backed_out=observers.references(mover.conn, page).pins > seen.pins)
         elif meeting.backed_out:
             self.backed_out[page] = nr_pass + 1
             what = " ".join(race.argv)
-            swap_ptes = max(seen.ptes - row.mapcount, 0)
-            met = Met(page_state(row), way, nr_pass, race.step, what, seen.pins, swap_ptes)
+            swap_ptes = max(seen.ptes - row.state.mapcount, 0)
+            met = Met(row.state, way, nr_pass, race.step, what, seen.pins, swap_ptes)
             self.meetings.setdefault(page, []).append(met)
         for other, first in self.backed_out.items():  # also those that an earlier race met
             observers.hold_back(mover.conn, other, first)
@@ -252,9 +243,9 @@ def _told(race: Race, meeting: Meeting, document: Document) -> Document:
     }
 
 
-def _bring_to(conn: Connection, page: int, step: int, *, anon: bool, modern: bool) -> None:
+def _bring_to(conn: Connection, page: int, step: int, *, anon: bool, today: bool) -> None:
     """Do to a page what the steps before a meeting do; a 6.x kernel's migration entries come back as they were."""
-    if modern or (anon and step >= RESTORES_PTES):
+    if today or (anon and step >= RESTORES_PTES):
         return
     owns = not anon or (step >= 3 and observers.enter_swap_cache(conn, page))
     if step >= LAST_STEP_THAT_BACKS_OUT and owns:

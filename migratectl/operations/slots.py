@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from migratectl.kernel.migrate import LAST_PASS, course
 from migratectl.kernel.swap import SlotPlan, What, plan_slots, slot_events
 from migratectl.operations.line import Bounds, Group, Reached
 from migratectl.runs import Run
@@ -51,7 +50,7 @@ def _slot_runs(
     freed = {group.course.end or 0 for group in groups if group.gives_back}
     for group in keeping:
         asked = group.course.slot_at or 0
-        again = range(asked + 1, LAST_PASS[False] + 1) if group.asks_again else ()
+        again = range(asked + 1, group.rules.last_pass + 1) if group.asks_again else ()
         passes = [asked, *(k for k in again if k in freed or k - 1 in freed)]
         for run in group.places(pagelist.runs(conn, group.chosen())):
             for nr_pass in passes:
@@ -74,7 +73,7 @@ def _without_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan) ->
             continue
         asked = group.course.slot_at or 0
         without, at_once = _set_apart(conn, group, NEVER, _stretches(plan, asked))
-        for nr_pass in range(asked + 1, LAST_PASS[False] + 1) if without.pages and group.asks_again else ():
+        for nr_pass in range(asked + 1, group.rules.last_pass + 1) if without.pages and group.asks_again else ():
             late, without = _set_apart(conn, without, nr_pass, _kept_in(plan, nr_pass))
             found.append(late)
         found += [without, at_once]
@@ -89,8 +88,8 @@ def _set_apart(conn: Connection, group: Group, slot_from: int, stretches: Iterab
         chosen = group.chosen(low, high)
         pagelist.cut_out(conn, chosen)
         nr += pagelist.total(conn, chosen)
-        number = pagelist.set_apart(conn, chosen, min(slot_from, LAST_PASS[False] + 1))
-    way = course(group.state, modern=False, slot_from=slot_from, evict=group.evict, posted=group.posted)
+        number = pagelist.set_apart(conn, chosen, min(slot_from, group.rules.last_pass + 1))
+    way = group.rules.course(group.state, slot_from=slot_from)
     return replace(group, number=number, course=way, pages=nr), replace(group, pages=group.pages - nr)
 
 

@@ -72,11 +72,9 @@ def swap_out(conn: Connection, caller: Caller, pid: int, span: Span, watch: Watc
     _, mm = find_mm(conn, pid)
     start, end = resolve_span(conn, mm, span, machine.facts.page_size, f"pid {pid}")
     pages.cut_range(conn, mm, start, end)
-    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), watch)
+    migration = Migration.of(conn, machine, pid, mm, MF.MOVE_ALL, identify(conn, machine, caller), watch, evict=True)
     wanted = Wanted(tuple(machine.nodes), start, end, zero=True)
-    if migration.races is not None:
-        migration.races.evict = True
-    evict_list(migration, migration.gather(lambda: collect(migration, wanted, evict=True)))
+    evict_list(migration, migration.gather(lambda: collect(migration, wanted)))
     return {"pid": pid, **migration.document()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from migratectl.kernel.trace import Counts, Lists, Manner, Met, TracePass, trace
+from migratectl.kernel.trace import Counts, Lists, Met, TracePass, trace
 from migratectl.operations.line import Group
 from migratectl.runs import Run
 from migratectl.spans import Address
@@ -34,9 +34,7 @@ class Trace:
         """Learn which page is wanted in the address space at hand; a negative one is nowhere."""
         self.only = page
 
-    def note(
-        self, group: Group, nr_pass: int, runs: Iterable[Run], seen: Seen, *, modern: bool, met: Sequence[Met] = ()
-    ) -> None:
+    def note(self, group: Group, nr_pass: int, runs: Iterable[Run], seen: Seen, met: Sequence[Met] = ()) -> None:
         """
         Count pages that went the way of a group.
 
@@ -45,7 +43,6 @@ class Trace:
             nr_pass: The last pass that looked at them.
             runs: The pages.
             seen: What they had before they were taken apart, or after they have moved.
-            modern: A 6.x kernel's pass.
             met: Commands that met them.
         """
         wanted = [run for run in runs if self.only is None or run.between(self.only, self.only + 1)]
@@ -55,9 +52,9 @@ class Trace:
             group.state,
             group.course,
             nr_pass,
+            rules=group.rules,
             pins=seen.pins,
             swap_ptes=max(seen.ptes - group.state.mapcount, 0),
-            manner=Manner(modern and not group.evict, group.evict, group.posted),
             met=met,
         )
         nr = sum(run.nr_pages for run in wanted) if self.only is None else 1

@@ -44,11 +44,9 @@ def migrate_via_swap(
         The swap migration that the overview of Direct Migration V9 compares with; semantics.md 9a.
     """
     pid = called_pid(caller, pid)
-    migration, pairs = begin(conn, caller, pid, source, dest, watch)
-    if migration.races is not None:
-        migration.races.evict = True
+    migration, pairs = begin(conn, caller, pid, source, dest, watch, evict=True)
     wanted = Wanted(tuple(sorted(nid for nid, _ in pairs)), zero=True)
-    evict_list(migration, migration.gather(lambda: collect(migration, wanted, evict=True)))
+    evict_list(migration, migration.gather(lambda: collect(migration, wanted)))
     migration.settle()
     slots = sum(area.used for area in holds.swap_areas(conn))
     faults = come_back(conn, load_machine(conn), pid)

@@ -17,16 +17,6 @@ class Facts(NamedTuple):
     profile: Profile
     possible: Nodemask = NO_NODES
 
-    @property
-    def modern(self) -> bool:
-        """Whether the profile is a 6.x kernel."""
-        return self.profile is Profile.MODERN
-
-    @property
-    def posted(self) -> bool:
-        """Whether the profile is the patches literally as mailed."""
-        return self.profile is Profile.V9_POSTED
-
 
 def load(conn: Connection) -> Facts:
     """The facts of the state, read once a transaction."""

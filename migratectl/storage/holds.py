@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from migratectl.storage import pagelist, pages
+from migratectl.storage import pages
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write, write_many
+
+if TYPE_CHECKING:  # a small command has holds to read and no list to move
+    from migratectl.storage.pagelist import Selection
 
 
 def add(conn: Connection, rows: Iterable[int], pid: int, kind: str, passes: int, count: int) -> None:
@@ -55,7 +58,7 @@ def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Fre
     return pages.free_idle(conn)
 
 
-def expire(conn: Connection, chosen: pagelist.Selection, *, lock: int, writeback: int, pin: int, ring: int) -> None:
+def expire(conn: Connection, chosen: Selection, *, lock: int, writeback: int, pin: int, ring: int) -> None:
     """End the holds on the chosen pages whose release pass is at most that of their kind; *ring*: locks of buffers."""
     where, values = chosen.where()
     listed = f"SELECT page FROM iso WHERE {where}"

@@ -15,67 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from migratectl.page_state import LATE, PageState, node_of, pack, same, told_apart, unpack
 from migratectl.runs import Run
 from migratectl.storage import pages, resident
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import INDEX_LIMIT, PG, VM
 
-AREA_REASONS: Final = ("", "vma-locked", "vma-io", "vma-pfnmap", "vma-hugetlb", "vma-reserved")
-KINDS: Final = ("anon", "file", "shm", "zero")
-METHODS: Final = ("page", "buffer", "fail", "none")
-WRITEPAGE: Final = ("disk", "swap", "none", "disk")
-
-
-_LATE_RING: Final = 3
-
-
-class _Field(NamedTuple):
-    """Where a column stands in the packed state: its lowest bit and how many bits it has."""
-
-    at: int
-    bits: int
-
-    def of(self, state: int) -> int:
-        """Its value in a state."""
-        return state >> self.at & (1 << self.bits) - 1
-
-
-_LOCK, _PIN, _WRITEBACK = _Field(0, 4), _Field(4, 4), _Field(8, 4)
-"""Release pass plus one, 0 where there is no such hold."""
-
-_SWAPCACHE, _MLOCKED_ELSEWHERE, _PARKED = _Field(12, 1), _Field(13, 1), _Field(14, 1)
-_AREA, _KIND, _METHOD = _Field(15, 3), _Field(18, 2), _Field(20, 2)
-"""Positions in AREA_REASONS, KINDS and METHODS."""
-
-_DIRTY, _TRUNCATED, _MAPCOUNT = _Field(22, 1), _Field(23, 1), _Field(24, 7)
-"""Mapcounts of 127 and more are one: the rules ask for 0, 1 and many."""
-
-_RING, _RING_DIRTY, _RING_LOCKED, _RING_BUSY = _Field(31, 1), _Field(32, 1), _Field(33, 4), _Field(37, 4)
-_WRITEPAGE, _NODE = _Field(41, 2), _Field(43, 10)
-"""Position in WRITEPAGE, 3 where the ring is late, which only a file of a disk has; the node's number."""
-
-_OWNED, _DROPPED_DIRTY, _YOUNG = _Field(53, 1), _Field(54, 1), _Field(55, 4)
-"""What ``v9-posted`` asks besides; young ptes are counted in tens, as a pass makes ten of them old."""
-
-_LATE: Final = _Field(59, 4)
-"""Which of the pages that found no swap slot at first these are; see set_apart()."""
-
-_BACKED_OUT: Final = _Field(63, 1)
-"""The sign: another command holds a reference on the page until its pin ends; see reread()."""
-
-_AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 4 WHEN v.flags & {int(VM.PFNMAP)} THEN 3
- WHEN v.flags & {int(VM.IO)} THEN 2 WHEN v.flags & {int(VM.RESERVED)} THEN 5 WHEN v.flags & {int(VM.LOCKED)} THEN 1
- ELSE 0 END"""
-_KIND_OF = "CASE m.kind WHEN 'anon' THEN 0 WHEN 'zero' THEN 3 WHEN 'shm' THEN 2 ELSE 1 END"
-_METHOD_OF = "CASE m.method WHEN 'page' THEN 0 WHEN 'buffer' THEN 1 WHEN 'fail' THEN 2 ELSE 3 END"
-_WRITEPAGE_OF = (
-    "CASE WHEN b.late THEN 3 WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 1 WHEN m.fs = 'ramfs' THEN 2 ELSE 0 END"
-)
+_AREA_OF = f"""CASE WHEN v.flags & {int(VM.HUGETLB)} THEN 'vma-hugetlb'
+ WHEN v.flags & {int(VM.PFNMAP)} THEN 'vma-pfnmap' WHEN v.flags & {int(VM.IO)} THEN 'vma-io'
+ WHEN v.flags & {int(VM.RESERVED)} THEN 'vma-reserved' WHEN v.flags & {int(VM.LOCKED)} THEN 'vma-locked' ELSE '' END"""
+_WRITEPAGE_OF = f"""CASE WHEN b.late THEN '{LATE}' WHEN m.kind = 'shm' OR m.fs = 'tmpfs' THEN 'swap'
+ WHEN m.fs = 'ramfs' THEN 'none' ELSE 'disk' END"""
 _OWNED_OF = f"""(EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping
  AND w.flags & {int(VM.SHARED | VM.WRITE)} = {int(VM.SHARED | VM.WRITE)})
  OR NOT EXISTS (SELECT 1 FROM vmas w WHERE w.mapping = p.mapping AND w.mm <> v.mm))"""
-_YOUNG_OF = f"min((SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.young) / 10, {(1 << _YOUNG.bits) - 1})"
+_YOUNG_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.young)"
 _PTE_DIRTY_OF = "EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.dirty)"
 _FLAG_DIRTY = f"(p.flags & {int(PG.DIRTY)} <> 0)"
 _DIRTY_OF = f"({_FLAG_DIRTY} OR {_PTE_DIRTY_OF})"
@@ -85,8 +40,6 @@ _DROPPED_DIRTY_OF = f"""EXISTS (SELECT 1 FROM ptes x WHERE x.page = p.id AND x.d
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = y.mm AND u.start <= y.addr)
  WHERE y.page = p.id AND y.present AND w.flags & {int(VM.LOCKED)}
  AND ({_FIRST_PID.format("y")}, y.addr) <= ({_FIRST_PID.format("x")}, x.addr)))"""
-_ASKED_BY_POSTED = f""" | ({_OWNED_OF} << {_OWNED.at}) | ({_DROPPED_DIRTY_OF} << {_DROPPED_DIRTY.at})
- | ({_YOUNG_OF} << {_YOUNG.at})"""
 _MAPCOUNT_OF = "(SELECT count(*) FROM ptes x WHERE x.page = p.id AND x.present) + p.outside"
 _MLOCKED_OF = f"""EXISTS (SELECT 1 FROM ptes x CROSS JOIN vmas w ON w.mm = x.mm
  AND w.start = (SELECT max(start) FROM vmas u WHERE u.mm = x.mm AND u.start <= x.addr)
@@ -103,108 +56,40 @@ WHERE v.mm = ?1 AND v.mapping {which} ?2 AND t.present
 ORDER BY v.start, t.addr"""
 
 
-class StateRow(NamedTuple):
-    """What the rules read of the pages of one state, how many pages have it and the lowest address."""
-
-    state: int
-    lock: int | None
-    pin: int | None
-    writeback: int | None
-    swapcache: bool
-    mlocked: bool
-    parked: bool
-    area: str
-    kind: str
-    method: str
-    mapcount: int
-    node: int
-    dirty: bool
-    ring: bool
-    ring_dirty: bool
-    ring_locked: int | None
-    ring_busy: int | None
-    ring_late: bool
-    writepage: str
-    truncated: bool
-    owned: bool
-    dropped_dirty: bool
-    young: int
-    backed_out: bool
-    pages: int
-
-
-_OF_A_RING = {
-    _RING: "b.page IS NOT NULL",
-    _RING_DIRTY: "coalesce(b.dirty, 0)",
-    _RING_LOCKED: "coalesce(b.locked + 1, 0)",
-    _RING_BUSY: "coalesce(b.busy + 1, 0)",
-    _WRITEPAGE: _WRITEPAGE_OF,
-    _TRUNCATED: "m.kind = 'none'",
-}
 _CACHE_JOIN = "CROSS JOIN mappings m ON m.id = p.mapping LEFT JOIN buffers b ON b.page = p.id"
 
+_OF_ITSELF: Final = {
+    "lock": "p.lock",
+    "pin": "p.pin",
+    "writeback": "p.writeback",
+    "swapcache": "p.area IS NOT NULL",
+    "parked": "p.parked <> 0",
+    "node": "coalesce(p.node, 0)",
+}
+_OF_ITS_FILE: Final = {
+    "kind": "CASE m.kind WHEN 'none' THEN 'file' ELSE m.kind END",
+    "method": "m.method",
+    "writepage": _WRITEPAGE_OF,
+    "truncated": "m.kind = 'none'",
+    "ring": "b.page IS NOT NULL",
+    "ring_dirty": "coalesce(b.dirty, 0)",
+    "ring_locked": "b.locked",
+    "ring_busy": "b.busy",
+}
+"""With _CACHE_JOIN."""
 
-def _packed(
-    *,
-    kind: str,
-    method: str,
-    mlocked: str,
-    mapcount: str,
-    dirty: str,
-    area: str = _AREA_OF,
-    ring: bool = True,
-    parked: str = "p.parked <> 0",
-) -> str:
-    """The SQL expression of the packed state; its arguments are the expressions that depend on what is gathered."""
-    values = {
-        _LOCK: "coalesce(p.lock + 1, 0)",
-        _PIN: "coalesce(p.pin + 1, 0)",
-        _WRITEBACK: "coalesce(p.writeback + 1, 0)",
-        _SWAPCACHE: "p.area IS NOT NULL",
-        _MLOCKED_ELSEWHERE: mlocked,
-        _PARKED: parked,
-        _AREA: area,
-        _KIND: kind,
-        _METHOD: method,
-        _MAPCOUNT: f"min({mapcount}, {(1 << _MAPCOUNT.bits) - 1})",
-        _DIRTY: dirty,
-        _NODE: "coalesce(p.node, 0)",
-    } | (_OF_A_RING if ring else {})
-    return " | ".join(f"(({value}) << {field.at})" for field, value in values.items())
+_OF_ITS_PTES: Final = {"dropped_dirty": _DROPPED_DIRTY_OF, "young": _YOUNG_OF}
+_ASKED_BY_POSTED: Final = {"owned": _OWNED_OF} | _OF_ITS_PTES
+"""By ``v9-posted`` only."""
 
 
-def _unpack(state: int, nr: int) -> StateRow:
-    def release(field: _Field) -> int | None:
-        value = field.of(state)
-        return value - 1 if value else None
+class Alike(NamedTuple):
+    """The pages of a list that have one state: its number, what it is, the node they are on, how many they are."""
 
-    return StateRow(
-        state=state,
-        lock=release(_LOCK),
-        pin=release(_PIN),
-        writeback=release(_WRITEBACK),
-        swapcache=bool(_SWAPCACHE.of(state)),
-        mlocked=bool(_MLOCKED_ELSEWHERE.of(state)),
-        parked=bool(_PARKED.of(state)),
-        area=AREA_REASONS[_AREA.of(state)],
-        kind=KINDS[_KIND.of(state)],
-        method=METHODS[_METHOD.of(state)],
-        mapcount=_MAPCOUNT.of(state),
-        node=_NODE.of(state),
-        dirty=bool(_DIRTY.of(state)),
-        ring=bool(_RING.of(state)),
-        ring_dirty=bool(_RING_DIRTY.of(state)),
-        ring_locked=release(_RING_LOCKED),
-        ring_busy=release(_RING_BUSY),
-        ring_late=_WRITEPAGE.of(state) == _LATE_RING,
-        writepage=WRITEPAGE[_WRITEPAGE.of(state)],
-        truncated=bool(_TRUNCATED.of(state)),
-        owned=bool(_OWNED.of(state)),
-        dropped_dirty=bool(_DROPPED_DIRTY.of(state)),
-        young=_YOUNG.of(state) * 10,
-        backed_out=bool(_BACKED_OUT.of(state)),
-        pages=nr,
-    )
+    number: int
+    state: PageState
+    node: int
+    pages: int
 
 
 def gather_statements(
@@ -221,21 +106,19 @@ def gather_statements(
         posted: Whether they are those of ``v9-posted``.
         traced: Whether somebody else asks that.
     """
-    more = _ASKED_BY_POSTED if posted else ""
-    cached_dirty = _FLAG_DIRTY if posted and not evict else _DIRTY_OF
     counted = _MAPCOUNT_OF if mapcounts else "1"
-    anon = _packed(
-        kind="CASE WHEN p.node IS NULL THEN 3 ELSE 0 END",
-        method="0",
-        mlocked="0" if alone else _MLOCKED_OF,
-        mapcount="1 + p.outside" if alone else counted,
-        dirty=_DIRTY_OF if evict or traced else "0",
-        ring=False,
-    )
-    other = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=cached_dirty)
+    mapped = _OF_ITSELF | {"area": _AREA_OF} | (_ASKED_BY_POSTED if posted else {})
+    anon = mapped | {
+        "kind": "CASE WHEN p.node IS NULL THEN 'zero' ELSE 'anon' END",
+        "mlocked": "0" if alone else _MLOCKED_OF,
+        "mapcount": "1 + p.outside" if alone else counted,
+        "dirty": _DIRTY_OF if evict or traced else "0",
+    }
+    dirty = _FLAG_DIRTY if posted and not evict else _DIRTY_OF
+    other = mapped | _OF_ITS_FILE | {"mlocked": _MLOCKED_OF, "mapcount": counted, "dirty": dirty}
     return (
-        _GATHER.format(state=anon + more, join="", which="="),
-        _GATHER.format(state=other + more, join=_CACHE_JOIN, which="<>"),
+        _GATHER.format(state=pack(anon), join="", which="="),
+        _GATHER.format(state=pack(other), join=_CACHE_JOIN, which="<>"),
     )
 
 
@@ -271,7 +154,7 @@ def gather(
     evict: bool = False,
     posted: bool = False,
     traced: bool = False,
-) -> list[StateRow]:
+) -> list[Alike]:
     """
     Fill ``iso`` with present pages of an address space, each once at its lowest address.
 
@@ -299,11 +182,10 @@ def gather(
     return states(conn)
 
 
-def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[StateRow]:
+def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[Alike]:
     """Fill ``iso`` with the cache pages of a mapping on a node that nobody maps; their addresses are page indexes."""
     conn.execute("DELETE FROM iso")
-    dirty = f"p.flags & {int(PG.DIRTY)}"
-    state = _packed(area="0", kind=_KIND_OF, method=_METHOD_OF, mlocked="0", mapcount="p.outside", dirty=dirty)
+    state = pack(_OF_ITSELF | _OF_ITS_FILE | {"mapcount": "p.outside", "dirty": _FLAG_DIRTY})
     conn.execute(
         f"""INSERT INTO iso(page, addr, step, count, state)
 SELECT p.id, p.first, p.step, p.count, {state} FROM pages p {_CACHE_JOIN}
@@ -320,15 +202,14 @@ def isolate(conn: Connection) -> None:
     Each run gets a number that its pieces keep whatever those commands do, so that reread() finds them again.
     """
     conn.execute("DELETE FROM isolated")
-    area = f"state >> {_AREA.at} & {(1 << _AREA.bits) - 1}"
     conn.execute(
-        f"""INSERT INTO isolated(number, shift, area)
-SELECT i.page, i.addr - p.first, {area} FROM iso i CROSS JOIN pages p ON p.id = i.page"""
+        """INSERT INTO isolated(number, shift, state)
+SELECT i.page, i.addr - p.first, i.state FROM iso i CROSS JOIN pages p ON p.id = i.page"""
     )
     write(conn, "UPDATE pages SET parked = (parked & 1) | (id << 1) WHERE id IN (SELECT page FROM iso)")
 
 
-def reread(conn: Connection, backed_out: Iterable[int], *, posted: bool) -> list[StateRow]:
+def reread(conn: Connection, backed_out: Iterable[int], *, posted: bool) -> list[Alike]:
     """
     Fill ``iso`` with what isolate() took, as it is now; no pte may lead to a page any more.
 
@@ -340,22 +221,18 @@ def reread(conn: Connection, backed_out: Iterable[int], *, posted: bool) -> list
     Returns:
         The distinct states, by number.
     """
-    dirty = f"CASE WHEN m.kind = 'anon' THEN {_DIRTY_OF} ELSE {_FLAG_DIRTY} END" if posted else _DIRTY_OF
-    state = _packed(
-        area="l.area",
-        kind=_KIND_OF,
-        method=_METHOD_OF,
-        mlocked=_MLOCKED_ANYWHERE,
-        mapcount=_MAPCOUNT_OF,
-        dirty=dirty,
-        parked="0",
-    )
-    state += f" | ({_DROPPED_DIRTY_OF} << {_DROPPED_DIRTY.at}) | ({_YOUNG_OF} << {_YOUNG.at})" if posted else ""
+    facts = _OF_ITSELF | _OF_ITS_FILE | (_OF_ITS_PTES if posted else {})
+    facts |= {
+        "parked": "0",
+        "mlocked": _MLOCKED_ANYWHERE,
+        "mapcount": _MAPCOUNT_OF,
+        "dirty": f"CASE WHEN m.kind = 'anon' THEN {_DIRTY_OF} ELSE {_FLAG_DIRTY} END" if posted else _DIRTY_OF,
+        "backed_out": "p.id IN (SELECT value FROM json_each(?))",
+    }
     conn.execute("DELETE FROM iso")
     conn.execute(
         f"""INSERT INTO iso(page, addr, step, count, state)
-SELECT p.id, p.first + l.shift, p.step, p.count,
- {state} | ((p.id IN (SELECT value FROM json_each(?))) << {_BACKED_OUT.at})
+SELECT p.id, p.first + l.shift, p.step, p.count, {pack(facts)} | {same("area", "l.state")}
 FROM pages p CROSS JOIN isolated l ON l.number = p.parked >> 1 {_CACHE_JOIN}
 WHERE p.parked > 1 AND p.node IS NOT NULL""",
         (json.dumps(sorted(backed_out)),),
@@ -379,7 +256,7 @@ def set_aside(conn: Connection) -> None:
     conn.execute("INSERT INTO aside SELECT * FROM iso")
 
 
-def take_up(conn: Connection, low: int, high: int) -> list[StateRow]:
+def take_up(conn: Connection, low: int, high: int) -> list[Alike]:
     """Fill ``iso`` with the part of the list set aside that lies in [low, high), where it has been cut; its states."""
     conn.execute("DELETE FROM iso")
     conn.execute("INSERT INTO iso SELECT * FROM aside WHERE addr >= ? AND addr < ?", (low, high))
@@ -408,15 +285,14 @@ def come_back(conn: Connection, chosen: Selection) -> None:
 
 def gather_pages(
     conn: Connection, mm: int, addresses: Sequence[int], *, mapcounts: bool, posted: bool = False
-) -> list[StateRow]:
+) -> list[Alike]:
     """Fill ``iso`` with single pages, which must have been cut out; as gather()."""
     conn.execute("DELETE FROM iso")
-    counted = _MAPCOUNT_OF if mapcounts else "1"
-    dirty = _FLAG_DIRTY if posted else _DIRTY_OF
-    state = _packed(kind=_KIND_OF, method=_METHOD_OF, mlocked=_MLOCKED_OF, mapcount=counted, dirty=dirty)
-    state += _ASKED_BY_POSTED if posted else ""
+    facts = _OF_ITSELF | _OF_ITS_FILE | {"area": _AREA_OF, "mlocked": _MLOCKED_OF}
+    facts |= {"mapcount": _MAPCOUNT_OF if mapcounts else "1", "dirty": _FLAG_DIRTY if posted else _DIRTY_OF}
+    facts |= _ASKED_BY_POSTED if posted else {}
     statement = f"""INSERT OR IGNORE INTO iso(page, addr, step, count, state)
-SELECT p.id, t.addr, p.step, p.count, {state}
+SELECT p.id, t.addr, p.step, p.count, {pack(facts)}
 FROM ptes t CROSS JOIN pages p ON p.id = t.page {_CACHE_JOIN}
 CROSS JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)
 WHERE t.mm = ?1 AND t.addr = ?2 AND t.present"""
@@ -432,8 +308,8 @@ def node_by_address(conn: Connection) -> dict[int, int | None]:
 
 
 def kind_of(state: int) -> str:
-    """The kind of the pages of a state, one of KINDS."""
-    return KINDS[_KIND.of(state)]
+    """The kind of the pages of a state: ``anon``, ``zero``, ``file`` or ``shm``."""
+    return unpack(state).kind
 
 
 def in_area(conn: Connection, area: int) -> set[int]:
@@ -442,10 +318,10 @@ def in_area(conn: Connection, area: int) -> set[int]:
     return {page for (page,) in conn.execute(query, (area,))}
 
 
-def states(conn: Connection) -> list[StateRow]:
+def states(conn: Connection) -> list[Alike]:
     """The distinct states of the list, by number."""
     rows = conn.execute("SELECT state, sum(count) FROM iso GROUP BY state ORDER BY state")
-    return [_unpack(*row) for row in rows]
+    return [Alike(state, unpack(state), node_of(state), nr) for state, nr in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -622,7 +498,7 @@ def set_apart(conn: Connection, chosen: Selection, number: int) -> int:
         The new state; all that the rules read of it is as it was.
     """
     (state,) = chosen.states
-    apart = state & ~(15 << _LATE.at) | number << _LATE.at
+    apart = told_apart(state, number)
     where, values = chosen.where()
     conn.execute(f"UPDATE iso SET state = ? WHERE {where}", (apart, *values))
     return apart
@@ -657,7 +533,7 @@ def move(
         restored: Else an anonymous page stays behind swap ptes (B4); it is in the swap cache, or will be put there.
         alone: The one address space that maps the anonymous pages of the list, each once; None where several may.
     """
-    anon = tuple(state for state in chosen.states if KINDS[_KIND.of(state)] == "anon")
+    anon = tuple(state for state in chosen.states if kind_of(state) == "anon")
     others = tuple(state for state in chosen.states if state not in anon)
     for states, mm in ((anon, alone if restored else None), (others, None)):
         if not states:
@@ -686,7 +562,7 @@ def _counted(conn: Connection, chosen: Selection, node: int, alone: int | None) 
     yield
     change: dict[int, int] = {}
     for state, nr in conn.execute(f"SELECT state, sum(count) FROM iso WHERE {where} GROUP BY state", values):
-        for nid, more in ((_NODE.of(state), -nr), (node, nr)):
+        for nid, more in ((node_of(state), -nr), (node, nr)):
             change[nid] = change.get(nid, 0) + more
     resident.add(conn, alone, change)
 
@@ -709,7 +585,7 @@ def _move_through_swap(conn: Connection, chosen: Selection, node: int, *, restor
 
 
 def _leave_swap(conn: Connection, anon: Sequence[int], listed: str, values: Sequence[str | int]) -> None:
-    if any(_SWAPCACHE.of(state) for state in anon):
+    if any(unpack(state).swapcache for state in anon):
         query = f"SELECT area, sum(count) FROM pages WHERE area IS NOT NULL AND id IN ({listed}) GROUP BY area"
         for area, nr in conn.execute(query, tuple(values)).all():
             write(conn, "UPDATE swap_areas SET used = used - ? WHERE id = ?", (nr, area))
@@ -724,7 +600,8 @@ def _dirty_as_ptes(conn: Connection, listed: str, values: Sequence[str | int]) -
 
 def _dirty_rings(conn: Connection, chosen: Selection) -> None:
     """A dirty page that takes its ring along is set dirty through the mapping: the buffers are dirty now (2.3)."""
-    behind = [s for s in chosen.states if _DIRTY.of(s) and _RING.of(s) and not _RING_DIRTY.of(s)]
+    told = {number: unpack(number) for number in chosen.states}
+    behind = [number for number, page in told.items() if page.dirty and page.ring and not page.ring.dirty]
     if behind:
         where, values = replace(chosen, states=tuple(behind)).where()
         write(conn, f"UPDATE buffers SET dirty = 1 WHERE page IN (SELECT page FROM iso WHERE {where})", values)

@@ -8,20 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migratectl.kernel.migrate import (
-    LAST_PASS,
-    UNSEEN,
-    Course,
-    attempt,
-    attempt_modern,
-    course,
-    lock_page,
-    migrate_page_remove_references,
-    skip_reason,
-    writeback_over,
-)
-from migratectl.kernel.page import FIRST_BLOCKING_PASS, Attempt, Left, PageState, Ring, page_count
-from migratectl.uapi import MF, NEVER
+from migratectl.kernel.migrate import Course, lock_page, migrate_page_remove_references, writeback_over
+from migratectl.kernel.page import FIRST_BLOCKING_PASS, LAST_PASS, Attempt, Left, page_count
+from migratectl.kernel.rules import UNSEEN, Rules
+from migratectl.page_state import PageState, Ring
+from migratectl.uapi import MF, NEVER, Profile
+
+V9, POSTED, TODAY = Rules(Profile.V9), Rules(Profile.V9_POSTED), Rules(Profile.MODERN)
+OUT = Rules(Profile.V9, evict=True)
 
 # ---- 1.6: references -----------------------------------------------------------------------------------------------
 
@@ -98,8 +92,11 @@ SKIPS = {
 @pytest.mark.parametrize(("state", "flags", "v9", "modern"), SKIPS.values(), ids=SKIPS)
 def test_why_a_page_is_no_candidate(state: PageState, flags: MF, v9: str | None, modern: str | None) -> None:
     """What stops a page later (locks, pins) does not stop it here; today's kernel looks into locked areas."""
-    assert skip_reason(state, flags, modern=False) == v9
-    assert skip_reason(state, flags, modern=True) == modern
+    for rules, wanted in ((V9, v9), (TODAY, modern)):
+        assert rules.skip_reason(state, flags) == wanted
+        way = rules.way(state, flags)
+        assert way == (wanted if wanted is not None else rules.course(state))
+        assert rules.way(state, None) == rules.course(state), "what is isolated already was a candidate"
 
 
 # ---- 2.2: the passes -----------------------------------------------------------------------------------------------
@@ -115,7 +112,7 @@ def name(release: int | None) -> str:
 @pytest.mark.parametrize("release", RELEASES, ids=name)
 def test_the_pass_in_which_a_locked_page_moves(release: int) -> None:
     """Tried in 0, 1, 2; waited for from 3 on, which ends every wait for a holder that ever lets go."""
-    found = course(PageState(lock=release), modern=False)
+    found = V9.course(PageState(lock=release))
     if release == NEVER:
         assert found == Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1))
         assert (found.moves, found.stuck) == (False, True)
@@ -127,7 +124,7 @@ def test_the_pass_in_which_a_locked_page_moves(release: int) -> None:
 @pytest.mark.parametrize("release", RELEASES, ids=name)
 def test_the_pass_in_which_a_page_under_writeback_moves(release: int) -> None:
     """Skipped in pass 0, waited for from pass 1 on."""
-    found = course(PageState(kind="file", writeback=release), modern=False)
+    found = V9.course(PageState(kind="file", writeback=release))
     if release == NEVER:
         assert found == Course(None, None, Attempt("retry", "busy-writeback", "EAGAIN", step=2))
     else:
@@ -138,7 +135,7 @@ def test_the_pass_in_which_a_page_under_writeback_moves(release: int) -> None:
 @pytest.mark.parametrize("kind", ["anon", "file"])
 def test_the_pass_in_which_a_pinned_page_moves(kind: str, release: int) -> None:
     """Nobody waits for a reference: the test is made in each pass. An anonymous page keeps its swap entry."""
-    found = course(PageState(kind=kind, pin=release), modern=False)
+    found = V9.course(PageState(kind=kind, pin=release))
     if release == NEVER:
         assert found == Course(0, None, Attempt("retry", "pinned", "EAGAIN", step=7, swap_entry=kind == "anon"))
     else:
@@ -158,7 +155,7 @@ COMBINED = {
 
 @pytest.mark.parametrize(("state", "act", "end"), COMBINED.values(), ids=COMBINED)
 def test_what_stands_together_in_the_way(state: PageState, act: int, end: int) -> None:
-    assert course(state, modern=False) == Course(act, end, Attempt("moved"))
+    assert V9.course(state) == Course(act, end, Attempt("moved"))
 
 
 FOREVER = {
@@ -192,18 +189,19 @@ FOREVER = {
 @pytest.mark.parametrize(("state", "wanted"), FOREVER.values(), ids=FOREVER)
 def test_what_never_lets_a_page_go(state: PageState, wanted: Course) -> None:
     """The reason is that of the last scan, in the order of the twenty steps."""
-    assert course(state, modern=False) == wanted
+    assert V9.course(state) == wanted
 
 
 def test_eleven_passes_then_and_ten_today() -> None:
     """0 to 10: the counter is tested before it is increased. 0 to 9 in a 6.x kernel."""
-    assert LAST_PASS == {False: 10, True: 9}
+    assert (V9.last_pass, TODAY.last_pass) == (10, 9)
+    assert Rules(Profile.MODERN, evict=True).last_pass == 10, "what leaves memory goes by V9's passes"
     assert FIRST_BLOCKING_PASS == 3
-    assert course(PageState(pin=10), modern=False).end == 10
-    assert course(PageState(pin=11), modern=False).stuck
-    assert course(PageState(pin=9), modern=True).end == 9
-    assert course(PageState(pin=10), modern=True).stuck
-    assert LAST_PASS[False] < NEVER
+    assert V9.course(PageState(pin=10)).end == 10
+    assert V9.course(PageState(pin=11)).stuck
+    assert TODAY.course(PageState(pin=9)).end == 9
+    assert TODAY.course(PageState(pin=10)).stuck
+    assert LAST_PASS < NEVER
 
 
 @pytest.mark.parametrize("nr_pass", range(11))
@@ -217,12 +215,13 @@ def test_trying_and_waiting_for_a_lock(nr_pass: int) -> None:
 
 @pytest.mark.parametrize("nr_pass", range(11))
 def test_waiting_for_writeback(nr_pass: int) -> None:
-    assert writeback_over(PageState(), nr_pass)
-    assert not writeback_over(PageState(writeback=NEVER), nr_pass)
-    for release in range(11):
-        state = PageState(writeback=release)
-        assert writeback_over(state, nr_pass) == (nr_pass >= 1 or release == 0)
-        assert writeback_over(state, nr_pass, modern=True) == (nr_pass >= 3 or nr_pass >= release)
+    assert (V9.waits_for_writeback, TODAY.waits_for_writeback) == (1, 3)
+    for waited_from in (1, 3):
+        assert writeback_over(PageState(), nr_pass, waited_from)
+        assert not writeback_over(PageState(writeback=NEVER), nr_pass, waited_from)
+        for release in range(11):
+            state = PageState(writeback=release)
+            assert writeback_over(state, nr_pass, waited_from) == (nr_pass >= waited_from or nr_pass >= release)
 
 
 # ---- single outcomes -----------------------------------------------------------------------------------------------
@@ -230,25 +229,25 @@ def test_waiting_for_writeback(nr_pass: int) -> None:
 
 @pytest.mark.parametrize("nr_pass", range(11))
 def test_a_free_page_moves_in_every_pass(nr_pass: int) -> None:
-    assert attempt(PageState(), nr_pass) == Attempt("moved")
-    assert attempt_modern(PageState(), min(nr_pass, 9)) == Attempt("moved")
+    assert V9.attempt(PageState(), nr_pass) == Attempt("moved")
+    assert TODAY.attempt(PageState(), min(nr_pass, 9)) == Attempt("moved")
 
 
 def test_mlocked_elsewhere_fails_for_good_at_first_sight() -> None:
     """B8: permanent EPERM before a pte goes; an anonymous page keeps the swap entry of step 3."""
-    anon = course(PageState(mapcount=2, mlocked=True), modern=False)
+    anon = V9.course(PageState(mapcount=2, mlocked=True))
     assert anon == Course(0, 0, Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=True))
-    file = course(PageState(kind="file", mapcount=2, mlocked=True), modern=False)
+    file = V9.course(PageState(kind="file", mapcount=2, mlocked=True))
     assert file == Course(0, 0, Attempt("failed", "mlocked", "EPERM", step=5, swap_entry=False))
 
 
 def test_an_mlocked_mapping_is_no_obstacle_today() -> None:
-    assert course(PageState(mapcount=2, mlocked=True), modern=True) == Course(0, 0, Attempt("moved"))
+    assert TODAY.course(PageState(mapcount=2, mlocked=True)) == Course(0, 0, Attempt("moved"))
 
 
 def test_without_a_swap_slot_an_anonymous_page_fails_for_good() -> None:
     """B9: ENOMEM at step 3, at once, nothing left behind; not retried."""
-    found = course(PageState(), modern=False, slot_from=NEVER)
+    found = V9.course(PageState(), slot_from=NEVER)
     assert found == Course(0, 0, Attempt("failed", "no-swap", "ENOMEM", step=3, swap_entry=False))
 
 
@@ -261,30 +260,30 @@ NO_SLOT_NEEDED = {
 
 @pytest.mark.parametrize("state", NO_SLOT_NEEDED.values(), ids=NO_SLOT_NEEDED)
 def test_who_needs_no_slot(state: PageState) -> None:
-    assert course(state, modern=False, slot_from=NEVER) == Course(0, 0, Attempt("moved"))
+    assert V9.course(state, slot_from=NEVER) == Course(0, 0, Attempt("moved"))
 
 
 def test_today_nobody_needs_a_slot() -> None:
-    assert course(PageState(), modern=True, slot_from=NEVER) == Course(0, 0, Attempt("moved"))
+    assert TODAY.course(PageState(), slot_from=NEVER) == Course(0, 0, Attempt("moved"))
 
 
 @pytest.mark.parametrize("release", [0, 1, 2, 3, 7])
 def test_the_slot_is_asked_for_in_the_pass_that_gets_the_lock(release: int) -> None:
     """Step 3 comes after steps 1 and 2: a page that waits for its lock has asked for nothing yet."""
-    found = course(PageState(lock=release), modern=False, slot_from=NEVER)
+    found = V9.course(PageState(lock=release), slot_from=NEVER)
     assert found.act == found.end == min(release, 3)
     assert found.last.reason == "no-swap"
 
 
 def test_a_page_that_is_never_unlocked_never_asks_for_a_slot() -> None:
-    found = course(PageState(lock=NEVER), modern=False, slot_from=NEVER)
+    found = V9.course(PageState(lock=NEVER), slot_from=NEVER)
     assert found == Course(None, None, Attempt("retry", "busy-locked", "EAGAIN", step=1))
 
 
 def test_a_method_that_refuses_fails_for_good() -> None:
     wanted = Course(0, 0, Attempt("failed", "fs-refuses", "EIO", step=5))
-    assert course(PageState(kind="file", method="fail"), modern=False) == wanted
-    assert course(PageState(kind="file", method="fail"), modern=True) == wanted
+    assert V9.course(PageState(kind="file", method="fail")) == wanted
+    assert TODAY.course(PageState(kind="file", method="fail")) == wanted
 
 
 def test_a_ring_of_buffers_is_one_reference() -> None:
@@ -299,9 +298,9 @@ def test_a_ring_of_buffers_is_one_reference() -> None:
 def test_locks_writeback_and_pins_of_a_modern_kernel(release: int) -> None:
     """Locks and writeback are waited for from pass 3 on; nothing stays behind."""
     waits = None if release == NEVER else min(release, 3)
-    assert course(PageState(lock=release), modern=True).end == waits
-    assert course(PageState(kind="file", writeback=release), modern=True).end == waits
-    pinned = course(PageState(pin=release), modern=True)
+    assert TODAY.course(PageState(lock=release)).end == waits
+    assert TODAY.course(PageState(kind="file", writeback=release)).end == waits
+    pinned = TODAY.course(PageState(pin=release))
     assert pinned.end == (None if release == NEVER else release)
     assert not pinned.last.swap_entry
 
@@ -319,13 +318,13 @@ STATES = st.builds(
 )
 
 
-@given(STATES, st.booleans(), st.booleans())
-def test_a_course_is_its_attempts_one_after_the_other(state: PageState, modern: bool, slot: bool) -> None:
+@given(STATES, st.sampled_from([V9, TODAY]), st.booleans())
+def test_a_course_is_its_attempts_one_after_the_other(state: PageState, rules: Rules, slot: bool) -> None:
     """Every pass before the end is a retry; the pass of the end decides; success leaves no reason."""
-    found = course(state, modern=modern, slot_from=0 if slot else NEVER)
-    last = LAST_PASS[modern] if found.end is None else found.end
+    found = rules.course(state, slot_from=0 if slot else NEVER)
+    last = rules.last_pass if found.end is None else found.end
     for nr_pass in range(last + 1):
-        step = attempt_modern(state, nr_pass) if modern else attempt(state, nr_pass, slot=slot)
+        step = rules.attempt(state, nr_pass, slot=slot)
         busy = step.reason in ("busy-locked", "busy-writeback")
         assert (found.act is None or nr_pass < found.act) == busy
         assert (step.outcome == "retry") == (nr_pass != found.end)
@@ -338,8 +337,8 @@ def test_a_course_is_its_attempts_one_after_the_other(state: PageState, modern: 
 @given(STATES)
 def test_a_mapcount_alone_stops_nothing(state: PageState) -> None:
     """The count grows with the ptes, so the test is exactly whether somebody else holds a reference."""
-    for modern in (False, True):
-        results = {course(replace(state, mapcount=k), modern=modern) for k in range(5)}
+    for rules in (V9, TODAY):
+        results = {rules.course(replace(state, mapcount=k)) for k in range(5)}
         assert len(results) == 1
 
 
@@ -403,28 +402,28 @@ NO_METHOD = {
 
 @pytest.mark.parametrize(("state", "end", "reason", "left"), NO_METHOD.values(), ids=NO_METHOD)
 def test_pages_without_a_method(state: PageState, end: int | None, reason: str, left: Left) -> None:
-    found = course(state, modern=False)
+    found = V9.course(state)
     assert (found.end, found.last.reason, found.last.left) == (end, reason, left)
     assert found.moves == (not reason)
 
 
 def test_written_in_the_very_last_pass() -> None:
     """A pin that goes in pass 10 lets the write start, but nobody comes back to see it end."""
-    found = course(replace(FILE, pin=10, dirty=True), modern=False)
+    found = V9.course(replace(FILE, pin=10, dirty=True))
     assert (found.end, found.last.reason) == (None, "writeback-started")
     assert found.last.left.cleaned
 
 
 def test_tmpfs_without_a_slot_asks_in_vain() -> None:
-    found = course(replace(TMPFS, dirty=True), modern=False, slot_from=NEVER)
+    found = V9.course(replace(TMPFS, dirty=True), slot_from=NEVER)
     assert (found.end, found.last.reason, found.slot_at) == (None, "pageout-activate", None)
-    assert course(replace(TMPFS, dirty=True), modern=False).slot_at == 0
-    assert course(TMPFS, modern=False).slot_at is None, "a clean page is not written"
+    assert V9.course(replace(TMPFS, dirty=True)).slot_at == 0
+    assert V9.course(TMPFS).slot_at is None, "a clean page is not written"
 
 
 def test_a_truncated_page_that_nobody_holds_has_vanished() -> None:
     """Count 1: freed under us; rc 0, and no target is used (2.2 a)."""
-    found = course(replace(FILE, truncated=True, mapcount=0), modern=False)
+    found = V9.course(replace(FILE, truncated=True, mapcount=0))
     assert (found.end, found.last.outcome, found.moves) == (0, "vanished", False)
 
 
@@ -441,12 +440,12 @@ RINGS = {
 def test_the_buffer_method_takes_the_ring_along(ring: Ring, end: int | None, reason: str) -> None:
     """Three references; every buffer lock is waited for (second amendment of the thread)."""
     state = PageState(kind="file", method="buffer", ring=ring, dirty=ring.dirty)
-    found = course(state, modern=False)
+    found = V9.course(state)
     assert (found.end, found.last.reason, found.last.left) == (end, reason, Left())
 
 
 def test_a_method_that_does_not_know_of_rings_finds_one_reference_too_many() -> None:
-    found = course(PageState(kind="file", method="page", ring=Ring()), modern=False)
+    found = V9.course(PageState(kind="file", method="page", ring=Ring()))
     assert (found.end, found.last.reason) == (None, "pinned")
 
 
@@ -472,42 +471,42 @@ EVICT = {
 @pytest.mark.parametrize(("state", "end", "outcome", "reason"), EVICT.values(), ids=EVICT)
 def test_the_swap_only_caller(state: PageState, end: int | None, outcome: str, reason: str) -> None:
     """No target list: swap_page decides (2.2 g, 2.4); young ptes stop nothing (B23)."""
-    found = course(state, modern=False, evict=True)
+    found = OUT.course(state)
     assert (found.end, found.last.outcome, found.last.reason) == (end, outcome, reason)
 
 
 def test_eviction_needs_a_slot() -> None:
-    found = course(PageState(), modern=False, slot_from=NEVER, evict=True)
+    found = OUT.course(PageState(), slot_from=NEVER)
     assert (found.end, found.last.outcome, found.last.reason) == (0, "failed", "no-swap")
 
 
 def test_today_a_dirty_page_without_a_method_is_written_or_fails_for_good() -> None:
     """fallback_migrate_folio(): written and retried; without a way to write it fails at once. Ptes come back."""
-    disk = course(replace(FILE, dirty=True), modern=True)
+    disk = TODAY.course(replace(FILE, dirty=True))
     assert (disk.end, disk.last.outcome, disk.last.left) == (1, "moved", Left(cleaned=True))
-    ram = course(replace(RAMFS, dirty=True), modern=True)
+    ram = TODAY.course(replace(RAMFS, dirty=True))
     assert (ram.end, ram.last.outcome, ram.last.reason, ram.last.left) == (0, "failed", "pageout-activate", Left())
 
 
-@given(STATES, st.booleans())
-def test_every_reason_is_a_word_of_the_contract(state: PageState, evict: bool) -> None:
+@given(STATES, st.sampled_from([V9, OUT]))
+def test_every_reason_is_a_word_of_the_contract(state: PageState, rules: Rules) -> None:
     words = {"busy-locked", "busy-writeback", "no-swap", "pinned", "mlocked", "fs-refuses", "writeback-started", ""}
     words |= {"pageout-keep"}
-    assert course(state, modern=False, evict=evict).last.reason in words
+    assert rules.course(state).last.reason in words
 
 
-@pytest.mark.parametrize("posted", [False, True])
+@pytest.mark.parametrize("rules", [V9, POSTED], ids=["corrected", "posted"])
 @pytest.mark.parametrize("nr_pass", range(11))
-def test_swap_is_the_last_resort_of_a_page_without_a_method(nr_pass: int, posted: bool) -> None:
+def test_swap_is_the_last_resort_of_a_page_without_a_method(nr_pass: int, rules: Rules) -> None:
     """2.2 n, 9a: its ring is in use at the first question of a pass and free at the second, asked from pass 5 on."""
     state = replace(FILE, ring=Ring(busy=nr_pass, late=True))
-    way = course(state, modern=False, posted=posted)
+    way = rules.course(state)
     evicted = nr_pass >= 5
     assert (way.end, way.last.outcome) == ((nr_pass, "evicted") if evicted else (nr_pass + 1, "moved"))
     assert way.last.left.released
     assert {each.reason for each in way.attempts[: nr_pass or 1]} == {"buffers-busy"}
-    pinned = course(replace(state, pin=NEVER), modern=False, posted=posted)
+    pinned = rules.course(replace(state, pin=NEVER))
     assert (pinned.end, pinned.last.reason, pinned.last.left.released) == (None, "pinned", True)
-    out = course(state, modern=False, evict=True)
+    out = OUT.course(state)
     assert (out.end, out.goes) == ((nr_pass + 1, True) if nr_pass < 10 else (None, False))
-    assert not course(state, modern=True).goes, "today's kernel asks once"
+    assert not TODAY.course(state).goes, "today's kernel asks once"

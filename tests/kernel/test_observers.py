@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from migratectl.kernel.migrate import course
 from migratectl.kernel.observers import Meeting, Observer, meet, reaches
-from migratectl.kernel.page import PageState, Ring
-from migratectl.uapi import NEVER
+from migratectl.kernel.rules import Rules
+from migratectl.page_state import PageState, Ring
+from migratectl.uapi import NEVER, Profile
+
+V9, TODAY, OUT = Rules(Profile.V9), Rules(Profile.MODERN), Rules(Profile.V9, evict=True)
 
 BACKS_OUT = Meeting("page-lock", backed_out=True, retries=0, waits=False)
 SPINS = Meeting("tree-lock", backed_out=False, retries=0, waits=True)
@@ -39,14 +41,14 @@ TABLE: dict[Observer, list[Meeting]] = {
 @pytest.mark.parametrize("step", range(1, 21))
 @pytest.mark.parametrize("observer", TABLE)
 def test_the_table(observer: Observer, step: int) -> None:
-    assert meet(observer, step, modern=False) == TABLE[observer][step - 1]
+    assert meet(observer, step, V9) == TABLE[observer][step - 1]
 
 
 @pytest.mark.parametrize("step", range(1, 21))
 def test_migration_entries_are_waited_for_without_a_reference(step: int) -> None:
     """A 6.x kernel: from step 5 on nothing backs out and nobody looks anything up again."""
     wanted = BACKS_OUT if step < 5 else SLEEPS if step < 20 else RESIDENT
-    assert meet("swap", step, modern=True) == wanted
+    assert meet("swap", step, TODAY) == wanted
 
 
 FILE = PageState(kind="file", method="none")
@@ -75,10 +77,10 @@ REACHED = {
 
 @pytest.mark.parametrize(("state", "evict", "wanted"), REACHED.values(), ids=REACHED)
 def test_in_which_pass_a_step_is_reached(state: PageState, evict: bool, wanted: dict[int, int | None]) -> None:
-    way = course(state, modern=False, evict=evict)
+    way = (OUT if evict else V9).course(state)
     assert {step: reaches(way, step) for step in wanted} == wanted
 
 
 def test_without_a_slot_step_3_is_not_reached() -> None:
-    way = course(PageState(), modern=False, slot_from=NEVER)
+    way = V9.course(PageState(), slot_from=NEVER)
     assert [reaches(way, step) for step in (2, 3, 5)] == [0, None, None]

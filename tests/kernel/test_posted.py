@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from migratectl.kernel.migrate import course
-from migratectl.kernel.page import PageState, Ring
-from migratectl.uapi import NEVER
+from migratectl.kernel.rules import Rules
+from migratectl.page_state import PageState, Ring
+from migratectl.uapi import NEVER, Profile
+
+POSTED = Rules(Profile.V9_POSTED)
 
 
 def reasons(state: PageState) -> list[str]:
     """Why each pass leaves the page; empty where it does not."""
-    return [attempt.reason for attempt in course(state, modern=False, posted=True).attempts]
+    return [attempt.reason for attempt in POSTED.course(state).attempts]
+
+
+def test_what_the_list_is_moved_by() -> None:
+    """B1: a target for each round, where V9 allocates 256; B4: nobody makes the swap ptes ptes again."""
+    corrected = Rules(Profile.V9)
+    assert (corrected.targets_at_once, POSTED.targets_at_once) == (256, 1)
+    assert (corrected.restores_ptes, POSTED.restores_ptes) == (True, False)
 
 
 @pytest.mark.parametrize(("young", "passes"), [(0, 1), (10, 2), (20, 3), (110, 11)])
@@ -29,7 +38,7 @@ def test_a_pte_hides_what_is_dirty_until_swap_page_unmaps() -> None:
     Only then does the dirty bit of its pte reach the page, and the next pass writes it.
     """
     state = PageState(kind="file", method="none", ring=Ring(locked=NEVER), dropped_dirty=True)
-    found = course(state, modern=False, posted=True)
+    found = POSTED.course(state)
     assert [attempt.reason for attempt in found.attempts][4:7] == ["buffers-busy", "buffers-busy", "writeback-started"]
     assert [attempt.left.unmapped for attempt in found.attempts][4:6] == [False, True]
 

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migratectl.kernel.migrate import LAST_PASS, course
-from migratectl.kernel.page import PageState, Ring
-from migratectl.kernel.trace import CLEAN_FLAGS, STEPS, Counts, Manner, Met, TracePass, TraceStep, trace
-from migratectl.uapi import NEVER
+from migratectl.kernel.rules import Rules
+from migratectl.kernel.trace import CLEAN_FLAGS, STEPS, Counts, Met, TracePass, TraceStep, trace
+from migratectl.page_state import PageState, Ring
+from migratectl.uapi import NEVER, Profile
+
+V9, POSTED, TODAY = Rules(Profile.V9), Rules(Profile.V9_POSTED), Rules(Profile.MODERN)
+OUT = Rules(Profile.V9, evict=True)
 
 Row = tuple[int, str, str, int | None]
 """Step, references/mappings of the old page and of the target, use count of the slot."""
@@ -19,18 +22,16 @@ Row = tuple[int, str, str, int | None]
 
 def told(
     state: PageState,
+    rules: Rules = V9,
     *,
-    modern: bool = False,
     slot: bool = True,
     pins: int = 1,
     swap_ptes: int = 0,
-    evict: bool = False,
-    posted: bool = False,
 ) -> tuple[TracePass, ...]:
     """The trace of a page that is looked at for as long as it takes."""
-    way = course(state, modern=modern, slot_from=0 if slot else NEVER, evict=evict, posted=posted)
-    last = LAST_PASS[modern] if way.end is None else way.end
-    return trace(state, way, last, pins=pins, swap_ptes=swap_ptes, manner=Manner(modern, evict, posted))
+    way = rules.course(state, slot_from=0 if slot else NEVER)
+    last = rules.last_pass if way.end is None else way.end
+    return trace(state, way, last, rules=rules, pins=pins, swap_ptes=swap_ptes)
 
 
 def counts(found: Counts | None) -> str:
@@ -185,7 +186,7 @@ def test_swap_ptes_of_others_come_back_with_those_of_the_page() -> None:
 
 def test_an_eviction_leaves_the_swap_ptes_alone_with_the_slot() -> None:
     """Written in pass 0, gone in pass 1; the slot's share of the swap cache goes with the page."""
-    written, gone = told(PageState(mapcount=2), evict=True)
+    written, gone = told(PageState(mapcount=2), OUT)
     assert [row(step)[1:] for step in written.steps] == [
         ("3/2", "-", None),
         ("3/2", "-", None),
@@ -202,8 +203,8 @@ def test_an_eviction_leaves_the_swap_ptes_alone_with_the_slot() -> None:
 
 def test_no_target_is_prepared_for_a_page_that_is_to_leave_memory() -> None:
     for state in (PageState(), PageState(kind="file", method="buffer"), PageState(pin=NEVER)):
-        assert all(step.new is None for each in told(state, evict=True) for step in each.steps)
-        assert all(step.step != 4 for each in told(state, evict=True) for step in each.steps)
+        assert all(step.new is None for each in told(state, OUT) for step in each.steps)
+        assert all(step.step != 4 for each in told(state, OUT) for step in each.steps)
 
 
 TMPFS = PageState(kind="shm", method="none", writepage="swap", dirty=True)
@@ -222,7 +223,7 @@ def test_a_written_page_of_tmpfs_moves_by_way_of_the_swap_cache() -> None:
 
 
 def test_a_written_page_of_tmpfs_leaves_memory_in_three_passes() -> None:
-    stored, written, gone = told(TMPFS, evict=True)
+    stored, written, gone = told(TMPFS, OUT)
     assert [each.steps[-1].what.rpartition(" says ")[2] for each in (stored, written)] == [
         "SUCCESS, in the swap cache now",
         "SUCCESS, written",
@@ -324,11 +325,11 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("evict", [False, True])
+@pytest.mark.parametrize("rules", [V9, OUT])
 @pytest.mark.parametrize(("state", "what"), WORDS.values(), ids=WORDS)
-def test_every_answer_of_pageout_is_told(state: PageState, what: str, evict: bool) -> None:
+def test_every_answer_of_pageout_is_told(state: PageState, what: str, rules: Rules) -> None:
     """2.4: after the ptes are gone (B10)."""
-    steps = [step.what for step in told(state, evict=evict)[0].steps]
+    steps = [step.what for step in told(state, rules)[0].steps]
     assert steps.index("ptes are dropped") < steps.index(what)
 
 
@@ -383,8 +384,8 @@ def test_the_second_question_for_a_ring_is_told() -> None:
 def met_at(state: PageState, step: int) -> tuple[TracePass, ...]:
     """A page that a command meets in pass 0; it moves in pass 1."""
     after = replace(state, pin=1, backed_out=True, swapcache=state.kind == "anon" and (state.swapcache or step >= 3))
-    met = Met(state, course(state, modern=False), 0, step, "fault 101 a", 0, 0)
-    return trace(after, course(after, modern=False), 1, pins=1, met=[met])
+    met = Met(state, V9.course(state), 0, step, "fault 101 a", 0, 0)
+    return trace(after, V9.course(after), 1, rules=V9, pins=1, met=[met])
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
@@ -408,7 +409,7 @@ def test_a_pass_that_somebody_meets_is_told_as_it_went(state: PageState, step: i
 
 
 def test_today_ptes_become_migration_entries_and_no_slot_is_asked_for() -> None:
-    (only,) = told(PageState(mapcount=2), modern=True)
+    (only,) = told(PageState(mapcount=2), TODAY)
     assert {step.slot for step in only.steps} == {None}
     assert 3 not in {step.step for step in only.steps}
     assert [(step.step, counts(step.old), counts(step.new)) for step in only.steps if step.step in (5, 18, 20)] == [
@@ -420,13 +421,13 @@ def test_today_ptes_become_migration_entries_and_no_slot_is_asked_for() -> None:
 
 def test_today_a_page_in_the_swap_cache_keeps_its_slot() -> None:
     """Migration entries have no share in it."""
-    (only,) = told(PageState(swapcache=True), modern=True, swap_ptes=1)
+    (only,) = told(PageState(swapcache=True), TODAY, swap_ptes=1)
     assert {step.slot for step in only.steps} == {2}
     assert row(only.steps[-1]) == (20, "0/0", "2/1", 2)
 
 
 def test_today_a_page_of_a_file_is_mapped_again() -> None:
-    (only,) = told(PageState(kind="file", mapcount=3), modern=True)
+    (only,) = told(PageState(kind="file", mapcount=3), TODAY)
     assert row(only.steps[-1]) == (20, "0/0", "4/3", None)
 
 
@@ -442,7 +443,7 @@ MODERN_ENDS = {
 @pytest.mark.parametrize(("state", "end"), MODERN_ENDS.values(), ids=MODERN_ENDS)
 def test_where_a_trace_of_today_ends(state: PageState, end: End) -> None:
     """The ptes go first, references are counted then; a page that stays gets its ptes back (B24 is no more)."""
-    last = told(state, modern=True)[-1]
+    last = told(state, TODAY)[-1]
     step = last.steps[-1]
     assert End((last.first, last.last), last.reason, step.step, counts(step.old), step.slot) == end
 
@@ -452,26 +453,26 @@ def test_where_a_trace_of_today_ends(state: PageState, end: End) -> None:
 
 def test_as_posted_nobody_restores_the_swap_ptes() -> None:
     """B4: swap ptes, swap cache entry and slot stay; the target has the tree's reference and no mapping."""
-    (only,) = told(PageState(mapcount=2), posted=True)
+    (only,) = told(PageState(mapcount=2), POSTED)
     assert row(only.steps[-1]) == (20, "0/0", "1/0", 3)
 
 
 def test_as_posted_the_ring_goes_before_the_ptes() -> None:
     """B10: dirty is asked first, then for the ring, then references are counted, and only then the ptes go."""
-    (only,) = told(replace(FILE, ring=Ring(), dropped_dirty=True), posted=True)
+    (only,) = told(replace(FILE, ring=Ring(), dropped_dirty=True), POSTED)
     steps = [each.what for each in only.steps]
     wanted = ["clean: nothing for pageout to write, CLEAN", "buffers dropped"]
     wanted += [f"{STEPS[7]}: 1 pte and 2 known, 3 in all: equal", "ptes are dropped", STEPS[6]]
     at = steps.index(wanted[0])
     assert steps[at : at + len(wanted)] == wanted
     assert STEPS[15] in steps, "it is dirty once the pte is gone"
-    kept = told(replace(FILE, dirty=True), posted=True)[0].steps[-1]
+    kept = told(replace(FILE, dirty=True), POSTED)[0].steps[-1]
     assert kept.what == "dirty: pageout says KEEP, it is mapped"
 
 
 def test_as_posted_ten_calls_take_nine_young_ptes_away() -> None:
     """B28: each call stops at the first young one; the one that the last call made old goes in the next pass."""
-    parts = told(PageState(mapcount=25, young=20), posted=True)
+    parts = told(PageState(mapcount=25, young=20), POSTED)
     assert [(each.first, each.reason, each.steps[-1].old.mapcount) for each in parts] == [
         (0, "unmap-incomplete", 16),
         (1, "unmap-incomplete", 6),
@@ -493,7 +494,7 @@ POSTED_ENDS = {
 
 @pytest.mark.parametrize(("state", "end"), POSTED_ENDS.values(), ids=POSTED_ENDS)
 def test_where_a_trace_as_posted_ends(state: PageState, end: End) -> None:
-    last = told(state, posted=True)[-1]
+    last = told(state, POSTED)[-1]
     step = last.steps[-1]
     assert End((last.first, last.last), last.reason, step.step, counts(step.old), step.slot) == end
 
@@ -517,21 +518,20 @@ STATES = st.builds(
 ).map(lambda state: replace(state, method="page", ring=None) if state.kind == "anon" else state)
 
 
-@given(STATES, st.integers(0, 3), st.booleans(), st.sampled_from(["v9", "modern", "evict", "posted"]))
-def test_what_every_trace_keeps(state: PageState, swap_ptes: int, cached: bool, manner: str) -> None:
+@given(STATES, st.integers(0, 3), st.booleans(), st.sampled_from([V9, TODAY, OUT, POSTED]))
+def test_what_every_trace_keeps(state: PageState, swap_ptes: int, cached: bool, rules: Rules) -> None:
     """
     The parts follow each other; no page loses a mapping without a pte becoming something else; the target is nobody's
     until step 11; a move ends with the old page free; the last part says what the course says.
     """
-    modern, evict, posted = (manner == each for each in ("modern", "evict", "posted"))
     anon = state.kind == "anon"
     swap_ptes = swap_ptes if anon and cached else 0
     state = replace(state, swapcache=anon and cached)
-    way = course(state, modern=modern, evict=evict, posted=posted)
-    parts = told(state, modern=modern, swap_ptes=swap_ptes, evict=evict, posted=posted)
+    way = rules.course(state)
+    parts = told(state, rules, swap_ptes=swap_ptes)
     assert [part.first for part in parts[1:]] == [part.last + 1 for part in parts[:-1]]
     assert parts[0].first == 0
-    assert parts[-1].last == (LAST_PASS[modern] if way.end is None else way.end)
+    assert parts[-1].last == (rules.last_pass if way.end is None else way.end)
     assert (parts[-1].outcome, parts[-1].reason) == (way.last.outcome, way.last.reason)
     assert all(part.outcome == "retry" and part.reason for part in parts[:-1])
     last = parts[-1].steps[-1]
@@ -542,11 +542,11 @@ def test_what_every_trace_keeps(state: PageState, swap_ptes: int, cached: bool, 
             assert step.step in STEPS
             if step.new is not None and step.step < 11:
                 assert step.new == Counts(1, 0)
-            if anon and not modern and step.slot and not way.moves:
+            if anon and not rules.today and step.slot and not way.moves:
                 in_cache = step.what != "out of memory: its content is in swap or on disk"
                 assert step.slot == in_cache + swap_ptes + state.mapcount - step.old.mapcount
     if way.moves:
-        back = state.mapcount + (0 if modern else swap_ptes) if (anon or modern) and not posted else 0
+        back = state.mapcount + (0 if rules.today else swap_ptes) if (anon or rules.today) and not rules.posted else 0
         assert last.old == Counts(0, 0)
         assert last.new is not None
         assert last.new.mapcount == back

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from migratectl.kernel.migrate import course
-from migratectl.kernel.page import Attempt, Left, PageState, Ring, carried
+from migratectl.kernel.page import Attempt, Left, carried
+from migratectl.kernel.rules import Rules
 from migratectl.kernel.vmscan import pageout, release_ring, ring_droppable, swap_page
-from migratectl.uapi import NEVER
+from migratectl.page_state import PageState, Ring
+from migratectl.uapi import NEVER, Profile
+
+OUT = Rules(Profile.V9, evict=True)
 
 UNTOUCHED = Left()
 UNMAPPED = Left(unmapped=True)
@@ -102,5 +105,5 @@ def test_only_a_fresh_entry_makes_a_page_dirty(cached: bool) -> None:
     """add_to_swap() does; a clean page of the swap cache that was pinned for two passes goes without being written."""
     state = PageState(swapcache=cached, pin=2)
     assert carried(state, swap_page(state, 0, slot=True)).dirty == (not cached)
-    found = course(state, modern=False, evict=True)
+    found = OUT.course(state)
     assert (found.end, found.last.left.cleaned) == ((2, False) if cached else (3, True))

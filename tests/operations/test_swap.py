@@ -173,6 +173,27 @@ def test_a_6x_kernel_swaps_by_the_same_passes(tool: Runner) -> None:
     assert run(tool, "swap out 100 a")["swapped"] == 8
 
 
+@pytest.mark.parametrize("profile", ["v9", "modern"])
+def test_writeback_that_a_swap_out_waited_for_is_over(tool: Runner, profile: str) -> None:
+    """Pass 1 waits for it under every profile, as the passes are V9's; there the locked mapping fails for good (B8)."""
+    for line in (
+        f"init --nodes 1 --swap 8p --profile {profile}",
+        "task create --pid 100",
+        "task create --pid 101",
+        "file create f 2p --fs ext3",
+        "mmap 100 2p --file f --shared --label a",
+        "mmap 101 2p --file f --shared --label a",
+        "fault 100 a",
+        "fault 101 a",
+        "mlock 101 a",
+        "page writeback 100 a --passes 9",
+    ):
+        run(tool, line)
+    found = run(tool, "swap out 100 a", code=3)
+    assert [(entry["reason"], entry["pass"]) for entry in found["failures"]] == [("mlocked", 1)]
+    assert run(tool, "page unwriteback 100 a")["pages"] == 0, "nobody writes it any more"
+
+
 # ---- back ----------------------------------------------------------------------------------------------------------
 
 
