@@ -211,7 +211,7 @@ class Rules:
         """Steps 1 and 2, and what comes before them: why the page is not looked at further in this pass."""
         if _area_closed(state, modern=self.today):  # only STRICT collects it (B6)
             return Attempt("failed", "mlocked", "EPERM", step=0)
-        if state.truncated and state.ring is None and state.pin is None:
+        if state.truncated and state.ring is None and not state.pinned(nr_pass):
             return Attempt("vanished", step=0)
         if not lock_page(state, nr_pass):
             return Attempt("retry", "busy-locked", "EAGAIN", step=1)

@@ -330,6 +330,15 @@ def test_a_pinned_page_that_is_truncated_is_tried_to_the_end(tool: Runner, build
 # ---- which page, whether at all --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", [MIGRATE, "swap out 100 a"])
+def test_a_truncated_page_vanishes_when_its_last_pin_ends(tool: Runner, build: Build, command: str) -> None:
+    """From pass 4 on nobody but the migration holds it: it is freed, neither failed nor swapped (2.2 a)."""
+    build((*(line for line in FILE if "101" not in line), "page pin 100 a+1p --passes 4"))
+    document = race(tool, command, "2:file truncate f 0")
+    assert (document["failed"], document["swapped"], document["passes"]) == (0, 0, 5)
+    assert tool("node", "list", "--json").document["nodes"][0]["free"] == 100
+
+
 def test_the_first_page_that_the_command_touches_is_met(tool: Runner, build: Build) -> None:
     """Page 1 backs out once; page 2 is touched too, so it has two ptes when its turn comes."""
     build(PARKED)
