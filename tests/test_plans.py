@@ -226,7 +226,8 @@ def test_gathering_reads_the_task_alone(told: tuple[Path, Executed], alone: bool
         for statement in pagelist.gather_statements(alone=alone, mapcounts=mapcounts):
             plan = pages.query_plan(conn, statement, (1, 1, "[0]", 1, 0, 1 << 40))
             assert reads_too_much(statement, plan) == []
-            order = [line.split()[1] for line in plan if line.startswith("SEARCH ")]
+            searched = [line.split()[1] for line in plan if line.startswith("SEARCH ")]
+            order = [name for name in searched if name != "u"]  # where the first of these areas begins
             assert order[:3] == ["v", "t", "p"]
     file.close()
 

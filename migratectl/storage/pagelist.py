@@ -51,7 +51,8 @@ _GATHER = """INSERT OR IGNORE INTO iso(page, addr, step, count, state)
 SELECT p.id, t.addr, p.step, p.count, {state}
 FROM vmas v CROSS JOIN ptes t ON t.mm = v.mm AND t.addr >= max(v.start, ?5) AND t.addr < min(v."end", ?6)
 CROSS JOIN pages p ON p.id = t.page {join}
-WHERE v.mm = ?1 AND v.mapping {which} ?2 AND t.present
+WHERE v.mm = ?1 AND v.mapping {which} ?2 AND v.start < ?6
+ AND v.start >= coalesce((SELECT max(start) FROM vmas u WHERE u.mm = ?1 AND u.start <= ?5), 0) AND t.present
  AND (p.node IN (SELECT value FROM json_each(?3)) OR ?4 AND p.node IS NULL)
 ORDER BY v.start, t.addr"""
 
@@ -174,12 +175,23 @@ def gather(
         The distinct states, by number.
     """
     conn.execute("DELETE FROM iso")
+    if not _any_wanted(conn, mm, wanted):
+        return []
     statements = gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted, traced=traced)
     for statement in statements[: 2 if files else 1]:
         conn.execute(statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end))
     if wanted.unmet:
         conn.execute("DELETE FROM iso WHERE page IN (SELECT page FROM met)")
     return states(conn)
+
+
+def _any_wanted(conn: Connection, mm: int, wanted: Wanted) -> bool:
+    """Whether an address space has a page on the nodes wanted, or a zero page where those are."""
+    zero = """EXISTS (SELECT 1 FROM mappings m JOIN pages p ON p.mapping = m.id WHERE m.kind = 'zero' AND m.name = ?)"""
+    held = resident.by_node(conn, mm)
+    return any(nid in held for nid in wanted.nodes) or (
+        wanted.zero and bool(conn.execute(f"SELECT {zero}", (f"zero:{mm}",)).scalar_one())
+    )
 
 
 def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[Alike]:
