@@ -150,7 +150,7 @@ def _verdicts(
     found: dict[Verdict, list[Run]] = {}
     for vma in areas:
         low, high = max(vma.start, span[0]), min(vma.end, span[1])
-        rows = collect(migration, Wanted(tuple(migration.machine.nodes), vma.start, vma.end, zero=True))
+        rows = collect(migration, Wanted(tuple(migration.machine.nodes), low, high, zero=True, across=vma.start))
         present: list[Run] = []
         for row in rows:
             for verdict, run in _of_state(migration, row, source, vma):

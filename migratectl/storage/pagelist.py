@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from migratectl.page_state import LATE, PageState, node_of, pack, same, told_apart, unpack
 from migratectl.runs import Run
-from migratectl.storage import pages, resident
+from migratectl.storage import pages, resident, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import write, write_many
 from migratectl.uapi import INDEX_LIMIT, PG, VM
@@ -131,7 +131,8 @@ class Wanted:
     Attributes:
         nodes: Present pages on these nodes.
         start: Lowest address.
-        end: One past the highest; runs must have been cut at both.
+        end: One past the highest; runs must have been cut at both, or only be looked at.
+        across: Also the runs that begin before the lowest address, not before this one, and reach it; None: none do.
         zero: Zero pages too, whatever the nodes.
         unmet: Leave out the pages that note_met() has noted.
     """
@@ -141,6 +142,7 @@ class Wanted:
     end: int = 1 << 62
     zero: bool = False
     unmet: bool = False
+    across: int | None = None
 
 
 def gather(
@@ -178,8 +180,12 @@ def gather(
     if not _any_wanted(conn, mm, wanted):
         return []
     statements = gather_statements(alone=alone, mapcounts=mapcounts, evict=evict, posted=posted, traced=traced)
+    ranges = [(wanted.start, wanted.end)]
+    if wanted.across is not None:
+        ranges += [(addr, addr + 1) for addr in pages.reaching(conn, mm, wanted.start, wanted.across)]
     for statement in statements[: 2 if files else 1]:
-        conn.execute(statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), wanted.start, wanted.end))
+        for span in ranges:
+            conn.execute(statement, (mm, anon, json.dumps(wanted.nodes), int(wanted.zero), *span))
     if wanted.unmet:
         conn.execute("DELETE FROM iso WHERE page IN (SELECT page FROM met)")
     return states(conn)
@@ -187,11 +193,12 @@ def gather(
 
 def _any_wanted(conn: Connection, mm: int, wanted: Wanted) -> bool:
     """Whether an address space has a page on the nodes wanted, or a zero page where those are."""
-    zero = """EXISTS (SELECT 1 FROM mappings m JOIN pages p ON p.mapping = m.id WHERE m.kind = 'zero' AND m.name = ?)"""
     held = resident.by_node(conn, mm)
-    return any(nid in held for nid in wanted.nodes) or (
-        wanted.zero and bool(conn.execute(f"SELECT {zero}", (f"zero:{mm}",)).scalar_one())
-    )
+    if any(nid in held for nid in wanted.nodes):
+        return True
+    zero = vmas.find_zero_mapping(conn, mm) if wanted.zero else None
+    some = "SELECT EXISTS (SELECT 1 FROM pages WHERE mapping = ? AND first >= 0)"
+    return zero is not None and bool(conn.execute(some, (zero,)).scalar_one())
 
 
 def gather_unmapped(conn: Connection, mapping: int, node: int) -> list[Alike]:

@@ -194,6 +194,11 @@ def mapped(conn: Connection, mm: int, area: tuple[int, int], start: int, end: in
     return [MappedRun(*row) for row in rows]
 
 
+def reaching(conn: Connection, mm: int, at: int, low: int) -> list[int]:
+    """Where the runs begin, from *low* on, that begin before an address and reach it or beyond."""
+    return conn.execute(f"SELECT t.addr {covering_ptes('?1', '?2', '?3')} ORDER BY 1", (mm, at, low)).scalars()
+
+
 def spans(conn: Connection, mm: int, start: int, end: int) -> list[Run]:
     """The addresses of all ptes in [start, end); the ptes must have been cut there."""
     query = """SELECT t.addr, p.step, p.count FROM ptes t CROSS JOIN pages p ON p.id = t.page
