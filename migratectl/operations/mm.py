@@ -132,12 +132,10 @@ def _lowest_gap(conn: Connection, mm: int, nr: int, page_size: int) -> int:
     """The lowest free multiple of 2 MiB from 0x10000000 on that leaves a gap before it and behind it."""
     grain = max(MMAP_GRAIN // page_size, 1)
     start = -(-MMAP_BASE // page_size // grain) * grain
-    for vma in vmas.load(conn, mm):
-        if vma.end < start:
-            continue
-        if start + nr < vma.start:
+    for area_start, area_end in vmas.ranges_from(conn, mm, start):
+        if start + nr < area_start:
             break
-        start = (vma.end // grain + 1) * grain
+        start = (area_end // grain + 1) * grain
     return start
 
 

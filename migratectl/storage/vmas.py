@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -65,6 +65,7 @@ def bound_by(conn: Connection, policy: int | None) -> str | None:
     return str(conn.execute(f"SELECT {_BOUND} FROM policies o WHERE o.id = ?", (policy,)).scalar_one())
 
 
+_FIRST_FROM: Final = "coalesce((SELECT max(start) FROM vmas WHERE mm = ?1 AND start <= ?2), 0)"
 _SPECIAL: Final = VM.IO | VM.PFNMAP | VM.HUGETLB
 _BOUND: Final = (
     "o.mode || ' ' || o.flags || ' ' || o.nodes"
@@ -95,6 +96,12 @@ def overlapping(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
         ' coalesce((SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?), 0) AND v."end" > ? ORDER BY v.start'
     )
     return [_vma(row) for row in conn.execute(query, (mm, end, mm, start, start))]
+
+
+def ranges_from(conn: Connection, mm: int, at: int) -> Iterator[tuple[int, int]]:
+    """The ranges [start, end) of the areas that end at an address or behind it, ascending, read one by one."""
+    query = f'SELECT start, "end" FROM vmas WHERE mm = ?1 AND start >= {_FIRST_FROM} AND "end" >= ?2 ORDER BY start'
+    yield from conn.execute(query, (mm, at))
 
 
 def insert(conn: Connection, vma: Vma) -> None:
