@@ -115,7 +115,7 @@ def _swap_in(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool) -
         swap.map_again(conn, mm, [row.page for row in rows if row.shared == shared], writable=write and not shared)
     toucher.faults.swapin += sum(row.nr_pages for row in rows)
     toucher.faults.major += sum(row.nr_pages for row in missing)
-    alone = [row for row in rows if not row.shared and not row.pins and row.writeback is None]
+    alone = [row for row in rows if not row.shared and not row.held]
     _leave_cache(toucher, alone, write=write)
 
 

@@ -89,6 +89,7 @@ class SwappedRun(NamedTuple):
     lock: int | None
     writeback: int | None
     pins: int
+    parked: int
     outside: int
     origin: int
     origin_first: int
@@ -100,13 +101,18 @@ class SwappedRun(NamedTuple):
         return Run(self.addr, self.step, self.nr_pages)
 
     @property
+    def held(self) -> bool:
+        """Whether it has a reference besides its ptes: a pin, writeback, or the batch in which it is parked."""
+        return bool(self.pins or self.parked) or self.writeback is not None
+
+    @property
     def shared(self) -> bool:
         """Whether somebody else maps its pages too, or has their swap entry."""
         return self.ptes + self.outside > 1
 
 
 _SWAPPED: Final = """SELECT t.page, t.addr, p.step, p.count, p.node, p.area, p.lock, p.writeback, p.pins,
- p.outside, p.origin, p.origin_first, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
+ p.parked, p.outside, p.origin, p.origin_first, (SELECT count(*) FROM ptes x WHERE x.page = p.id)
 FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present ORDER BY t.addr"""
 

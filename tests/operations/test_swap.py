@@ -789,3 +789,21 @@ def test_a_reference_keeps_a_dirty_page_without_a_method(tool: Runner, command: 
     assert where(tool, 100, "shm")[2] == ("absent", None)
     told = run(tool, "explain 100 shm")
     assert told["total"] == {"not-present": 4}
+
+
+def test_a_parked_page_keeps_its_swap_entry(tool: Runner) -> None:
+    """The batch has a reference: of four slots two become free, while the first page is not the reader's alone (6.5)."""
+    for words in (
+        "init --nodes 1 --memory 100p --swap 4p",
+        "task create --pid 100 --node 0",
+        "mmap 100 4p --label a",
+        "fault 100 a --write",
+        "fork 100 --pid 101",
+        "swap out 100 a",
+        "fault 100 a",
+        "page park 100 a+1p",
+        "madvise 100 a dontneed",
+        "fault 101 a",
+    ):
+        run(tool, words)
+    assert [at for at in range(4) if "swapcache" in flags_of(tool, 101, at)] == [0, 3]
