@@ -792,7 +792,7 @@ def test_a_reference_keeps_a_dirty_page_without_a_method(tool: Runner, command: 
 
 
 def test_a_parked_page_keeps_its_swap_entry(tool: Runner) -> None:
-    """The batch has a reference: of four slots two become free, while the first page is not the reader's alone (6.5)."""
+    """The batch has a reference: of four slots two become free, and that of the first page is none of them (6.5)."""
     for words in (
         "init --nodes 1 --memory 100p --swap 4p",
         "task create --pid 100 --node 0",
