@@ -1,4 +1,4 @@
-"""An operation costs what it touches: in steps of SQLite's machine, among few and among many things that it does not."""
+"""An operation costs what it touches: in steps of SQLite's machine, among few and many things that it does not."""
 
 from __future__ import annotations
 
