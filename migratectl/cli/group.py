@@ -62,6 +62,34 @@ class Command(click.Command):
         self.context_settings = CONTEXT | dict(self.context_settings)
         taken = {word for param in self.params for word in param.opts}
         self.params.extend(option for option in global_options(hidden=True) if not taken & {*option.opts})
+        self._all_params: list[click.Parameter] = []
+        self._parser: Any = None
+        self._valued: dict[str, bool] = {}
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """All parameters with --help, found out once: the lines of a batch ask for them again and again."""
+        if not self._all_params:
+            self._all_params = super().get_params(ctx)
+        return self._all_params
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """The parser of these parameters, made once and turned to the context at hand."""
+        if self._parser is None:
+            self._parser = super().make_parser(ctx)
+        self._parser.ctx, self._parser.ignore_unknown_options = ctx, ctx.ignore_unknown_options
+        return self._parser
+
+    @property
+    def valued(self) -> dict[str, bool]:
+        """The options that have a value, by every word for them, and whether they are global ones."""
+        if not self._valued:
+            self._valued = {
+                word: str(param.name).startswith("global_")
+                for param in self.params
+                if isinstance(param, click.Option) and not param.is_flag and not param.count
+                for word in param.opts
+            }
+        return self._valued
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words, and tell the session which command they call and how the journal keeps them."""
@@ -215,7 +243,7 @@ def command(*examples: str, touches: Telling | None) -> Callable[[Callable[..., 
     return decorate
 
 
-def own_words(command: click.Command, args: Sequence[str]) -> list[str]:
+def own_words(command: Command, args: Sequence[str]) -> list[str]:
     """
     The words of a command without the global options and their values.
 
@@ -226,12 +254,7 @@ def own_words(command: click.Command, args: Sequence[str]) -> list[str]:
     Returns:
         What the journal keeps.
     """
-    takes_value = {
-        word: str(param.name).startswith("global_")
-        for param in command.params
-        if isinstance(param, click.Option) and not param.is_flag and not param.count
-        for word in param.opts
-    }
+    takes_value = command.valued
     kept: list[str] = []
     words = iter(args)
     for word in words:
