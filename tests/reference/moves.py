@@ -203,7 +203,7 @@ class Moves(Policies):
                 raise Unmodelled("cache pages that are told twice, or not at all")
             for page in there:
                 command.place[page] = (0, page.index)
-            self.drain(command, list(there), zonelist)
+            self.drain(command, there[::-1] if self.hw.posted else list(there), zonelist)  # B3
             if any(page in command.failures for page in there):
                 raise Unmodelled("cache pages that stay")
 
