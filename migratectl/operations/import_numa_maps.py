@@ -1,4 +1,4 @@
-"""Tasks from numa_maps texts alone: ``import-numa-maps``. Decisions are those of import_tree.py and placement.py."""
+"""Tasks from numa_maps texts alone: ``import-numa-maps``. Decisions are those of importing and of placement.py."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from migratectl.errors import InputFileError, InvalidArgument
+from migratectl.importing.importer import Importer, cpu_by_pages, without_collector
+from migratectl.importing.process import cut_off
 from migratectl.linux.files import read_text
 from migratectl.linux.maps import MapsLine, parse_maps
 from migratectl.linux.numa_maps import parse_numa_maps
 from migratectl.linux.pasted import clean
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
-from migratectl.operations.import_process import cut_off
-from migratectl.operations.importer import Importer, cpu_by_pages, without_collector
 from migratectl.operations.machine import Machine, load_machine
 from migratectl.operations.tasks import TaskCreate, task_create, task_row
 from migratectl.storage import tasks

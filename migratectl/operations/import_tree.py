@@ -1,24 +1,4 @@
-"""
-A machine with its tasks from the text files of Linux: ``import``.
-
-What numa_maps does not tell is planned by linux/placement.py; here the plan meets the state. Decisions of this module,
-each said as an assumption where it was needed:
-
-* A page of a file that an earlier task maps too is that task's page: the later task gets another pte on it, and it
-  stays where it is. It then has as many mappers as the larger of the two mapmax tells.
-* Files are told apart by their path, deleted ones by their inode number too. Objects without a real name (shared
-  anonymous memory, memfd, private System V segments) are the task's own unless maps tells the inode number.
-* Tasks that are relatives share anonymous pages as import_family.py tells.
-* Pages of no file that are not anonymous, such as the vdso, are pages of an object without name, in a reserved area.
-* Writeback of an import ends at the first wait for it. A page in the swap cache needs a free slot, else it is imported
-  outside of the swap cache.
-* Locked memory is placed where smaps marks whole areas and status covers them; else it is said that it is not. What is
-  swapped out is left out, as nothing tells which pages it is.
-* The cpusets of the tree come in as their files say, with tasks or without; of version 2 with the effective sets. One
-  that a task is in and that has no files is made, and those above it, with the nodes and CPUs that its tasks may use.
-* Memory in use that the imported tasks do not hold stays in use by others; where the tasks hold more than was in use,
-  nothing is left for others.
-"""
+"""A machine with its tasks from the text files of Linux: ``import``."""
 
 from __future__ import annotations
 
@@ -28,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from migratectl.errors import InputFileError, InvalidArgument
+from migratectl.importing.importer import Importer, without_collector
+from migratectl.importing.process import import_process
 from migratectl.linux.files import STDIN
 from migratectl.linux.hardware import hardware_text, parse_hardware
 from migratectl.linux.pasted import AROUND, clean
@@ -35,8 +17,6 @@ from migratectl.linux.process import read_parent
 from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_list, read_release, read_topology
 from migratectl.linux.tree import TextTree, Tree, open_tree
 from migratectl.nodemask import Nodemask
-from migratectl.operations.import_process import import_process
-from migratectl.operations.importer import Importer, without_collector
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
 from migratectl.operations.machine import load_machine, node_rows
 from migratectl.spans import Size

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from migratectl.errors import InputFileError
+from migratectl.importing.importer import Importer
 from migratectl.linux.maps import MapsLine, parse_maps
 from migratectl.linux.numa_maps import parse_numa_maps
 from migratectl.linux.placement import plan_task
@@ -14,7 +15,6 @@ from migratectl.linux.plan import PlannedTask
 from migratectl.linux.process import ProcessInfo, read_process
 from migratectl.linux.smaps import SmapsArea, parse_smaps
 from migratectl.linux.tree import Tree
-from migratectl.operations.importer import Importer
 from migratectl.uapi import VM
 
 READINGS: Final = 5

@@ -12,6 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from migratectl.errors import AlreadyExists, InputFileError
+from migratectl.importing.cpusets import NO_HIERARCHY, Cpusets
+from migratectl.importing.family import Families, Family, Joined, limit_of, outside_of, own_runs, sharable
+from migratectl.importing.objects import Identity, elsewhere, grouped, identity_of, is_swappable, join
+from migratectl.importing.room import CLIP_HINT, Room, Slots
 from migratectl.kernel.mempolicy import relative_ranks
 from migratectl.linux.cpusets import read_cpusets
 from migratectl.linux.numa_maps_words import is_thread_stack
@@ -19,10 +23,6 @@ from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import NO_NODES, Nodemask
-from migratectl.operations.import_cpusets import NO_HIERARCHY, Cpusets
-from migratectl.operations.import_family import Families, Family, Joined, limit_of, outside_of, own_runs, sharable
-from migratectl.operations.import_files import Identity, elsewhere, grouped, identity_of, is_swappable, join
-from migratectl.operations.import_room import CLIP_HINT, Room, Slots
 from migratectl.operations.machine import Machine
 from migratectl.operations.mempolicy import first_turn
 from migratectl.operations.tasks import task_row
