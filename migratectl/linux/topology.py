@@ -27,7 +27,6 @@ _CPU_NAME: Final = re.compile(r"cpu(0|[1-9][0-9]{0,8})")
 _NODE_LINE: Final = re.compile(r"Node +([0-9]{1,9}) +(MemTotal|MemFree): +(\S+) kB")
 _PROC_LINE: Final = re.compile(r"(MemTotal|MemFree|SwapTotal): +(\S+) kB")
 _WANTED: Final = re.compile(r"\b(?:MemTotal|MemFree|SwapTotal)\b")
-_MASK: Final = re.compile(r"[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})*|[0-9a-fA-F]+")
 _COUNTER: Final = re.compile(r"([a-z_]+)[ \t]+([0-9]{1,18})")
 _LIST: Final = re.compile(r"(?:[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*)?")
 _RELEASE: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.([0-9]{1,3}))?")
@@ -352,25 +351,13 @@ def parse_list(text: str, where: str) -> Nodemask:
     return _limited(cpus, where)
 
 
-def parse_mask(text: str) -> Nodemask:
-    """
-    The set of a mask such as ``00000000,0000ffff``: hexadecimal words of 32 bits, the highest first.
-
-    Raises:
-        ValueError: It is no such mask.
-    """
-    if len(text) > MAX_CPUS or (text and not _MASK.fullmatch(text)):
-        raise ValueError(f"{text[:60]!r} is no mask of hexadecimal words")
-    return Nodemask.of_bits(int(text.replace(",", "") or "0", 16))
-
-
 def _read_mask(tree: Tree, name: str) -> Nodemask | None:
     """The set of a file that holds a mask."""
     text = tree.read(name)
     if text is None:
         return None
     try:
-        cpus = parse_mask(text.rstrip("\n\0 "))
+        cpus = Nodemask.parse_mask(text.rstrip("\n\0 "))
     except ValueError as error:
         raise InputFileError(f"{tree.where(name)}: line 1: {error}") from None
     return _limited(cpus, tree.where(name))
