@@ -18,7 +18,7 @@ from migratectl.importing.objects import Identity, elsewhere, grouped, identity_
 from migratectl.importing.room import CLIP_HINT, Room, Slots
 from migratectl.kernel.mempolicy import relative_ranks
 from migratectl.linux.cpusets import read_cpusets
-from migratectl.linux.numa_maps_words import is_thread_stack
+from migratectl.linux.numa_maps import is_thread_stack
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.linux.process import ProcessInfo
 from migratectl.linux.tree import Tree

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from migratectl.errors import InputFileError
 from migratectl.importing.importer import Importer
 from migratectl.linux.maps import MapsLine, parse_maps
-from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
 from migratectl.linux.process import ProcessInfo, read_process

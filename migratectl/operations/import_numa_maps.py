@@ -12,7 +12,7 @@ from migratectl.importing.importer import Importer, cpu_by_pages, without_collec
 from migratectl.importing.process import cut_off
 from migratectl.linux.files import read_text
 from migratectl.linux.maps import MapsLine, parse_maps
-from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.linux.pasted import clean
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
