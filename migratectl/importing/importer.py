@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from migratectl.errors import AlreadyExists, InputFileError
 from migratectl.importing.cpusets import NO_HIERARCHY, Cpusets
-from migratectl.importing.family import Families, Family, Joined, limit_of, outside_of, own_runs, sharable
-from migratectl.importing.objects import Identity, elsewhere, grouped, identity_of, is_swappable, join
+from migratectl.importing.family import ForkFamilies, ForkFamily, Joined, limit_of, outside_of, own_runs, sharable
+from migratectl.importing.objects import ObjectIdentity, elsewhere, grouped, identity_of, is_swappable, join
 from migratectl.importing.room import CLIP_HINT, Room, Slots
 from migratectl.kernel.mempolicy import relative_ranks
 from migratectl.linux.cpusets import read_cpusets
@@ -30,7 +30,8 @@ from migratectl.policy import Policy
 from migratectl.runs import Run, make_run
 from migratectl.storage import files, imports, nodes, resident, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.imports import Batch, Cache, Piece
+from migratectl.storage.imports import NewRows
+from migratectl.storage.page_pool import PagePool, Piece, load_pool, write_pools
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import ALL_CAPABILITIES, MAX_UID, PG, VM, Mode, ModeFlag
 from migratectl.wording import and_more
@@ -61,7 +62,7 @@ class Space:
     mems: Nodemask
     source: str
     nr_areas: int
-    family: Family
+    family: ForkFamily
     joined: Mapping[int, Joined]
     named: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     nodes: dict[int, int] = field(default_factory=dict)
@@ -111,16 +112,16 @@ class Importer:
         self.conn, self.machine, self.notes = conn, machine, notes
         self.room = Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = Slots(conn)
-        self.batch = Batch(conn)
+        self.rows = NewRows(conn)
         self.mms: list[int] = []
         self.cpusets = Cpusets(conn, notes, modern=machine.modern, found=found, where=where)
         self.known_cpus = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
-        self.old_mappings = self.batch.last_mapping
-        self.objects: dict[Identity, Cache] = {}
-        self.named: dict[str, Cache] = {}
-        self.caches: dict[int, Cache] = {}
+        self.old_mappings = self.rows.last_mapping
+        self.objects: dict[ObjectIdentity, PagePool] = {}
+        self.named: dict[str, PagePool] = {}
+        self.pools: dict[int, PagePool] = {}
         self.policies: dict[tuple[Policy, Nodemask], int | None] = {}
-        self.families = Families(conn, parents)
+        self.families = ForkFamilies(conn, parents)
         self.task_policies: dict[int, int] = {}
         self.seen: dict[tuple[int, int], tuple[int | None, Policy]] = {}
         self.common: dict[str, list[str]] = {}
@@ -129,7 +130,7 @@ class Importer:
 
     def add_task(self, pid: int, info: ProcessInfo, plan: PlannedTask, source: str) -> dict[str, Any]:
         """A task of a tree with its address space; without areas it is a kernel thread. Its row."""
-        if pid in self.batch.pids:
+        if pid in self.rows.pids:
             raise AlreadyExists(f"pid {pid}", "there is such a task already; name others with --pid")
         cpu = info.cpu if info.cpu is not None and self._has_cpu(info.cpu, source) else None
         cpuset = self.cpusets.of_task(info, cpu, source)
@@ -150,9 +151,9 @@ class Importer:
             None,
             affinity=self._affinity(info, cpuset, cpu),
         )
-        self.batch.add_task(task)
-        if self.batch.full:
-            self.batch.flush()
+        self.rows.add_task(task)
+        if self.rows.full:
+            self.rows.flush()
         return {**task_row(self.machine, task), **(space.row() if space else {"vmas": 0, "pages": 0, "nodes": {}})}
 
     def _affinity(self, info: ProcessInfo, cpuset: Cpuset, cpu: int) -> Nodemask | None:
@@ -195,7 +196,7 @@ class Importer:
         """
         match = self.families.match(pid, plan, None if cpu is None else self.machine.home(cpu))
         if own is None:
-            own = self.batch.new_space(pid, None if match is None else match.family.anon)
+            own = self.rows.new_space(pid, None if match is None else match.family.anon)
         elif match is not None:
             tasks.join_family(self.conn, own[0], match.family.anon)
             own = own[0], match.family.anon
@@ -212,18 +213,18 @@ class Importer:
             self._area(space, area)
         for name, found in space.named.items():
             if len(found) == 1:
-                self.batch.labels.append((space.mm, name, *found[0]))
+                self.rows.labels.append((space.mm, name, *found[0]))
         self._tell(space)
         return space
 
     def finish(self) -> None:
         """Write what waits, the pages of files, the cpusets, and the counters of nodes and swap areas."""
         self.cpusets.settle()
-        self.batch.flush()
+        self.rows.flush()
         for pid, row in self.task_policies.items():
             policy = tasks.find_policy(self.conn, row)
             tasks.set_policy(self.conn, pid, policy, first_turn(policy))
-        imports.write_caches(self.conn, [*self.caches.values(), *self.families.caches()])
+        write_pools(self.conn, [*self.pools.values(), *self.families.pools()])
         for vma in vmas.with_policy_of_object(self.conn, self.mms):
             files.set_object_policy(self.conn, vma, vma.policy)
         resident.count_anew(self.conn, self.mms)
@@ -253,29 +254,29 @@ class Importer:
         if runs:
             flags &= ~_PFN_OR_IO  # what maps pages is neither
         anon = [run.anon for run in runs]
-        cache = None
+        pool = None
         if file is not None or False in anon:
-            cache = self.named.get(file or "") or self._object(space, area)
+            pool = self.named.get(file or "") or self._object(space, area)
             if file is None and True not in anon:
                 flags |= _RESERVED
         row = None if policy.mode is Mode.DEFAULT else self._policy(space, area)
         if row == space.policy and (self.machine.modern or not is_swappable(area)):
             row = None  # V9 asks shared memory itself, which shows the default where it has none
-        mapping, delta = (space.anon, 0) if cache is None else (cache.mapping, offset - start)
+        mapping, delta = (space.anon, 0) if pool is None else (pool.mapping, offset - start)
         space.anon_vmas += True in anon  # neighbours that a kernel left two may not merge
         own = space.anon_vmas if True in anon else 0
-        self.batch.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
+        self.rows.areas.append((space.mm, start, end, mapping, delta, flags, row, order, own))
         if area.words:
-            self.batch.words.append((space.mm, start, " ".join(area.words)))
+            self.rows.words.append((space.mm, start, " ".join(area.words)))
         if flags & _NAMED and not any(map(is_thread_stack, area.words)):
             space.named.setdefault("heap" if flags & _HEAP else "stack", []).append((start, end))
         writable = flags & _WRITE != 0
         if True in anon:
             self._private(space, area, delta, writable=writable)
-        if cache is not None and False in anon:
+        if pool is not None and False in anon:
             shared_write = flags & _SHARED_WRITE == _SHARED_WRITE
             for group in grouped([run for run in runs if not run.anon]):
-                self._of_file(space, area, group, cache, delta, writable=shared_write)
+                self._of_file(space, area, group, pool, delta, writable=shared_write)
 
     def _private(self, space: Space, area: PlannedArea, delta: int, *, writable: bool) -> None:
         """The anonymous pages of an area: those that it shares with a relative, those that it offers, and the rest."""
@@ -309,7 +310,7 @@ class Importer:
         mapmax = outside_of(area) + 1
         dirty = any(run.dirty for run in area.runs if run.anon)
         for run in joined.runs:
-            for piece in joined.member.cache.claim(run)[0]:
+            for piece in joined.member.pool.claim(run)[0]:
                 space.count(piece.node or 0, piece.run.nr_pages)
                 join(piece, mapmax)
                 piece.nr_ptes += 1
@@ -353,27 +354,27 @@ class Importer:
             named = (relative_ranks(inside, space.mems) if relative else inside) or inside
         return tasks.intern_policy(self.conn, Policy(policy.mode, inside, policy.flags, named))
 
-    def _object(self, space: Space, area: PlannedArea) -> Cache:
+    def _object(self, space: Space, area: PlannedArea) -> PagePool:
         """What an area maps, with the pages that it has in the state."""
         identity = identity_of(area, space.pid)
         if identity not in self.objects:
             kind, name, ino, pid, method, _ = identity
-            found = self.batch.find_object(kind, name, ino) if pid is None else None
+            found = self.rows.find_object(kind, name, ino) if pid is None else None
             if found is None:
                 method = "page" if kind == "shm" and self.machine.modern else method
-                found = self.batch.new_object(kind, name, method, ino)
+                found = self.rows.new_object(kind, name, method, ino)
             self.objects[identity] = self._pages_of(found)
-        cache = self.objects[identity]
+        pool = self.objects[identity]
         if identity.name and identity.by_name:
-            self.named[identity.name] = cache
-        return cache
+            self.named[identity.name] = pool
+        return pool
 
-    def _pages_of(self, mapping: int) -> Cache:
+    def _pages_of(self, mapping: int) -> PagePool:
         """The pages of an object, which may be known by its name with and without inode number."""
-        if mapping not in self.caches:
+        if mapping not in self.pools:
             old = mapping <= self.old_mappings
-            self.caches[mapping] = imports.load_cache(self.conn, mapping) if old else Cache(self.conn, mapping)
-        return self.caches[mapping]
+            self.pools[mapping] = load_pool(self.conn, mapping) if old else PagePool(self.conn, mapping)
+        return self.pools[mapping]
 
     # ---- pages
 
@@ -382,7 +383,7 @@ class Importer:
     ) -> None:
         """Pages of the task's anonymous family; shared ones and those in the swap cache are write-protected."""
         take, nodes, mm, anon = self.room.take, space.nodes, space.mm, space.anon
-        pages, ptes = self.batch.pages, self.batch.ptes
+        pages, ptes = self.rows.pages, self.rows.ptes
         for run in runs:
             at, step, nr_pages, node, _, dirty, active, swapcache, writeback, outside = run
             granted = take(space.source, area, node, nr_pages)
@@ -405,10 +406,10 @@ class Importer:
                 space.drop("outside of the swap cache cannot be under writeback: they are not", nr)
             flags = (_ACTIVE if run.active else 0) if slot is None else _CACHE_FLAGS[run.active, run.dirty]
             step = run.step if nr > 1 else 1
-            self.batch.wait(space.pid, written)
-            self.batch.pages.append((space.anon, at + delta, nr, step, run.node, slot, flags, written, run.outside))
+            self.rows.wait(space.pid, written)
+            self.rows.pages.append((space.anon, at + delta, nr, step, run.node, slot, flags, written, run.outside))
             able = writable and not slot and not run.outside
-            self.batch.ptes.append((space.mm, at, int(run.dirty and not slot), int(able)))
+            self.rows.ptes.append((space.mm, at, int(run.dirty and not slot), int(able)))
             at += nr * run.step
 
     def _slots(self, space: Space, run: PlannedRun, count: int, *, swappable: bool) -> Iterable[tuple[int | None, int]]:
@@ -423,12 +424,12 @@ class Importer:
         return parts
 
     def _of_file(
-        self, space: Space, area: PlannedArea, group: list[PlannedRun], cache: Cache, delta: int, *, writable: bool
+        self, space: Space, area: PlannedArea, group: list[PlannedRun], pool: PagePool, delta: int, *, writable: bool
     ) -> None:
-        """Cache pages: what the object has already gets another pte, the rest is new."""
+        """Pages of an object: what the object has already gets another pte, the rest is new."""
         head = group[0]
         nr_pages = head.nr_pages if len(group) == 1 else sum(run.nr_pages for run in group)
-        found, fresh = cache.claim(Run(head.first + delta, head.step, nr_pages))
+        found, fresh = pool.claim(Run(head.first + delta, head.step, nr_pages))
         had = [piece for piece in found if piece.node is not None]
         if len(had) < len(found):
             out = sum(piece.run.nr_pages for piece in found if piece.node is None)
@@ -440,7 +441,7 @@ class Importer:
             for part in fresh:
                 inside = part if len(group) == 1 else part.between(run.first + delta, run.first + delta + run.nr_pages)
                 if inside is not None:
-                    new += self._new_pieces(space, area, run, cache, inside)
+                    new += self._new_pieces(space, area, run, pool, inside)
         pieces = had + new
         simple = len(group) == len(pieces) == 1 and pieces[0].node == head.node
         if had and not self.room.missing and not simple:
@@ -453,7 +454,9 @@ class Importer:
             if head.writeback and piece.writeback is None:
                 piece.writeback, piece.holder = WRITEBACK_PASSES, space.pid
 
-    def _new_pieces(self, space: Space, area: PlannedArea, run: PlannedRun, cache: Cache, part: Run) -> Iterable[Piece]:
+    def _new_pieces(
+        self, space: Space, area: PlannedArea, run: PlannedRun, pool: PagePool, part: Run
+    ) -> Iterable[Piece]:
         granted = self.room.take(space.source, area, run.node, part.nr_pages)
         if not granted:
             return
@@ -461,7 +464,7 @@ class Importer:
         for slot, nr in self._slots(space, run, granted, swappable=is_swappable(area)):
             flags = _CACHE_FLAGS[run.active, slot is not None and run.dirty]
             piece = Piece(make_run(at, part.step, nr), run.node, flags, run.outside, area=slot)
-            cache.add(piece)
+            pool.add(piece)
             yield piece
             at += nr * part.step
 

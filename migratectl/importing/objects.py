@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from migratectl.linux.plan import PlannedArea, PlannedRun
-from migratectl.storage.imports import Piece
+from migratectl.storage.page_pool import Piece
 
 _SHARED_MEMORY: Final = ("/dev/zero (deleted)", "/SYSV", "/memfd:", "/dev/shm/", "/anon_hugepage")
 _NAMELESS: Final = ("/dev/zero (deleted)", "/SYSV00000000", "/memfd:", "/anon_hugepage")
 _DELETED: Final = " (deleted)"
 
 
-class Identity(NamedTuple):
+class ObjectIdentity(NamedTuple):
     """
     What makes two areas map the same object: its name, and where that does not tell, inode number or task.
 
@@ -34,21 +34,21 @@ class Identity(NamedTuple):
     by_name: bool = False
 
 
-def identity_of(area: PlannedArea, pid: int) -> Identity:
+def identity_of(area: PlannedArea, pid: int) -> ObjectIdentity:
     """The object that an area of the task *pid* maps; the pages of no file are of one object without a name."""
     name = area.file
     if name is None:
-        return Identity("file", "", None, None, "none")
+        return ObjectIdentity("file", "", None, None, "none")
     if not name:
-        return Identity("file", "", None, pid, "buffer")
+        return ObjectIdentity("file", "", None, pid, "buffer")
     if is_swappable(area):
         kind, method = "shm", "none"
     else:
         kind, method = "file", "buffer"
     if name.startswith(_NAMELESS) or name.endswith(_DELETED):
         own = not area.inode and name.startswith(_NAMELESS)
-        return Identity(kind, name, area.inode or None, pid if own else None, method)
-    return Identity(kind, name, None, None, method, by_name=True)
+        return ObjectIdentity(kind, name, area.inode or None, pid if own else None, method)
+    return ObjectIdentity(kind, name, None, None, method, by_name=True)
 
 
 def is_swappable(area: PlannedArea) -> bool:

@@ -164,7 +164,7 @@ def _xz_engine() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
 
 
-class _Stream:
+class _LimitedStream:
     """
     Unpacked bytes of an archive, forward only, for tarfile, which believes every size that a header tells.
 
@@ -230,7 +230,7 @@ def _members(unpacked: IO[bytes], path: Path) -> _Members:
     files: dict[str, bytes] = {}
     links: dict[str, str] = {}
     left, seen, left_out = MAX_TREE_BYTES, 0, 0
-    stream = _Stream(unpacked, path)
+    stream = _LimitedStream(unpacked, path)
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive:
         for member in archive:
             seen, left = seen + 1, left - member.size
@@ -254,7 +254,7 @@ def _members(unpacked: IO[bytes], path: Path) -> _Members:
     return _Members(files, links, left_out)
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, stream: _Stream) -> bytes:
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, stream: _LimitedStream) -> bytes:
     content = archive.extractfile(member)
     if content is None:
         return b""
@@ -271,7 +271,7 @@ def _member_name(name: str, path: Path) -> str:
     return str(pure)
 
 
-def _check_end(stream: _Stream, offset: int) -> None:
+def _check_end(stream: _LimitedStream, offset: int) -> None:
     """Behind the last member are zeros only; tarfile takes a damaged header for the end. Reading on checks sums."""
     stream.seek(offset + len(stream.last))  # the last that tarfile read is no header
     block, total = stream.last, 0

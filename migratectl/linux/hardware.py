@@ -97,7 +97,7 @@ def hardware_text(path: Path) -> str | None:
 
 
 @dataclass(slots=True)
-class _Told:
+class _Lines:
     """What the lines of a text tell, by node; memory in MB, rows of distances with the number of their line."""
 
     listed: Nodemask | None = None
@@ -129,7 +129,7 @@ def parse_hardware(text: str, source: str, given: Sequence[int] = ()) -> Topolog
         hardware() and print_distances() of numactl(8), series 1.0 and 2.0; semantics.md 7.3.
     """
     notes: list[str] = []
-    told = _Told()
+    told = _Lines()
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not _read_line(told, line.strip(), f"{source}: line {number}") and told.listed is not None:
             notes.append(f"{source}: line {number}: {line.strip()[:40]!r} is no line of numactl --hardware: left out")
@@ -145,7 +145,7 @@ def parse_hardware(text: str, source: str, given: Sequence[int] = ()) -> Topolog
     return Topology(nodes_once, distances, tuple(notes), None, PAGE_SIZE)
 
 
-def _read_line(told: _Told, line: str, where: str) -> bool:
+def _read_line(told: _Lines, line: str, where: str) -> bool:
     """Enter what a line tells; whether it is one of this text."""
     wrapped, told.open = told.open, None
     if match := _AVAILABLE.fullmatch(line):
@@ -178,13 +178,13 @@ def _listed(match: re.Match[str], where: str) -> Nodemask:
     return nodes
 
 
-def _known(told: _Told, nid: int, where: str) -> int:
+def _known(told: _Lines, nid: int, where: str) -> int:
     if told.listed is None or nid not in told.listed:
         raise InputFileError(f"{where}: node {nid} is none of those that are available, {told.listed}")
     return nid
 
 
-def _enter(told: _Told, nid: int, what: str, text: str, where: str) -> None:
+def _enter(told: _Lines, nid: int, what: str, text: str, where: str) -> None:
     """What a line tells of a node."""
     if what == "cpus":
         told.cpus[nid], told.open = _cpus(text, where), nid
@@ -209,7 +209,7 @@ def _cpus(text: str, where: str) -> Nodemask:
     return cpus
 
 
-def _node(told: _Told, nid: int, given: int | None, source: str, notes: list[str]) -> NodeInfo:
+def _node(told: _Lines, nid: int, given: int | None, source: str, notes: list[str]) -> NodeInfo:
     total = told.size[nid] * KIB_A_MB if nid in told.size else given
     if total is None:
         raise InputFileError(f"{source}: no line 'node {nid} size: ... MB'; give it with --node-memory SIZE")
