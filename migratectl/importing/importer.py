@@ -87,13 +87,12 @@ class Space:
 
 class Importer:
     """
-    Puts planned tasks into the state.
+    Puts planned tasks into the state; ``notes`` and common_notes() are what was assumed.
 
     Args:
         conn: The connection of the transaction.
         machine: The machine.
         clip: Leave out what does not fit.
-        notes: Where assumptions go.
         tree: Where the files of cpusets are, if they are.
         parents: The tasks that are imported together, each with its parent, None where that is not told.
     """
@@ -103,18 +102,18 @@ class Importer:
         conn: Connection,
         machine: Machine,
         clip: bool,
-        notes: list[str],
         tree: Tree | None = None,
         parents: Mapping[int, int | None] = MappingProxyType({}),
     ) -> None:
         found = NO_HIERARCHY if tree is None else read_cpusets(tree)
         where = "" if tree is None else tree.where(found.folder)
-        self.conn, self.machine, self.notes = conn, machine, notes
+        self.conn, self.machine = conn, machine
+        self.notes: list[str] = []
         self.room = Room({nid: node.free for nid, node in machine.nodes.items() if node.online}, clip)
         self.slots = Slots(conn)
         self.rows = NewRows(conn)
         self.mms: list[int] = []
-        self.cpusets = Cpusets(conn, notes, modern=machine.modern, found=found, where=where)
+        self.cpusets = Cpusets(conn, modern=machine.modern, found=found, where=where)
         self.known_cpus = Nodemask(cpu for node in machine.nodes.values() if node.online for cpu in node.cpus)
         self.old_mappings = self.rows.last_mapping
         self.objects: dict[ObjectIdentity, PagePool] = {}
@@ -127,6 +126,10 @@ class Importer:
         self.common: dict[str, list[str]] = {}
 
     # ---- tasks
+
+    def add_cpusets(self) -> None:
+        """Make every cpuset that the tree tells of, with tasks or without."""
+        self.notes += self.cpusets.make_all()
 
     def add_task(self, pid: int, info: ProcessInfo, plan: PlannedTask, source: str) -> dict[str, Any]:
         """A task of a tree with its address space; without areas it is a kernel thread. Its row."""
@@ -219,7 +222,7 @@ class Importer:
 
     def finish(self) -> None:
         """Write what waits, the pages of files, the cpusets, and the counters of nodes and swap areas."""
-        self.cpusets.settle()
+        self.notes += self.cpusets.settle()
         self.rows.flush()
         for pid, row in self.task_policies.items():
             policy = tasks.find_policy(self.conn, row)

@@ -83,10 +83,10 @@ def plan_task(
     """
     if not lines:
         return PlannedTask((), ())
-    notes: list[str] = []
-    kept = _in_order(complete(lines, maps, notes), notes, strict)
+    completed, made_up = complete(lines, maps)
+    kept, sorted_out = _in_order(completed, strict)
     ends = {area.start: area for area in maps or ()}
-    drafts = _fitting([_draft(line, page_size, ends) for line in kept], notes, strict)
+    drafts, left_out = _fitting([_draft(line, page_size, ends) for line in kept], strict)
     nexts = [draft.start for draft in drafts[1:]]
     nexts.append(ADDRESS_END // page_size)
     drafts = [
@@ -98,9 +98,9 @@ def plan_task(
     if shared_kib:
         areas = [_with_shared(area, shared_kib, page_size) for area in areas]
     policy = _task_policy([draft.line for draft in drafts], shared_apart)
-    notes += _assumed(lines[0].source, drafts, areas, maps is not None)
-    notes += _assumed_policies(lines[0].source, drafts, policy)
-    return PlannedTask(tuple(areas), tuple(notes), policy)
+    source = lines[0].source
+    notes = made_up + sorted_out + left_out + _assumed(source, drafts, areas, maps is not None)
+    return PlannedTask(tuple(areas), (*notes, *_assumed_policies(source, drafts, policy)), policy)
 
 
 def _with_shared(area: PlannedArea, shared_kib: Mapping[int, int], page_size: int) -> PlannedArea:
@@ -111,23 +111,26 @@ def _with_shared(area: PlannedArea, shared_kib: Mapping[int, int], page_size: in
 # ---- which lines
 
 
-def _in_order(lines: Sequence[NumaMapsLine], notes: list[str], strict: bool) -> Sequence[NumaMapsLine]:
-    """The lines by address, those of the same address in the order of the text, without exact repetitions."""
+def _in_order(lines: Sequence[NumaMapsLine], strict: bool) -> tuple[Sequence[NumaMapsLine], list[str]]:
+    """
+    The lines by address, those of the same address in the order of the text, without exact repetitions; and what is to
+    be told of that.
+    """
     addresses = [line.address for line in lines]
     if all(map(lt, addresses, addresses[1:])):
-        return lines
-    kept = _without_repeats(lines, notes, strict)
+        return lines, []
+    kept, notes = _without_repeats(lines, strict)
     for above, line in pairwise(kept):
         if line.address < above.address:
             if strict:
                 raise InputFileError(f"{line.where}: its address is below that of the line above it")
             notes.append(f"{line.where}: addresses out of order: sorted, as if all lines were of one process")
             break
-    return sorted(kept, key=lambda line: line.address)
+    return sorted(kept, key=lambda line: line.address), notes
 
 
-def _without_repeats(lines: Sequence[NumaMapsLine], notes: list[str], strict: bool) -> list[NumaMapsLine]:
-    """The lines without exact repetitions."""
+def _without_repeats(lines: Sequence[NumaMapsLine], strict: bool) -> tuple[list[NumaMapsLine], list[str]]:
+    """The lines without exact repetitions, and which those were."""
     seen: set[NumaMapsLine] = set()
     kept, repeats = [], []
     for line in lines:
@@ -139,9 +142,9 @@ def _without_repeats(lines: Sequence[NumaMapsLine], notes: list[str], strict: bo
         else:
             seen.add(content)
             kept.append(line)
-    if repeats:
-        notes.append(f"{repeats[0].source}: {_numbers(repeats)} repeats an earlier line exactly: taken once")
-    return kept
+    if not repeats:
+        return kept, []
+    return kept, [f"{repeats[0].source}: {_numbers(repeats)} repeats an earlier line exactly: taken once"]
 
 
 def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> Draft:
@@ -177,22 +180,23 @@ def _unit(line: NumaMapsLine, page_size: int) -> int:
     return unit
 
 
-def _fitting(drafts: list[Draft], notes: list[str], strict: bool) -> list[Draft]:
-    """The drafts that are disjoint: of two that are not, the one that comes later in the text is left out."""
+def _fitting(drafts: list[Draft], strict: bool) -> tuple[list[Draft], list[str]]:
+    """The drafts that are disjoint, and what was left out: of two that are not, the one later in the text."""
     kept: list[Draft] = []
+    notes: list[str] = []
     for draft in drafts:
         if not kept or kept[-1].start + kept[-1].least <= draft.start:  # as nearly all
             kept.append(draft)
             continue
         while kept and _collide(kept[-1], draft):
             early, late = sorted((kept[-1], draft), key=lambda one: one.line.number)
-            _refuse_or_say(early, late, notes, strict)
+            notes.append(_left_out(early, late, strict))
             if late is draft:
                 break
             kept.pop()
         else:
             kept.append(draft)
-    return kept
+    return kept, notes
 
 
 def _collide(below: Draft, above: Draft) -> bool:
@@ -201,7 +205,8 @@ def _collide(below: Draft, above: Draft) -> bool:
     return below.start + least > above.start
 
 
-def _refuse_or_say(early: Draft, late: Draft, notes: list[str], strict: bool) -> None:
+def _left_out(early: Draft, late: Draft, strict: bool) -> str:
+    """Why the later of two lines is left out; InputFileError where it is refused instead."""
     if early.start == late.start:
         what = f"the same address as line {early.line.number}"
         other = late.line._replace(number=early.line.number, policy=early.line.policy) != early.line
@@ -218,7 +223,7 @@ def _refuse_or_say(early: Draft, late: Draft, notes: list[str], strict: bool) ->
             f"{late.line.where}: {what}, but other contents; give the lines of one process, or init and import"
             " the right --page-size"
         )
-    notes.append(f"{late.line.where}: {what}: of another process or machine, left out")
+    return f"{late.line.where}: {what}: of another process or machine, left out"
 
 
 def _fit_unit(draft: Draft, above: int, page_size: int) -> Draft:

@@ -8,7 +8,7 @@ from typing import Final
 
 from migratectl.errors import InputFileError
 from migratectl.linux.files import storable
-from migratectl.linux.topology import MAX_CPUS
+from migratectl.linux.id_lists import MAX_CPUS
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
 from migratectl.uapi import MAX_NUMNODES
