@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from migratectl.linux.placement_area import is_shared_memory
 from migratectl.linux.plan import PlannedArea, PlannedRun
-from migratectl.storage.page_pool import Piece
+from migratectl.storage.connection import Connection
+from migratectl.storage.imports import NewRows
+from migratectl.storage.page_pool import PagePool, Piece, load_pool
 
-_SHARED_MEMORY: Final = ("/dev/zero (deleted)", "/SYSV", "/memfd:", "/dev/shm/", "/anon_hugepage")
-_NAMELESS: Final = ("/dev/zero (deleted)", "/SYSV00000000", "/memfd:", "/anon_hugepage")
+_HUGE: Final = "/anon_hugepage"
+_NAMELESS: Final = ("/dev/zero (deleted)", "/SYSV00000000", "/memfd:", _HUGE)
 _DELETED: Final = " (deleted)"
 
 
@@ -52,8 +55,52 @@ def identity_of(area: PlannedArea, pid: int) -> ObjectIdentity:
 
 
 def is_swappable(area: PlannedArea) -> bool:
-    """Whether the area maps shared memory."""
-    return area.file is not None and area.file.startswith(_SHARED_MEMORY)
+    """Whether the area maps shared memory, of huge pages too."""
+    return area.file is not None and (is_shared_memory(area.file) or area.file.startswith(_HUGE))
+
+
+class Objects:
+    """
+    The objects that areas map, each with its pages.
+
+    Args:
+        conn: The connection of the transaction.
+        rows: Where new ones are entered.
+        modern: The profile is a 6.x kernel.
+    """
+
+    def __init__(self, conn: Connection, rows: NewRows, modern: bool) -> None:
+        self.conn, self.rows, self.modern = conn, rows, modern
+        self.old_mappings = rows.last_mapping
+        self.pools: dict[int, PagePool] = {}
+        self._objects: dict[ObjectIdentity, PagePool] = {}
+        self._named: dict[str, PagePool] = {}
+
+    def pool_of(self, pid: int, area: PlannedArea) -> PagePool:
+        """What an area of the task *pid* maps, with the pages that it has in the state."""
+        return self._named.get(area.file or "") or self._found(pid, area)
+
+    def _found(self, pid: int, area: PlannedArea) -> PagePool:
+        """As pool_of(), by everything that tells the object."""
+        identity = identity_of(area, pid)
+        if identity not in self._objects:
+            kind, name, ino, owner, method, _ = identity
+            found = self.rows.find_object(kind, name, ino) if owner is None else None
+            if found is None:
+                method = "page" if kind == "shm" and self.modern else method
+                found = self.rows.new_object(kind, name, method, ino)
+            self._objects[identity] = self._pages_of(found)
+        pool = self._objects[identity]
+        if identity.name and identity.by_name:
+            self._named[identity.name] = pool
+        return pool
+
+    def _pages_of(self, mapping: int) -> PagePool:
+        """The pages of an object, which may be known by its name with and without inode number."""
+        if mapping not in self.pools:
+            old = mapping <= self.old_mappings
+            self.pools[mapping] = load_pool(self.conn, mapping) if old else PagePool(self.conn, mapping)
+        return self.pools[mapping]
 
 
 def grouped(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
