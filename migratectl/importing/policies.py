@@ -26,8 +26,7 @@ class Policies:
 
     def __init__(self, conn: Connection, nodes: Nodemask, clip: bool) -> None:
         self.conn, self.nodes, self.clip = conn, nodes, clip
-        self._rows: dict[tuple[Policy, Nodemask], int | None] = {}
-        self._seen: dict[tuple[int, int], tuple[int | None, Policy]] = {}
+        self.rows: dict[tuple[Policy, Nodemask], int | None] = {}
 
     def row_of(self, space: Space, area: PlannedArea) -> int | None:
         """
@@ -36,13 +35,10 @@ class Policies:
         Raises:
             InputFileError: It has a node that the machine does not have, and nothing is clipped.
         """
-        seen = id(area.policy), space.mems.bits  # hashing the value costs more than all else here
-        if seen not in self._seen:
-            key = area.policy, space.mems
-            if key not in self._rows:
-                self._rows[key] = self._new_policy(space, area)
-            self._seen[seen] = self._rows[key], area.policy
-        return self._seen[seen][0]
+        key = area.policy, space.mems
+        if key not in self.rows:
+            self.rows[key] = self._new_policy(space, area)
+        return self.rows[key]
 
     def _new_policy(self, space: Space, area: PlannedArea) -> int | None:
         """The row of a policy; None where nothing of it is left after clipping."""
