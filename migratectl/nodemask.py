@@ -10,7 +10,8 @@ _BEYOND: Final = 1 << 20
 """No node and no CPU has an id as large as this."""
 
 # Not compiled here: that costs every start, and re keeps what it has compiled.
-_MASK: Final = "[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})+|[0-9a-fA-F]{8}"
+_MASK: Final = "(?:[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})*|[0-9a-fA-F]+)?"
+_NO_LIST: Final = "[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})+|[0-9a-fA-F]{8}"
 _REGION: Final = "([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?"
 
 
@@ -61,17 +62,28 @@ class Nodemask:
             ids.update(range(low, high + 1))
         return cls(ids)
 
-    @classmethod
-    def parse_mask(cls, text: str) -> Nodemask | None:
-        """
-        Read a mask as the kernel prints one: hexadecimal groups of 32 bits, the highest first; None where it is none.
+    @staticmethod
+    def is_mask(text: str) -> bool:
+        """Whether a word is a mask where a list may stand too: several groups of digits, or one of eight."""
+        return re.fullmatch(_NO_LIST, text) is not None
 
-        ``00000000,00000003`` is the set 0-1. Only the first group may have fewer than eight digits, and not alone.
+    @classmethod
+    def parse_mask(cls, text: str) -> Nodemask:
+        """
+        Read a mask as the kernel prints one: hexadecimal groups of 32 bits, the highest first.
+
+        ``00000000,00000003`` is the set 0-1. Groups behind the first have eight digits; one that stands alone may have
+        any number of them. The empty text is the empty set.
+
+        Raises:
+            ValueError: The text is no such mask.
 
         Source:
             The format %*pb, Mems_allowed of /proc/PID/status, cpumap of /sys/devices/system/node.
         """
-        return cls.of_bits(int(text.replace(",", ""), 16)) if re.fullmatch(_MASK, text) else None
+        if not re.fullmatch(_MASK, text):
+            raise ValueError(f"{text[:60]!r} is no mask of hexadecimal words")
+        return cls.of_bits(int(text.replace(",", "") or "0", 16))
 
     @classmethod
     def parse_file(cls, text: str) -> Nodemask:

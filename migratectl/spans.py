@@ -205,11 +205,11 @@ def parse_nodes(text: str) -> NodeList:
     if text.lower() == "none":
         return NodeList()
     sign = text[:1] if text[:1] in ("!", "+") else ""
-    mask = Nodemask.parse_mask(text.removeprefix(sign))
-    if mask is not None:
-        return NodeList(mask, inverted=sign == "!", relative=sign == "+")
+    word = text.removeprefix(sign)
+    if Nodemask.is_mask(word):
+        return NodeList(Nodemask.parse_mask(word), inverted=sign == "!", relative=sign == "+")
     bits = 0
-    for part in text.removeprefix(sign).split(","):
+    for part in word.split(","):
         low, high = _id_range(part, text)
         bits |= ((1 << (high - low + 1)) - 1) << low
     return NodeList(Nodemask.of_bits(bits), inverted=sign == "!", relative=sign == "+")

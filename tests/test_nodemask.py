@@ -107,14 +107,25 @@ def test_a_mask_is_no_other_type() -> None:
     ],
 )
 def test_a_mask_as_the_kernel_prints_it(text: str, members: list[int]) -> None:
-    found = Nodemask.parse_mask(text)
-    assert found is not None
-    assert list(found) == members
+    assert Nodemask.is_mask(text)
+    assert list(Nodemask.parse_mask(text)) == members
+
+
+@pytest.mark.parametrize(("text", "members"), [("", []), ("3", [0, 1]), ("1" + "0" * 16, [64])])
+def test_a_mask_where_no_list_can_stand(text: str, members: list[int]) -> None:
+    """A group that is alone may have any number of digits, four bits each."""
+    assert list(Nodemask.parse_mask(text)) == members
+
+
+@pytest.mark.parametrize("text", ["1,1", "0x3", "0000000g", "00000001,", "0-3", "000000001,00000001"])
+def test_what_is_no_mask(text: str) -> None:
+    with pytest.raises(ValueError, match="is no mask"):
+        Nodemask.parse_mask(text)
 
 
 @pytest.mark.parametrize("text", ["0", "0,3", "3", "0-3", "0000001,0", "000000001", ""])
 def test_a_list_is_no_mask(text: str) -> None:
-    assert Nodemask.parse_mask(text) is None
+    assert not Nodemask.is_mask(text)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,15 @@
-"""The layers below, loaded when a command first needs one: help and completion do without them."""
+"""
+The layers below, loaded when a command first needs one: help and completion do without them.
+
+The imports are the list of them, for readers and the type checker; at run time a name is looked for where they are.
+"""
+
+# ruff: noqa: F401 - others use what is imported here
+# mypy: implicit-reexport
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -49,56 +56,16 @@ if TYPE_CHECKING:
     )
     from migratectl.storage import engine, facts, journal
 
-__all__ = [
-    "caller",
-    "check",
-    "cpuset",
-    "cpuset_files",
-    "db",
-    "demo",
-    "engine",
-    "explain",
-    "facts",
-    "fault",
-    "file",
-    "fork",
-    "get_mempolicy",
-    "hardware",
-    "holds",
-    "hotplug",
-    "import_numa_maps",
-    "import_tree",
-    "init",
-    "inventory",
-    "journal",
-    "locality",
-    "log",
-    "madvise",
-    "mbind",
-    "mempolicy",
-    "migrate_pages",
-    "mm",
-    "move_pages",
-    "numa_maps",
-    "numastat",
-    "race",
-    "render",
-    "show",
-    "state_hash",
-    "swap",
-    "tasks",
-    "tracing",
-    "via_swap",
-    "watch",
-    "weights",
-]
+else:
 
-_HOMES = dict.fromkeys(("engine", "facts", "journal"), "migratectl.storage") | {"render": "migratectl"}
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name not in __all__:
+    def __getattr__(name: str) -> ModuleType:
+        for package in ("migratectl.operations", "migratectl.storage", "migratectl"):
+            path = f"{package}.{name}"
+            try:
+                module = globals()[name] = import_module(path)
+            except ModuleNotFoundError as error:
+                if error.name != path:
+                    raise
+            else:
+                return module
         raise AttributeError(name)
-    module = importlib.import_module(f"{_HOMES.get(name, 'migratectl.operations')}.{name}")
-    globals()[name] = module
-    return module

@@ -14,7 +14,7 @@ from migratectl.cli.touching import anything, of_task
 from migratectl.spans import NodeList, Span
 
 if TYPE_CHECKING:
-    from migratectl.linux.numa_maps import Era
+    from migratectl.linux.mpol import Era
 
 ERAS: Final = ("2006-01", "2.6.16", "modern")
 """The layouts of numa_maps."""

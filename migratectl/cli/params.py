@@ -205,8 +205,7 @@ def _pid(text: str) -> int:
 def _cpu_list(text: str) -> Nodemask:
     if text.lower() == "none":
         return Nodemask()
-    mask = Nodemask.parse_mask(text)
-    found = Nodemask.parse(text) if mask is None else mask
+    found = Nodemask.parse_mask(text) if Nodemask.is_mask(text) else Nodemask.parse(text)
     if not found:
         raise ValueError(f"'{text}' is no list of CPUs such as 0-3,8")
     return found

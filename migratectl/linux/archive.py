@@ -1,31 +1,29 @@
-"""An archive of a tree, read into memory: what tarfile believes is checked, what it costs is limited."""
+"""
+An archive of a tree, read into memory.
+
+tarfile's own filters are for members that are written to a disk: they take the slash off a name that begins with one,
+refuse what is no file or folder, and look at folders of this machine to follow links. Here a name that leads out is
+refused, what is no file left out, and a link followed inside the archive, or counted where it leads nowhere in it.
+"""
 
 from __future__ import annotations
 
-import bz2
 import gzip
-import io
 import lzma
-import re
 import tarfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Final, NamedTuple, cast
+from typing import IO, Final, NamedTuple, cast
 
 from migratectl.errors import InputFileError
 from migratectl.linux.files import BLOCK, MAX_FILE_BYTES, unreadable
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer as Buffer
+from migratectl.linux.unpacking import MAX_HEADER_BYTES, LimitedStream, unpacked
 
 MAX_TREE_BYTES: Final = 256 << 20
 """Most bytes that the files of one archive may have together."""
 
 MAX_MEMBERS: Final = 500_000
-
-MAX_HEADER_BYTES: Final = 1 << 20
-"""Most bytes of what stands before one member's content; its names, of PATH_MAX bytes each, are shorter."""
 
 MAX_STREAM_BYTES: Final = MAX_TREE_BYTES + MAX_MEMBERS * 2 * tarfile.BLOCKSIZE
 """Most bytes of an unpacked archive: its files, and for each a header and what fills up its last block."""
@@ -39,9 +37,6 @@ MAX_DEPTH: Final = 100
 MAX_LINKS: Final = 40
 """Most links on the way to one file, as in the kernel."""
 
-XZ_MEMORY: Final = 128 << 20
-"""Most memory for unpacking .xz; ``xz -9`` needs half of it."""
-
 _DAMAGE: Final = (
     tarfile.TarError,
     EOFError,
@@ -51,11 +46,6 @@ _DAMAGE: Final = (
     ValueError,
     RecursionError,  # of tarfile: headers that announce headers
 )
-_RECORD: Final = re.compile(rb"([1-9][0-9]{0,6}) ")
-_MANY_DIGITS: Final = re.compile(rb"[0-9]{100}")
-_PAX_TYPES: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_TYPE: Final = slice(156, 157)
-"""Place of a member's type in its header."""
 
 
 class Archive(NamedTuple):
@@ -102,7 +92,7 @@ def read_archive(path: Path) -> Archive:
     """
     try:
         with path.open("rb") as raw:
-            found = _members(_unpacked(raw), path)
+            found = _members(raw, path)
     except _DAMAGE as error:
         raise InputFileError(f"{path}: a damaged archive, or none: {_one_line(error)}; give a .tar, .tar.gz") from error
     except OSError as error:
@@ -118,119 +108,12 @@ def read_archive(path: Path) -> Archive:
     return Archive(top[:-1], files, inner, found.left_out + len(found.links) - len(inner))
 
 
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    """The stream behind the compression that the first bytes show."""
-    magic = raw.read(2)
-    raw.seek(0)
-    if magic == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-    if magic == b"BZ":
-        return cast(IO[bytes], bz2.BZ2File(raw))
-    return io.BufferedReader(_Xz(raw)) if magic == b"\xfd7" else raw
-
-
-class _Xz(io.RawIOBase):
-    """Unpacked bytes of .xz; LZMAFile has no limit of its memory."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        super().__init__()
-        self.raw, self.engine = raw, _xz_engine()
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        """The next bytes, at least one but at the end."""
-        view = memoryview(buffer)
-        data = b""
-        while not data:
-            packed = self.engine.unused_data if self.engine.eof else b""
-            if not packed and (self.engine.eof or self.engine.needs_input):
-                packed = self.raw.read(BLOCK)
-                if not packed and not self.engine.eof:
-                    raise EOFError("the compressed data ends too soon")
-            if self.engine.eof:
-                packed = packed.lstrip(b"\0")  # between two streams
-                if not packed:
-                    return 0
-                self.engine = _xz_engine()
-            data = self.engine.decompress(packed, len(view))
-        view[: len(data)] = data
-        return len(data)
-
-
-def _xz_engine() -> lzma.LZMADecompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
-
-
-class _Stream:
-    """
-    Unpacked bytes of an archive, forward only, for tarfile, which believes every size that a header tells.
-
-    Args:
-        unpacked: The bytes.
-        path: The archive, for messages.
-    """
-
-    def __init__(self, unpacked: IO[bytes], path: Path) -> None:
-        self.unpacked, self.path = unpacked, path
-        self.position, self.last = 0, b""
-        self.allowed = MAX_HEADER_BYTES
-
-    def tell(self) -> int:
-        """Bytes so far."""
-        return self.position
-
-    def seek(self, position: int) -> int:
-        """Skip bytes."""
-        if position < self.position:
-            raise tarfile.ReadError("a header leads back to what stands before it")
-        while self.position < position:
-            if not self._take(min(BLOCK, position - self.position)):
-                raise tarfile.ReadError("unexpected end of data")
-        return position
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes; *allowed* counts what is asked for, so that asking at the end comes to an end too."""
-        if not 0 <= size <= self.allowed:
-            raise InputFileError(
-                f"{self.path}: more than {MAX_HEADER_BYTES >> 20} MiB of headers before one member: too large;"
-                " make the archive with plain names and without extended attributes"
-            )
-        self.allowed -= size
-        above, self.last = self.last, self._take(size)
-        if size > tarfile.BLOCKSIZE and above[_TYPE] in _PAX_TYPES:
-            _check_records(self.last)
-        return self.last
-
-    def _take(self, size: int) -> bytes:
-        if self.position + size > MAX_STREAM_BYTES:
-            raise InputFileError(f"{self.path}: unpacks to more than {MAX_STREAM_BYTES >> 20} MiB: too large")
-        data = self.unpacked.read(size)
-        self.position += len(data)
-        return data
-
-
-def _check_records(data: bytes) -> None:
-    """Refuse extended headers that cost tarfile of Python 3.11 the square of their length in time or memory."""
-    at = 0
-    while at < len(data) and data[at]:
-        match = _RECORD.match(data, at)
-        record = data[at : at + int(match[1])] if match else b""
-        if not match or len(record) < int(match[1]) or record[-1:] != b"\n" or b"=" not in record:
-            raise tarfile.ReadError("a malformed extended header")
-        at += len(record)
-    if _MANY_DIGITS.search(data):
-        raise tarfile.ReadError("an extended header with a number of 100 digits")
-
-
-def _members(unpacked: IO[bytes], path: Path) -> _Members:
+def _members(raw: IO[bytes], path: Path) -> _Members:
     """The regular files of an archive, with hard links to files that came before, and its symbolic links."""
     files: dict[str, bytes] = {}
     links: dict[str, str] = {}
     left, seen, left_out = MAX_TREE_BYTES, 0, 0
-    stream = _Stream(unpacked, path)
+    stream = LimitedStream(unpacked(raw), path, MAX_STREAM_BYTES)
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive:
         for member in archive:
             seen, left = seen + 1, left - member.size
@@ -250,11 +133,11 @@ def _members(unpacked: IO[bytes], path: Path) -> _Members:
                     files[name] = target
             stream.allowed = MAX_HEADER_BYTES
             archive.members = []  # type: ignore[attr-defined]  # or else each header stays in memory
-        _check_end(stream, archive.offset)
+        stream.check_end(archive.offset)
     return _Members(files, links, left_out)
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, stream: _Stream) -> bytes:
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, stream: LimitedStream) -> bytes:
     content = archive.extractfile(member)
     if content is None:
         return b""
@@ -269,17 +152,6 @@ def _member_name(name: str, path: Path) -> str:
     if pure.is_absolute() or ".." in pure.parts:
         raise InputFileError(f"{path}: member {name!r} leads out of the tree; make the archive with relative names")
     return str(pure)
-
-
-def _check_end(stream: _Stream, offset: int) -> None:
-    """Behind the last member are zeros only; tarfile takes a damaged header for the end. Reading on checks sums."""
-    stream.seek(offset + len(stream.last))  # the last that tarfile read is no header
-    block, total = stream.last, 0
-    while block:
-        total += len(block)
-        if any(block) or total > MAX_FILE_BYTES:
-            raise tarfile.ReadError("there is no member header where one should be")
-        block = stream.unpacked.read(io.DEFAULT_BUFFER_SIZE)
 
 
 def _resolved(found: _Members) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
 from migratectl.linux.files import storable
-from migratectl.linux.topology import read_list
+from migratectl.linux.id_lists import read_list
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
 

@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from migratectl.errors import InputFileError
+from migratectl.linux.distances import distance_table, parse_row
 from migratectl.linux.files import decode, read_text
-from migratectl.linux.topology import (
-    MAX_CPUS,
-    MAX_KIB,
-    PAGE_SIZE,
-    NodeInfo,
-    Topology,
-    distance_table,
-    each_cpu_once,
-    given_memory,
-    parse_row,
-)
+from migratectl.linux.id_lists import MAX_CPUS
+from migratectl.linux.topology import MAX_KIB, PAGE_SIZE, NodeInfo, Topology, each_cpu_once, given_memory
 from migratectl.nodemask import Nodemask
 from migratectl.uapi import MAX_NUMNODES
 
@@ -97,7 +89,7 @@ def hardware_text(path: Path) -> str | None:
 
 
 @dataclass(slots=True)
-class _Told:
+class _Lines:
     """What the lines of a text tell, by node; memory in MB, rows of distances with the number of their line."""
 
     listed: Nodemask | None = None
@@ -107,6 +99,9 @@ class _Told:
     rows: dict[int, tuple[str, list[int]]] = field(default_factory=dict)
     open: int | None = None
     """The node whose CPUs the line above tells, as a mail may have wrapped them."""
+
+    notes: list[str] = field(default_factory=list)
+    """What was left out or assumed."""
 
 
 def parse_hardware(text: str, source: str, given: Sequence[int] = ()) -> Topology:
@@ -128,24 +123,24 @@ def parse_hardware(text: str, source: str, given: Sequence[int] = ()) -> Topolog
     Source:
         hardware() and print_distances() of numactl(8), series 1.0 and 2.0; semantics.md 7.3.
     """
-    notes: list[str] = []
-    told = _Told()
+    told = _Lines()
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not _read_line(told, line.strip(), f"{source}: line {number}") and told.listed is not None:
-            notes.append(f"{source}: line {number}: {line.strip()[:40]!r} is no line of numactl --hardware: left out")
+            what = f"{line.strip()[:40]!r} is no line of numactl --hardware: left out"
+            told.notes.append(f"{source}: line {number}: {what}")
     if told.listed is None:
         raise InputFileError(f"{source}: no line such as 'available: 2 nodes (0-1)'")
     nids = list(told.listed)
     memory = given_memory(given, len(nids))
-    nodes = [_node(told, nid, kib, source, notes) for nid, kib in zip(nids, memory, strict=True)]
-    nodes_once = each_cpu_once(source, nodes, notes, lambda: (Nodemask([0]), "assumed, the text names no CPU"))
+    nodes = [_node(told, nid, kib, source) for nid, kib in zip(nids, memory, strict=True)]
+    nodes_once, shared_out = each_cpu_once(source, nodes, lambda: (Nodemask([0]), "assumed, the text names no CPU"))
     missing = next((f"{source}: no distances of node {nid}" for nid in nids if nid not in told.rows), "")
-    distances = distance_table(nids, told.rows, missing, notes)
-    notes.append(f"{source}: sizes are told in whole MB")
-    return Topology(nodes_once, distances, tuple(notes), None, PAGE_SIZE)
+    distances, replaced = distance_table(nids, told.rows, missing)
+    notes = *told.notes, *shared_out, *replaced, f"{source}: sizes are told in whole MB"
+    return Topology(nodes_once, distances, notes, None, PAGE_SIZE)
 
 
-def _read_line(told: _Told, line: str, where: str) -> bool:
+def _read_line(told: _Lines, line: str, where: str) -> bool:
     """Enter what a line tells; whether it is one of this text."""
     wrapped, told.open = told.open, None
     if match := _AVAILABLE.fullmatch(line):
@@ -178,13 +173,13 @@ def _listed(match: re.Match[str], where: str) -> Nodemask:
     return nodes
 
 
-def _known(told: _Told, nid: int, where: str) -> int:
+def _known(told: _Lines, nid: int, where: str) -> int:
     if told.listed is None or nid not in told.listed:
         raise InputFileError(f"{where}: node {nid} is none of those that are available, {told.listed}")
     return nid
 
 
-def _enter(told: _Told, nid: int, what: str, text: str, where: str) -> None:
+def _enter(told: _Lines, nid: int, what: str, text: str, where: str) -> None:
     """What a line tells of a node."""
     if what == "cpus":
         told.cpus[nid], told.open = _cpus(text, where), nid
@@ -209,17 +204,17 @@ def _cpus(text: str, where: str) -> Nodemask:
     return cpus
 
 
-def _node(told: _Told, nid: int, given: int | None, source: str, notes: list[str]) -> NodeInfo:
+def _node(told: _Lines, nid: int, given: int | None, source: str) -> NodeInfo:
     total = told.size[nid] * KIB_A_MB if nid in told.size else given
     if total is None:
         raise InputFileError(f"{source}: no line 'node {nid} size: ... MB'; give it with --node-memory SIZE")
     if nid not in told.size:
-        notes.append(f"{source}: tells no memory: node {nid} has the {given} KiB of --node-memory, all free")
+        told.notes.append(f"{source}: tells no memory: node {nid} has the {given} KiB of --node-memory, all free")
     elif nid not in told.free:
-        notes.append(f"{source}: no line 'node {nid} free: ... MB': all of its memory taken as free")
+        told.notes.append(f"{source}: no line 'node {nid} free: ... MB': all of its memory taken as free")
     free = told.free[nid] * KIB_A_MB if nid in told.free and nid in told.size else total
     if free > total:
         raise InputFileError(f"{source}: node {nid} has {told.free[nid]} MB free of {told.size[nid]} MB")
     if nid not in told.cpus:
-        notes.append(f"{source}: no line 'node {nid} cpus: ...': node {nid} has no CPU")
+        told.notes.append(f"{source}: no line 'node {nid} cpus: ...': node {nid} has no CPU")
     return NodeInfo(nid, told.cpus.get(nid, Nodemask()), total, free)

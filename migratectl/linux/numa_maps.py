@@ -1,5 +1,5 @@
 """
-/proc/PID/numa_maps in the layouts of before 2.6.16, of 2.6.16 and of today: text to lines, and lines to text.
+A line of /proc/PID/numa_maps, and its text in the layouts of before 2.6.16, of 2.6.16 and of today.
 
 A line is one area: its address, its policy, what it maps, and how many of its present pages have which property and
 lie on which node. Counts are pages of the area's own size: huge pages in a huge area.
@@ -11,36 +11,13 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from migratectl.errors import InputFileError
-from migratectl.linux.mpol import Era, format_policy, parse_policy
-from migratectl.linux.numa_maps_words import (
-    COLON,
-    EQUAL,
-    FIRST,
-    LATER,
-    Malformed,
-    is_thread_stack,
-    read_words,
-    unescape_path,
-)
+from migratectl.linux.mpol import Era, format_policy
 from migratectl.policy import Policy
 
-__all__ = (
-    "Era",
-    "NumaMapsLine",
-    "escape_path",
-    "format_numa_maps",
-    "format_policy",
-    "parse_numa_maps",
-    "parse_policy",
-    "unescape_path",
-)
-
-_ADDRESS_DIGITS: Final = 16
-_HEX: Final = "0123456789abcdef"
-_RANGE: Final = re.compile(r"[0-9a-f]+-[0-9a-f]+")
 _TO_ESCAPE: Final = re.compile(r"[ \t\n=]")
-_NUL: Final = "it has a NUL byte, which no line of numa_maps has; copy the file again"
+_ESCAPED: Final = re.compile(r"\\(040|011|012|075)")
+_THREAD_STACK: Final = re.compile(r"stack:[0-9]+")
+"""How kernels 3.4 to 4.4 name the stack of a thread; show_numa_map(), fs/proc/task_mmu.c."""
 
 
 class NumaMapsLine(NamedTuple):
@@ -112,52 +89,6 @@ class NumaMapsLine(NamedTuple):
         return f"{self.source}: line {self.number}"
 
 
-def parse_numa_maps(text: str, source: str, *, strict: bool = True) -> tuple[NumaMapsLine, ...]:
-    """
-    Read the text of /proc/PID/numa_maps. Its layout is recognised by the words; all lines are of one.
-
-    Args:
-        text: The whole text.
-        source: Name of the file, for messages.
-        strict: Refuse words that are not known; else each line keeps its own.
-
-    Returns:
-        A line for each area, in the order of the text; repeated or unordered addresses are left as they are
-        (plan_task() of placement.py decides on them).
-
-    Raises:
-        InputFileError: A line is malformed, contradicts itself, or is of another layout than those above it; names
-            the line.
-
-    Source:
-        show_numa_map(), mm/mempolicy.c of 2.6.14 and 2.6.16, fs/proc/task_mmu.c of today; semantics.md 7.1.
-    """
-    lines: list[NumaMapsLine] = []
-    make = NumaMapsLine._make
-    seen = 0
-    texts = text.split("\n")
-    last = len(texts)  # where there is anything behind the last newline, that may be half a word
-    for number, line in enumerate(texts, 1):
-        address, _, rest = line.partition(" ")
-        try:
-            if address.strip(_HEX) or not 0 < len(address) <= _ADDRESS_DIGITS:
-                if not line or line.isspace():
-                    continue
-                raise Malformed(_no_address(address))
-            words, marks = read_words(rest, strict=strict or number == last)
-            if marks & ~seen:
-                _check_layout(marks, seen)
-                seen |= marks
-        except Malformed as error:
-            why = _NUL if "\0" in line else error
-            raise InputFileError(f"{source}: line {number}: {why}") from None
-        lines.append(make((source, number, int(address, 16), *words)))
-    if "\0" in text:  # in a path, where word by word does not look
-        number = text.count("\n", 0, text.index("\0")) + 1
-        raise InputFileError(f"{source}: line {number}: {_NUL}")
-    return tuple(lines)
-
-
 def format_numa_maps(lines: Iterable[NumaMapsLine], era: Era) -> str:
     """
     The text that the kernel prints for some areas; the inverse of parse_numa_maps().
@@ -184,33 +115,14 @@ def escape_path(path: str) -> str:
     return _TO_ESCAPE.sub(lambda match: f"\\{ord(match[0]):03o}", path)
 
 
-# ---- text to lines
+def is_thread_stack(word: str) -> bool:
+    """Whether a word names the stack of a thread by the thread's number."""
+    return _THREAD_STACK.fullmatch(word) is not None
 
 
-def _no_address(word: str) -> str:
-    if _RANGE.fullmatch(word):
-        return (
-            "it begins with a range, as maps and numa_vamaps do; numa_maps begins with one address;"
-            " give the file numa_maps of the process"
-        )
-    return f"{word[:40]!r} is no address of at most {_ADDRESS_DIGITS} lower-case hexadecimal digits"
-
-
-def _check_layout(marks: int, seen: int) -> None:
-    """Refuse a line whose *marks* show another layout than those *seen* above it."""
-    every = marks | seen
-    if every & FIRST and every & LATER:
-        names = "before 2.6.16", "from 2.6.16 on"
-        own, others = names if marks & FIRST else names[::-1]
-    elif every & COLON and every & (FIRST | EQUAL):
-        names = "of today, with ':' before nodes and page sizes", "of 2006, with '=' before nodes"
-        own, others = names if marks & COLON else names[::-1]
-    else:
-        return
-    raise Malformed(f"its layout is that {own}, but lines above it have that {others}; give the text of one kernel")
-
-
-# ---- lines to text
+def unescape_path(text: str) -> str:
+    """A path with the octal numbers of blank, tab, newline and equal sign replaced; other backslashes stay."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
 
 
 def _format_line(line: NumaMapsLine, era: Era) -> str:

@@ -22,39 +22,38 @@ _DEFAULT: Final = Policy(Mode.DEFAULT, NO_NODES)
 
 
 def complete(
-    lines: Sequence[NumaMapsLine], maps: Sequence[MapsLine] | None, notes: list[str]
-) -> Sequence[NumaMapsLine]:
+    lines: Sequence[NumaMapsLine], maps: Sequence[MapsLine] | None
+) -> tuple[Sequence[NumaMapsLine], list[str]]:
     """
     Lines of the layout before 2.6.16 as a kernel from 2.6.16 on might print them; others as they are.
 
     Args:
         lines: Lines of one numa_maps text.
         maps: The maps text of the same process, where there is one.
-        notes: Where assumptions go.
 
     Returns:
         The same lines with files, heap, stack and dirty pages, and among them, by address, a line for each area of
-        *maps* that has none.
+        *maps* that has none; and what was assumed.
 
     Source:
         show_numa_map(), mm/mempolicy.c before and after 397874dfe98; semantics.md 7.1 a and b.
     """
     if not lines or not lines[0].old:
-        return lines
+        return lines, []
     source = lines[0].source
     areas = {area.start: area for area in maps or ()}
     full = [_with_file(line, areas) for line in lines]
-    notes.append(f"{source}: dirty pages not told: anonymous pages taken as dirty, pages of files as clean")
+    notes = [f"{source}: dirty pages not told: anonymous pages taken as dirty, pages of files as clean"]
     nameless = sum(line.file == "" for line in full)
     if nameless:
         notes.append(f"{source}: files not told: {_areas(nameless)} taken to map a file without a name")
     own = {line.address for line in lines}
     missing = [area for area in maps or () if area.start not in own and area.path not in _GATES]
     if not missing:
-        return full
+        return full, notes
     notes.append(f"{source}: {_areas(len(missing))} of maps without a line: without pages, with the default policy")
     full += [_without_pages(area, source) for area in missing]
-    return sorted(full, key=lambda line: line.address)
+    return sorted(full, key=lambda line: line.address), notes
 
 
 def _areas(nr: int) -> str:

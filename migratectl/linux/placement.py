@@ -31,8 +31,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from operator import lt
 from typing import Final
 
 from migratectl.errors import InputFileError
@@ -41,6 +39,7 @@ from migratectl.linux.mpol import format_policy
 from migratectl.linux.numa_maps import NumaMapsLine
 from migratectl.linux.old_layout import complete
 from migratectl.linux.placement_area import Draft, is_shared_memory, plan_area
+from migratectl.linux.placement_lines import disjoint, in_order, line_numbers
 from migratectl.linux.plan import PlannedArea, PlannedTask
 from migratectl.policy import Policy
 from migratectl.spans import ADDRESS_END
@@ -50,7 +49,6 @@ HUGE_PAGE: Final = 2 << 20
 """Bytes of a huge page where nothing tells its size."""
 
 KIB: Final = 1024
-MAX_NAMED: Final = 5
 MAX_WORD: Final = 40
 _NAME: Final = re.compile("[:=]")
 
@@ -83,12 +81,11 @@ def plan_task(
     """
     if not lines:
         return PlannedTask((), ())
-    notes: list[str] = []
-    kept = _in_order(complete(lines, maps, notes), notes, strict)
+    completed, made_up = complete(lines, maps)
+    kept, sorted_out = in_order(completed, strict)
     ends = {area.start: area for area in maps or ()}
-    drafts = _fitting([_draft(line, page_size, ends) for line in kept], notes, strict)
-    nexts = [draft.start for draft in drafts[1:]]
-    nexts.append(ADDRESS_END // page_size)
+    drafts, left_out = disjoint([_draft(line, page_size, ends) for line in kept], strict)
+    nexts = [*(draft.start for draft in drafts[1:]), ADDRESS_END // page_size]
     drafts = [
         _fit_unit(draft, above, page_size) if draft.guessed_size else draft
         for draft, above in zip(drafts, nexts, strict=True)
@@ -98,9 +95,9 @@ def plan_task(
     if shared_kib:
         areas = [_with_shared(area, shared_kib, page_size) for area in areas]
     policy = _task_policy([draft.line for draft in drafts], shared_apart)
-    notes += _assumed(lines[0].source, drafts, areas, maps is not None)
-    notes += _assumed_policies(lines[0].source, drafts, policy)
-    return PlannedTask(tuple(areas), tuple(notes), policy)
+    source = lines[0].source
+    notes = made_up + sorted_out + left_out + _assumed(source, drafts, areas, maps is not None)
+    return PlannedTask(tuple(areas), (*notes, *_assumed_policies(source, drafts, policy)), policy)
 
 
 def _with_shared(area: PlannedArea, shared_kib: Mapping[int, int], page_size: int) -> PlannedArea:
@@ -108,40 +105,7 @@ def _with_shared(area: PlannedArea, shared_kib: Mapping[int, int], page_size: in
     return area if kib is None else area._replace(shared=kib * KIB // page_size)
 
 
-# ---- which lines
-
-
-def _in_order(lines: Sequence[NumaMapsLine], notes: list[str], strict: bool) -> Sequence[NumaMapsLine]:
-    """The lines by address, those of the same address in the order of the text, without exact repetitions."""
-    addresses = [line.address for line in lines]
-    if all(map(lt, addresses, addresses[1:])):
-        return lines
-    kept = _without_repeats(lines, notes, strict)
-    for above, line in pairwise(kept):
-        if line.address < above.address:
-            if strict:
-                raise InputFileError(f"{line.where}: its address is below that of the line above it")
-            notes.append(f"{line.where}: addresses out of order: sorted, as if all lines were of one process")
-            break
-    return sorted(kept, key=lambda line: line.address)
-
-
-def _without_repeats(lines: Sequence[NumaMapsLine], notes: list[str], strict: bool) -> list[NumaMapsLine]:
-    """The lines without exact repetitions."""
-    seen: set[NumaMapsLine] = set()
-    kept, repeats = [], []
-    for line in lines:
-        content = line._replace(number=0)
-        if content in seen:
-            if strict:
-                raise InputFileError(f"{line.where}: the address {line.address:08x} stands there twice")
-            repeats.append(line)
-        else:
-            seen.add(content)
-            kept.append(line)
-    if repeats:
-        notes.append(f"{repeats[0].source}: {_numbers(repeats)} repeats an earlier line exactly: taken once")
-    return kept
+# ---- drafts
 
 
 def _draft(line: NumaMapsLine, page_size: int, ends: dict[int, MapsLine]) -> Draft:
@@ -175,50 +139,6 @@ def _unit(line: NumaMapsLine, page_size: int) -> int:
             f"'migratectl init --page-size {line.kernel_page_kib}K' makes such a machine, import takes that too"
         )
     return unit
-
-
-def _fitting(drafts: list[Draft], notes: list[str], strict: bool) -> list[Draft]:
-    """The drafts that are disjoint: of two that are not, the one that comes later in the text is left out."""
-    kept: list[Draft] = []
-    for draft in drafts:
-        if not kept or kept[-1].start + kept[-1].least <= draft.start:  # as nearly all
-            kept.append(draft)
-            continue
-        while kept and _collide(kept[-1], draft):
-            early, late = sorted((kept[-1], draft), key=lambda one: one.line.number)
-            _refuse_or_say(early, late, notes, strict)
-            if late is draft:
-                break
-            kept.pop()
-        else:
-            kept.append(draft)
-    return kept
-
-
-def _collide(below: Draft, above: Draft) -> bool:
-    """Whether the pages that a line counts reach the start of the next; a guessed page size can still shrink."""
-    least = (below.pages or 1) if below.guessed_size else below.least
-    return below.start + least > above.start
-
-
-def _refuse_or_say(early: Draft, late: Draft, notes: list[str], strict: bool) -> None:
-    if early.start == late.start:
-        what = f"the same address as line {early.line.number}"
-        other = late.line._replace(number=early.line.number, policy=early.line.policy) != early.line
-        strict = strict or other
-    else:
-        among = late.start > early.start
-        what = (
-            f"it lies among the pages of line {early.line.number}"
-            if among
-            else f"its pages reach into line {early.line.number}"
-        )
-    if strict:
-        raise InputFileError(
-            f"{late.line.where}: {what}, but other contents; give the lines of one process, or init and import"
-            " the right --page-size"
-        )
-    notes.append(f"{late.line.where}: {what}: of another process or machine, left out")
 
 
 def _fit_unit(draft: Draft, above: int, page_size: int) -> Draft:
@@ -270,13 +190,13 @@ def _assumed(source: str, drafts: list[Draft], areas: list[PlannedArea], with_ma
     untold = [draft.line for draft in drafts if draft.line.untold]
     if untold:
         why = "the counts by node add up to more than anon and dirty, and no mapped= says so, as the kernel does"
-        notes.append(f"{source}: {_numbers(untold)}: {why}: the rest taken as pages of the file, or of none")
+        notes.append(f"{source}: {line_numbers(untold)}: {why}: the rest taken as pages of the file, or of none")
     notes += [f"{source}: {told}: no known word of numa_maps, kept" for told in _unknown_words(drafts)]
     if any(area.runs for area in areas):
         notes.append(f"{source}: which page lies where is not told: node after node, interleaved areas strided")
     for unit in sorted({draft.unit for draft in drafts if draft.guessed_size}):
         lines = [draft.line for draft in drafts if draft.guessed_size and draft.unit == unit]
-        notes.append(f"{source}: {_numbers(lines)}: huge pages of unknown size taken as {unit} base pages")
+        notes.append(f"{source}: {line_numbers(lines)}: huge pages of unknown size taken as {unit} base pages")
     return notes
 
 
@@ -291,10 +211,3 @@ def _unknown_words(drafts: Sequence[Draft]) -> list[str]:
 
 def _areas(lines: list[NumaMapsLine]) -> str:
     return "1 area" if len(lines) == 1 else f"{len(lines)} areas"
-
-
-def _numbers(lines: list[NumaMapsLine]) -> str:
-    """Line numbers, the first few of many."""
-    numbers = [str(line.number) for line in lines]
-    more = f" and {len(numbers) - MAX_NAMED} more" if len(numbers) > MAX_NAMED else ""
-    return f"line {', '.join(numbers[:MAX_NAMED])}{more}"

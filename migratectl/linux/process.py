@@ -8,7 +8,7 @@ from typing import Final
 
 from migratectl.errors import InputFileError
 from migratectl.linux.files import storable
-from migratectl.linux.topology import MAX_CPUS, parse_mask
+from migratectl.linux.id_lists import MAX_CPUS
 from migratectl.linux.tree import Tree
 from migratectl.nodemask import Nodemask
 from migratectl.uapi import MAX_NUMNODES
@@ -153,7 +153,7 @@ def _allowed(status: dict[str, tuple[int, str]], key: str, where: str, limit: in
         return None
     number, text = status[name]
     try:
-        found = Nodemask.parse(text) if name != key else parse_mask(text)
+        found = Nodemask.parse(text) if name != key else Nodemask.parse_mask(text)
         if found.bits >> limit:
             raise ValueError(f"ids end at {limit - 1}")
     except ValueError as error:

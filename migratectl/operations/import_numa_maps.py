@@ -1,21 +1,21 @@
-"""Tasks from numa_maps texts alone: ``import-numa-maps``. Decisions are those of import_tree.py and placement.py."""
+"""Tasks from numa_maps texts alone: ``import-numa-maps``. Decisions are those of importing and of placement.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from migratectl.errors import InputFileError, InvalidArgument
+from migratectl.importing.importer import Importer, cpu_by_pages, without_collector
+from migratectl.importing.process import cut_off
 from migratectl.linux.files import read_text
 from migratectl.linux.maps import MapsLine, parse_maps
-from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.linux.pasted import clean
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
-from migratectl.operations.import_process import cut_off
-from migratectl.operations.importer import Importer, cpu_by_pages, without_collector
 from migratectl.operations.machine import Machine, load_machine
 from migratectl.operations.tasks import TaskCreate, task_create, task_row
 from migratectl.storage import tasks
@@ -94,21 +94,20 @@ def import_numa_maps(conn: Connection, call: ImportNumaMaps) -> dict[str, Any]:
         KernelError: As task_create().
     """
     machine = load_machine(conn)
-    notes: list[str] = []
-    plans = [_plan(machine, file, notes, strict=call.strict) for file in call.files]
+    plans = [_plan(machine, file, strict=call.strict) for file in call.files]
     made = [_made(conn, file.pid, call) for file in call.files]
-    importer = Importer(conn, machine, call.clip, notes, parents={file.pid: None for file in call.files})
+    importer = Importer(conn, machine, call.clip, parents={file.pid: None for file in call.files})
     rows = [
         _built(importer, file, plan, task, call.node) for file, plan, task in zip(call.files, plans, made, strict=True)
     ]
     importer.finish()
-    notes += importer.common_notes()
+    notes = [*(note for plan in plans for note in plan.assumptions), *importer.notes, *importer.common_notes()]
     told = {"tasks": rows} if len(rows) > 1 else {**rows[0], "tasks": rows}
     return {**told, "assumptions": notes}
 
 
-def _plan(machine: Machine, file: NumaMapsFile, notes: list[str], *, strict: bool) -> PlannedTask:
-    """What a text tells; its assumptions are noted."""
+def _plan(machine: Machine, file: NumaMapsFile, *, strict: bool) -> PlannedTask:
+    """What a text tells."""
     text, said = file.numa_maps.read(strict=strict)
     lines = parse_numa_maps(text, file.numa_maps.name, strict=strict)
     if not lines:
@@ -121,8 +120,7 @@ def _plan(machine: Machine, file: NumaMapsFile, notes: list[str], *, strict: boo
     plan = plan_task(
         lines, page_size=machine.facts.page_size, maps=maps, strict=strict, shared_apart=not machine.modern
     )
-    notes += [*plan.assumptions, *said]
-    return plan
+    return replace(plan, assumptions=(*plan.assumptions, *said))
 
 
 def _made(conn: Connection, pid: int, call: ImportNumaMaps) -> Task:

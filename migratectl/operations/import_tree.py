@@ -1,24 +1,4 @@
-"""
-A machine with its tasks from the text files of Linux: ``import``.
-
-What numa_maps does not tell is planned by linux/placement.py; here the plan meets the state. Decisions of this module,
-each said as an assumption where it was needed:
-
-* A page of a file that an earlier task maps too is that task's page: the later task gets another pte on it, and it
-  stays where it is. It then has as many mappers as the larger of the two mapmax tells.
-* Files are told apart by their path, deleted ones by their inode number too. Objects without a real name (shared
-  anonymous memory, memfd, private System V segments) are the task's own unless maps tells the inode number.
-* Tasks that are relatives share anonymous pages as import_family.py tells.
-* Pages of no file that are not anonymous, such as the vdso, are pages of an object without name, in a reserved area.
-* Writeback of an import ends at the first wait for it. A page in the swap cache needs a free slot, else it is imported
-  outside of the swap cache.
-* Locked memory is placed where smaps marks whole areas and status covers them; else it is said that it is not. What is
-  swapped out is left out, as nothing tells which pages it is.
-* The cpusets of the tree come in as their files say, with tasks or without; of version 2 with the effective sets. One
-  that a task is in and that has no files is made, and those above it, with the nodes and CPUs that its tasks may use.
-* Memory in use that the imported tasks do not hold stays in use by others; where the tasks hold more than was in use,
-  nothing is left for others.
-"""
+"""A machine with its tasks from the text files of Linux: ``import``."""
 
 from __future__ import annotations
 
@@ -28,15 +8,16 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from migratectl.errors import InputFileError, InvalidArgument
+from migratectl.importing.importer import Importer, without_collector
+from migratectl.importing.process import import_process
 from migratectl.linux.files import STDIN
 from migratectl.linux.hardware import hardware_text, parse_hardware
+from migratectl.linux.id_lists import read_list
 from migratectl.linux.pasted import AROUND, clean
 from migratectl.linux.process import read_parent
-from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_list, read_release, read_topology
+from migratectl.linux.topology import NODE_FOLDER, PAGE_SIZE, Topology, read_release, read_topology
 from migratectl.linux.tree import TextTree, Tree, open_tree
 from migratectl.nodemask import Nodemask
-from migratectl.operations.import_process import import_process
-from migratectl.operations.importer import Importer, without_collector
 from migratectl.operations.init import NodeShape, add_swap, check_page_size, set_up
 from migratectl.operations.machine import load_machine, node_rows
 from migratectl.spans import Size
@@ -102,21 +83,19 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
         InvalidArgument: Options that contradict each other or the state.
         AlreadyExists: A pid is taken.
     """
-    notes: list[str] = []
-    tree = _opened(call, notes)
-    in_use = _check_state(conn, call) if call.tasks_only else _new_machine(conn, tree, call, notes)
+    tree, notes = _opened(call)
+    in_use, assumed = _known_machine(conn, call) if call.tasks_only else _new_machine(conn, tree, call)
     machine = load_machine(conn)
     pids = _pids(tree, call.pids)
-    importer = Importer(conn, machine, call.clip, notes, tree, {pid: read_parent(tree, pid) for pid in pids})
+    importer = Importer(conn, machine, call.clip, tree, {pid: read_parent(tree, pid) for pid in pids})
     if not call.tasks_only:
-        importer.cpusets.make_all()
+        importer.add_cpusets()
     found = [import_process(importer, tree, pid, wanted=bool(call.pids)) for pid in pids]
     importer.finish()
+    notes += assumed + importer.notes
     if tree.left_out:
         notes.append(f"{tree.source}: {tree.left_out} links of the archive lead to nothing in it: left out")
-    notes += importer.common_notes()
-    if in_use:
-        _leave_to_others(conn, tree, in_use, importer.room.taken(), notes)
+    notes += importer.common_notes() + _leave_to_others(conn, tree, in_use, importer.room.taken())
     return {
         **node_rows(conn, load_machine(conn)),
         "tasks": [row for row in found if row is not None],
@@ -127,19 +106,18 @@ def import_tree(conn: Connection, call: ImportTree) -> dict[str, Any]:
 # ---- the machine
 
 
-def _opened(call: ImportTree, notes: list[str]) -> Tree:
-    """What the user named: a tree, or a text of numactl --hardware."""
+def _opened(call: ImportTree) -> tuple[Tree, list[str]]:
+    """What the user named: a tree, or a text of numactl --hardware; and what is to be told of that."""
     source, text = str(call.tree), call.text
     if text is None and not call.tree.is_dir():
         text = hardware_text(call.tree)
     if text is None:
-        return open_tree(call.tree)
+        return open_tree(call.tree), []
     source = source if call.text is None else STDIN
     if call.tasks_only:
         raise InputFileError(f"{source}: a text of numactl --hardware has no tasks; leave out --tasks-only")
-    own, said = clean(text, source, additions=AROUND)
-    notes += said
-    return TextTree(source, own)
+    own, notes = clean(text, source, additions=AROUND)
+    return TextTree(source, own), notes
 
 
 def _topology(tree: Tree, call: ImportTree) -> Topology:
@@ -149,49 +127,51 @@ def _topology(tree: Tree, call: ImportTree) -> Topology:
     return parse_hardware(tree.text, tree.source, given) if isinstance(tree, TextTree) else read_topology(tree, given)
 
 
-def _check_state(conn: Connection, call: ImportTree) -> dict[int, int]:
-    """Refuse what a state at hand has decided already. No memory is left to others."""
+def _known_machine(conn: Connection, call: ImportTree) -> tuple[dict[int, int], list[str]]:
+    """As _new_machine() for the machine of a state at hand: refuse what that has decided already."""
     own = Size(load_machine(conn).facts.page_size, "B")
     if call.page_size is not None and call.page_size.to_bytes(0) != own.amount:
         raise InvalidArgument("--page-size", f"with --tasks-only the state's own counts, {own} bytes; leave it out")
-    return {}
+    return {}, []
 
 
-def _new_machine(conn: Connection, tree: Tree, call: ImportTree, notes: list[str]) -> dict[int, int]:
-    """Write the machine of the tree. The pages that it had in use, by node; none with ``--empty``."""
+def _new_machine(conn: Connection, tree: Tree, call: ImportTree) -> tuple[dict[int, int], list[str]]:
+    """
+    Write the machine of the tree.
+
+    Returns:
+        The pages that it had in use, by node, which are left to others: none with ``--empty``. What was assumed.
+    """
     topology = _topology(tree, call)
-    notes += topology.assumptions
+    notes = [*topology.assumptions]
     page_size = check_page_size(call.page_size or Size(topology.page_size_hint, "B"))
     if call.page_size is None and topology.page_size_hint == PAGE_SIZE:
         notes.append(f"{tree.source}: page size not told: {page_size // KIB} KiB")
     possible = read_list(tree, f"{NODE_FOLDER}/possible") or Nodemask()
-    known = Facts(page_size, call.profile or _profile(tree, notes), possible)
+    profile, chosen = (call.profile, []) if call.profile else _profile(tree)
+    known = Facts(page_size, profile, possible)
     capacity = {node.nid: node.total_kib * KIB // page_size for node in topology.nodes}
     machine = [NodeShape(node.nid, node.cpus, capacity[node.nid], 0) for node in topology.nodes]
     set_up(conn, machine, topology.distances, known)
     nodes.count(conn, {node.nid: node.counters for node in topology.nodes if node.counters})
-    _add_swap(conn, tree, call, topology, known, notes)
-    if call.empty:
-        return {}
-    return {node.nid: capacity[node.nid] - node.free_kib * KIB // page_size for node in topology.nodes}
+    notes += chosen + _add_swap(conn, tree, call, topology, known)
+    in_use = {node.nid: capacity[node.nid] - node.free_kib * KIB // page_size for node in topology.nodes}
+    return {} if call.empty else in_use, notes
 
 
-def _profile(tree: Tree, notes: list[str]) -> Profile:
+def _profile(tree: Tree) -> tuple[Profile, list[str]]:
     """The profile of the tree's kernel: V9 up to the release that the patches went into and its successors of then."""
     told = read_release(tree)
     if told is None:
-        notes.append(f"{tree.source}: kernel not told: profile {Profile.V9}")
-        return Profile.V9
+        return Profile.V9, [f"{tree.source}: kernel not told: profile {Profile.V9}"]
     where, release, numbers = told
     chosen = Profile.V9 if numbers <= LAST_OF_V9 else Profile.MODERN
     newer = ", the newest that is modelled" if numbers >= FIRST_OF_NEXT else ""
-    notes.append(f"{where}: kernel {release}: profile {chosen}{newer}")
-    return chosen
+    return chosen, [f"{where}: kernel {release}: profile {chosen}{newer}"]
 
 
-def _add_swap(
-    conn: Connection, tree: Tree, call: ImportTree, topology: Topology, known: Facts, notes: list[str]
-) -> None:
+def _add_swap(conn: Connection, tree: Tree, call: ImportTree, topology: Topology, known: Facts) -> list[str]:
+    """Give the machine its swap area. What was assumed."""
     if call.swap != "default":
         add_swap(conn, call.swap, known)
     elif topology.swap_kib is not None:
@@ -199,21 +179,20 @@ def _add_swap(
     else:
         size = "none" if known.profile.modern else "1 GiB"
         where = tree.source if isinstance(tree, TextTree) else tree.where("proc/meminfo")
-        notes.append(f"{where}: no SwapTotal: swap as 'init' makes it: {size}")
         add_swap(conn, "default", known)
+        return [f"{where}: no SwapTotal: swap as 'init' makes it: {size}"]
+    return []
 
 
-def _leave_to_others(
-    conn: Connection, tree: Tree, in_use: Mapping[int, int], taken: Mapping[int, int], notes: list[str]
-) -> None:
-    """What was in use and is not the tasks' stays in use by others."""
+def _leave_to_others(conn: Connection, tree: Tree, in_use: Mapping[int, int], taken: Mapping[int, int]) -> list[str]:
+    """Let what was in use and is not the tasks' stay in use by others. What was assumed."""
     imports.set_other(conn, {nid: max(total - taken.get(nid, 0), 0) for nid, total in in_use.items()})
-    for nid, total in in_use.items():
-        if taken.get(nid, 0) > total:
-            notes.append(
-                f"{tree.where(NODE_FOLDER)}/node{nid}/meminfo: {total} pages in use, but the tasks hold {taken[nid]}:"
-                " the rest is taken from its free pages, none is left in use by others"
-            )
+    return [
+        f"{tree.where(NODE_FOLDER)}/node{nid}/meminfo: {total} pages in use, but the tasks hold {taken[nid]}:"
+        " the rest is taken from its free pages, none is left in use by others"
+        for nid, total in in_use.items()
+        if taken.get(nid, 0) > total
+    ]
 
 
 # ---- the tasks of a tree

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from migratectl.linux.numa_maps import Era, NumaMapsLine, format_numa_maps, format_policy
+from migratectl.linux.mpol import Era, format_policy
+from migratectl.linux.numa_maps import NumaMapsLine, format_numa_maps
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, load_machine
 from migratectl.policy import Policy

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from migratectl.linux.numa_maps import format_policy
+from migratectl.linux.mpol import format_policy
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, find_task, load_machine, node_rows, resolve_span
 from migratectl.operations.tasks import task_list

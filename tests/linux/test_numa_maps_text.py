@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migratectl.errors import InputFileError
-from migratectl.linux.numa_maps import (
-    Era,
-    NumaMapsLine,
-    escape_path,
-    format_numa_maps,
-    format_policy,
-    parse_numa_maps,
-    parse_policy,
-    unescape_path,
-)
+from migratectl.linux.mpol import Era, format_policy, parse_policy
+from migratectl.linux.numa_maps import NumaMapsLine, escape_path, format_numa_maps, unescape_path
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
 from migratectl.uapi import Mode, ModeFlag

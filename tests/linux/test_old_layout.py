@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from migratectl.linux.maps import parse_maps
-from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
 from migratectl.uapi import VM

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from migratectl.errors import InputFileError
 from migratectl.linux.maps import parse_maps
-from migratectl.linux.numa_maps import NumaMapsLine, parse_numa_maps
+from migratectl.linux.numa_maps import NumaMapsLine
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.nodemask import Nodemask

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from migratectl.errors import InputFileError
 from migratectl.linux import archive as archive_module
-from migratectl.linux.files import read_text, storable
+from migratectl.linux import unpacking
+from migratectl.linux.files import MAX_FILE_BYTES, read_text, storable
 from migratectl.linux.tree import open_tree
 
 MEMINFO = "MemTotal: 4096 kB\n"
@@ -306,7 +307,7 @@ def test_archive_with_a_damaged_header_is_refused(tmp_path: Path) -> None:
 def test_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     """The size in the member's header is believed before anything is unpacked."""
     member = tarfile.TarInfo("sys/bomb")
-    member.size = archive_module.MAX_FILE_BYTES + 1
+    member.size = MAX_FILE_BYTES + 1
     with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
         stream.write(member.tobuf())
     with pytest.raises(InputFileError, match="too large"):
@@ -336,7 +337,7 @@ def test_header_that_announces_a_gigabyte_is_refused_unread(
     monkeypatch.setattr(gzip.GzipFile, "read", read)
     with pytest.raises(InputFileError, match="too large"):
         open_tree(tmp_path / "a.tar.gz")
-    assert max(asked) <= archive_module.MAX_HEADER_BYTES
+    assert max(asked) <= unpacking.MAX_HEADER_BYTES
     assert min(asked) >= 0
 
 
@@ -404,7 +405,7 @@ def test_xz_that_needs_much_memory_is_refused(tmp_path: Path, monkeypatch: pytes
     """Preset 6 has a dictionary of 8 MiB."""
     path = make_archive(tmp_path / "a.tar.xz", {"sys/x": b"1"}, "w:xz")
     assert open_tree(path).read("sys/x") == "1"
-    monkeypatch.setattr(archive_module, "XZ_MEMORY", 4 << 20)
+    monkeypatch.setattr(unpacking, "XZ_MEMORY", 4 << 20)
     with pytest.raises(InputFileError, match=r"[Mm]emory"):
         open_tree(path)
 

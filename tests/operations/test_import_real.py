@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from migratectl.linux.numa_maps import format_numa_maps, parse_numa_maps
+from migratectl.linux.numa_maps import format_numa_maps
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.nodemask import Nodemask
 from migratectl.policy import Policy
 from migratectl.uapi import Mode

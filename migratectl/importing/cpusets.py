@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -38,16 +37,13 @@ class Cpusets:
 
     Args:
         conn: The connection of the transaction.
-        notes: Where assumptions go.
         modern: The profile's kernel has the switches that came after V9.
         found: What the files of a tree say.
         where: Where these are, as messages name it.
     """
 
-    def __init__(
-        self, conn: Connection, notes: list[str], *, modern: bool, found: Hierarchy = NO_HIERARCHY, where: str = ""
-    ) -> None:
-        self.conn, self.notes, self.modern = conn, notes, modern
+    def __init__(self, conn: Connection, *, modern: bool, found: Hierarchy = NO_HIERARCHY, where: str = "") -> None:
+        self.conn, self.modern = conn, modern
         self.found, self.where = found, where
         root = tasks.find_cpuset(conn, "/")
         if root is None:
@@ -57,19 +53,25 @@ class Cpusets:
         self.made: dict[str, _Made] = {}
         self.said: dict[str, list[str]] = {}
 
-    def make_all(self) -> None:
-        """Make every cpuset that the files tell of, with tasks or without; the root gets its switches."""
+    def make_all(self) -> list[str]:
+        """
+        Make every cpuset that the files tell of, with tasks or without; the root gets its switches.
+
+        Returns:
+            What was assumed.
+        """
         for path, told in self.found.cpusets.items():
             if path != "/":
                 self._enter(path, self.where)
                 continue
             self.root = self._switched(self.root, told)
             tasks.update_cpuset(self.conn, self.root)
-        if self.found.unified and self.found.cpusets.keys() - {"/"}:
-            self.notes.append(
-                f"{self.where}: control groups of version 2: cpusets taken with their effective nodes and CPUs, and"
-                " with memory_migrate, as their memory always follows"
-            )
+        if not (self.found.unified and self.found.cpusets.keys() - {"/"}):
+            return []
+        return [
+            f"{self.where}: control groups of version 2: cpusets taken with their effective nodes and CPUs, and"
+            " with memory_migrate, as their memory always follows"
+        ]
 
     def of_task(self, info: ProcessInfo, cpu: int | None, source: str) -> Cpuset:
         """
@@ -123,8 +125,13 @@ class Cpusets:
         made.mems, made.used = wanted & self.root.mems or self.root.mems, True
         return replace(tasks.find_cpuset(self.conn, path) or self.root, mems=made.mems)
 
-    def settle(self) -> None:
-        """Give the made cpusets what is told of them, or what is below them, within those above."""
+    def settle(self) -> list[str]:
+        """
+        Give the made cpusets what is told of them, or what is below them, within those above.
+
+        Returns:
+            What was assumed.
+        """
         upwards = sorted(self.made, key=lambda path: (-path.count("/"), path))
         for path in upwards:
             own, wider = self.made[path], self.made.get(parent_of(path))
@@ -137,14 +144,11 @@ class Cpusets:
             self._settle_one(path)
         for path in downwards:
             self._settle_switches(path)
-        self.notes += [
-            f"{self.made[path].source}: cpuset {path} made with {self._what(path)}" for path in self._told(upwards)
+        untold = [path for path in upwards if None in self.made[path].told[:2]]
+        return [
+            *(f"{self.made[path].source}: cpuset {path} made with {self._what(path)}" for path in untold),
+            *(f"{self.where}: {sentence.format(and_more(paths))}" for sentence, paths in self.said.items()),
         ]
-        self.notes += [f"{self.where}: {sentence.format(and_more(paths))}" for sentence, paths in self.said.items()]
-
-    def _told(self, paths: Iterable[str]) -> list[str]:
-        """Those of which files do not tell everything."""
-        return [path for path in paths if None in self.made[path].told[:2]]
 
     def _settle_one(self, path: str) -> None:
         """Cut a cpuset to what is above it; one without nodes or CPUs that has tasks gets all of these."""

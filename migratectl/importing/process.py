@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from migratectl.errors import InputFileError
+from migratectl.importing.importer import Importer
 from migratectl.linux.maps import MapsLine, parse_maps
-from migratectl.linux.numa_maps import parse_numa_maps
+from migratectl.linux.numa_maps_reader import parse_numa_maps
 from migratectl.linux.placement import plan_task
 from migratectl.linux.plan import PlannedTask
 from migratectl.linux.process import ProcessInfo, read_process
 from migratectl.linux.smaps import SmapsArea, parse_smaps
 from migratectl.linux.tree import Tree
-from migratectl.operations.importer import Importer
 from migratectl.uapi import VM
 
 READINGS: Final = 5
@@ -29,6 +29,15 @@ class _Texts(NamedTuple):
     numa_maps: str
     maps: str | None
     smaps: str | None
+
+
+class _Process(NamedTuple):
+    """What the files of a process say, what is planned by them, and what is to be told of that."""
+
+    texts: _Texts
+    info: ProcessInfo
+    plan: PlannedTask
+    notes: list[str]
 
 
 def import_process(importer: Importer, tree: Tree, pid: int, *, wanted: bool) -> dict[str, Any] | None:
@@ -57,11 +66,10 @@ def import_process(importer: Importer, tree: Tree, pid: int, *, wanted: bool) ->
         return None
     if found is None:
         return None
-    texts, info, plan, notes = found
-    importer.notes += notes
-    for note in (*plan.assumptions, *cut_off(texts.numa_maps, source)):
+    importer.notes += found.notes
+    for note in (*found.plan.assumptions, *cut_off(found.texts.numa_maps, source)):
         importer.common.setdefault(note.removeprefix(f"{source}: "), []).append(source)
-    return importer.add_task(pid, info, plan, source)
+    return importer.add_task(pid, found.info, found.plan, source)
 
 
 def cut_off(text: str, source: str) -> list[str]:
@@ -79,19 +87,15 @@ def _is_of_this_moment(error: InputFileError) -> bool:
     return isinstance(error, _Unsettled) or (isinstance(cause, OSError) and cause.errno in _UNREADABLE)
 
 
-def _settled(importer: Importer, tree: Tree, pid: int) -> tuple[_Texts, ProcessInfo, PlannedTask, list[str]] | None:
-    """
-    What the files of a process say, with what is planned and what is to be told besides; read again where they do not
-    fit each other and changed since.
-    """
+def _settled(importer: Importer, tree: Tree, pid: int) -> _Process | None:
+    """A process; its files are read again where they do not fit each other and changed since."""
     found = _read(tree, pid, relatives=importer.has_relatives)
     for _ in range(READINGS):
         if found is None:
             return None
         texts, info = found
-        notes: list[str] = []
         try:
-            return texts, info, _plan(importer, tree, pid, texts, info, notes), notes
+            return _Process(texts, info, *_plan(importer, tree, pid, texts, info))
         except InputFileError:
             found = _read(tree, pid, relatives=importer.has_relatives)
             if found is not None and found[0] == texts:
@@ -113,17 +117,17 @@ def _read(tree: Tree, pid: int, *, relatives: bool) -> tuple[_Texts, ProcessInfo
     return _Texts(text, maps, smaps), info
 
 
-def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: ProcessInfo, notes: list[str]) -> PlannedTask:
+def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: ProcessInfo) -> tuple[PlannedTask, list[str]]:
+    """What is planned for a process, and what is to be told besides."""
     folder = tree.where(f"proc/{pid}")
     lines = parse_numa_maps(texts.numa_maps, f"{folder}/numa_maps", strict=False)
     maps = None if texts.maps is None else parse_maps(texts.maps, f"{folder}/maps")
     told = {} if texts.smaps is None else parse_smaps(texts.smaps, f"{folder}/smaps")
-    if info.locked_kib:
-        maps = _placed_locks(maps, told, info.locked_kib, f"{folder}/status", notes)
+    maps, notes = _placed_locks(maps, told, info.locked_kib, f"{folder}/status")
     if info.swap_kib:
         notes.append(f"{folder}/status: {info.swap_kib} KiB are swapped out, not told which: left out")
     machine = importer.machine
-    return plan_task(
+    plan = plan_task(
         lines,
         page_size=machine.facts.page_size,
         maps=maps,
@@ -131,22 +135,21 @@ def _plan(importer: Importer, tree: Tree, pid: int, texts: _Texts, info: Process
         shared_apart=not machine.modern,
         shared_kib={start: area.shared_kib for start, area in told.items()},
     )
+    return plan, notes
 
 
 def _placed_locks(
-    maps: tuple[MapsLine, ...] | None, told: Mapping[int, SmapsArea], total: int, where: str, notes: list[str]
-) -> tuple[MapsLine, ...] | None:
-    """The areas with LOCKED where smaps marks them, as far as the locked memory of status covers them."""
+    maps: tuple[MapsLine, ...] | None, told: Mapping[int, SmapsArea], total: int, where: str
+) -> tuple[tuple[MapsLine, ...] | None, list[str]]:
+    """The areas with LOCKED where smaps marks them, as far as the locked memory of status covers them; what is left."""
     if not total:
-        return maps
+        return maps, []
     marked = {area.start for area in maps or () if area.start in told and told[area.start].locked}
     size = sum(told[start].size_kib for start in marked)
     if not marked:
-        notes.append(f"{where}: {total} KiB are locked, not told where: none is taken as locked")
-        return maps
+        return maps, [f"{where}: {total} KiB are locked, not told where: none is taken as locked"]
     if size > total:
-        notes.append(f"{where}: {total} KiB are locked, but smaps marks {size} KiB: none is taken as locked")
-        return maps
-    if size < total:
-        notes.append(f"{where}: {total} KiB are locked, smaps marks {size} KiB: the rest is not taken as locked")
-    return tuple(area._replace(vm=area.vm | VM.LOCKED) if area.start in marked else area for area in maps or ())
+        return maps, [f"{where}: {total} KiB are locked, but smaps marks {size} KiB: none is taken as locked"]
+    rest = f"{where}: {total} KiB are locked, smaps marks {size} KiB: the rest is not taken as locked"
+    locked = (area._replace(vm=area.vm | VM.LOCKED) if area.start in marked else area for area in maps or ())
+    return tuple(locked), [rest] if size < total else []

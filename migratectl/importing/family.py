@@ -18,7 +18,7 @@ from typing import Final
 from migratectl.linux.plan import PlannedArea, PlannedRun, PlannedTask
 from migratectl.runs import Run, make_run
 from migratectl.storage.connection import Connection
-from migratectl.storage.imports import Cache, Piece
+from migratectl.storage.page_pool import PagePool, Piece
 from migratectl.uapi import PG
 
 Key = tuple[int, str]
@@ -50,12 +50,12 @@ class Member:
     """A task of a family, with the pages that later ones may share, and the areas that they are in."""
 
     pid: int
-    cache: Cache
+    pool: PagePool
     offers: dict[Key, Offer] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
-class Family:
+class ForkFamily:
     """Tasks whose address spaces are of one anonymous family, named by its mapping: those that offer pages."""
 
     anon: int
@@ -64,7 +64,7 @@ class Family:
     @property
     def is_open(self) -> bool:
         """Whether a page is left that one more task may map."""
-        return any(piece.outside for member in self.members for piece in member.cache.pieces)
+        return any(piece.outside for member in self.members for piece in member.pool.pieces)
 
 
 @dataclass(slots=True)
@@ -87,11 +87,11 @@ class Joined:
 class Match:
     """The family that a task joins, and what it shares by the first page of its areas."""
 
-    family: Family
+    family: ForkFamily
     areas: dict[int, Joined]
 
 
-class Families:
+class ForkFamilies:
     """
     The families of the tasks of one import.
 
@@ -102,17 +102,17 @@ class Families:
 
     def __init__(self, conn: Connection, parents: Mapping[int, int | None]) -> None:
         self.conn, self.parents = conn, parents
-        self.families: list[Family] = []
-        self.by_key: dict[Key, list[Family]] = {}
+        self.families: list[ForkFamily] = []
+        self.by_key: dict[Key, list[ForkFamily]] = {}
 
     @property
     def some(self) -> bool:
         """Whether there are tasks that may share pages."""
         return len(self.parents) > 1
 
-    def new(self, anon: int) -> Family:
+    def new(self, anon: int) -> ForkFamily:
         """A family of that mapping."""
-        self.families.append(Family(anon))
+        self.families.append(ForkFamily(anon))
         return self.families[-1]
 
     def match(self, pid: int, plan: PlannedTask, home: int | None) -> Match | None:
@@ -138,7 +138,9 @@ class Families:
                     return Match(family, found)
         return None
 
-    def offer(self, pid: int, family: Family, area: PlannedArea, pieces: Iterable[Piece], *, writable: bool) -> None:
+    def offer(
+        self, pid: int, family: ForkFamily, area: PlannedArea, pieces: Iterable[Piece], *, writable: bool
+    ) -> None:
         """
         Let later relatives share pages of a task.
 
@@ -151,23 +153,23 @@ class Families:
         """
         member = family.members[-1] if family.members and family.members[-1].pid == pid else None
         if member is None:
-            member = Member(pid, Cache(self.conn, family.anon))
+            member = Member(pid, PagePool(self.conn, family.anon))
             family.members.append(member)
         for piece in pieces:
-            member.cache.add(piece)
+            member.pool.add(piece)
         span, limit = Run(area.start + delta_of(area), 1, area.end - area.start), limit_of(area)
         member.offers[_key(area)] = Offer(span, None if area.shared is None else limit, limit, writable)
         known = self.by_key.setdefault(_key(area), [])
         if family not in known:
             known[:] = [*(each for each in known if each.is_open), family]
 
-    def caches(self) -> list[Cache]:
+    def pools(self) -> list[PagePool]:
         """The pages that were offered; those that nobody joined are the task's own where others were joined."""
         members = [member for family in self.families for member in family.members]
         for member in members:
             for offer in member.offers.values():
-                _release(member.cache, offer)
-        return [member.cache for member in members]
+                _release(member.pool, offer)
+        return [member.pool for member in members]
 
     def _related(self, one: int, other: int) -> bool:
         """Whether one is the other's ancestor or sibling, as far as is told."""
@@ -208,9 +210,9 @@ def own_runs(area: PlannedArea, joined: Joined) -> list[PlannedRun]:
     """The anonymous runs of an area without the pages that it shares, at addresses which those leave free."""
     delta = delta_of(area)
     taken = Counter[tuple[int, bool]]()
-    occupied = Cache(joined.member.cache.conn, 0)
+    occupied = PagePool(joined.member.pool.conn, 0)
     for run in joined.runs:
-        for piece in joined.member.cache.claim(run)[0]:
+        for piece in joined.member.pool.claim(run)[0]:
             taken[piece.node or 0, bool(piece.flags & _ACTIVE)] += piece.run.nr_pages
         occupied.add(Piece(make_run(run.start - delta, run.step, run.nr_pages), None, 0, 0))
     for each in area.runs:
@@ -226,9 +228,9 @@ def outside_of(area: PlannedArea) -> int:
     return max((run.outside for run in area.runs), default=0)
 
 
-def _release(cache: Cache, offer: Offer) -> None:
+def _release(pool: PagePool, offer: Offer) -> None:
     """Take the mappers outside from what an area does not share, as smaps tells, or where others joined it."""
-    pieces = cache.claim(offer.span)[0]
+    pieces = pool.claim(offer.span)[0]
     joined = sum(piece.run.nr_pages for piece in pieces if piece.nr_ptes > 1)
     kept = max((offer.told or 0) - joined, 0)
     for piece in pieces if joined or offer.told is not None else ():
@@ -238,7 +240,7 @@ def _release(cache: Cache, offer: Offer) -> None:
             continue
         rest = make_run(run.start + kept * run.step, run.step, run.nr_pages - kept)
         kept = 0
-        for own in cache.claim(rest)[0]:
+        for own in pool.claim(rest)[0]:
             own.outside = 0
             own.ptes = [(mm, delta, dirty, int(offer.writable)) for mm, delta, dirty, _ in own.ptes]
 
@@ -272,7 +274,7 @@ def _common(member: Member, area: PlannedArea, quota: int, home: int | None) -> 
             wanted[run.node, run.active] += run.nr_pages
     span = Run(area.start + delta_of(area), 1, area.end - area.start)
     most = outside_of(area)
-    pieces = [piece for piece in member.cache.claim(span)[0] if piece.outside and piece.nr_ptes <= most]
+    pieces = [piece for piece in member.pool.claim(span)[0] if piece.outside and piece.nr_ptes <= most]
     runs = []
     for piece in sorted(pieces, key=lambda piece: (piece.node == home, piece.run.start)):
         kind = piece.node or 0, bool(piece.flags & _ACTIVE)
