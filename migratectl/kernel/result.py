@@ -4,10 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from migratectl.runs import Run, maximal_runs
 from migratectl.uapi import errno_number
+
+
+class Lists(NamedTuple):
+    """
+    The lists of a call of migrate_pages(), in pages.
+
+    Attributes:
+        listed: Pages that were collected.
+        left: Those left on ``from`` that could be tried again.
+        failed: Those on ``failed``.
+        targets: Targets allocated, in all rounds together; None where there are none.
+        used: Those that a page moved to.
+    """
+
+    listed: int
+    left: int
+    failed: int
+    targets: int | None
+    used: int
+
+    def steps(self) -> dict[str, dict[str, int | None]]:
+        """
+        The sizes of the lists after each step of the use of migrate_pages().
+
+        Source:
+            Documentation/vm/page_migration, A, as the patch set adds it.
+        """
+        unused = None if self.targets is None else self.targets - self.used
+        nothing = None if self.targets is None else 0
+        gone = self.listed - self.left - self.failed
+        rows = {
+            "collect": (self.listed, nothing, 0, 0),
+            "allocate": (self.listed, self.targets, 0, 0),
+            "move": (self.left, unused, gone, self.failed),
+            "put back": (0, nothing, 0, 0),
+        }
+        return {step: dict(zip(("from", "to", "moved", "failed"), sizes, strict=True)) for step, sizes in rows.items()}
 
 
 @dataclass(frozen=True, slots=True)

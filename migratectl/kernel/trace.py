@@ -77,43 +77,6 @@ class TracePass:
     reason: str
 
 
-class Lists(NamedTuple):
-    """
-    The lists of a call of migrate_pages(), in pages.
-
-    Attributes:
-        listed: Pages that were collected.
-        left: Those left on ``from`` that could be tried again.
-        failed: Those on ``failed``.
-        targets: Targets allocated, in all rounds together; None where there are none.
-        used: Those that a page moved to.
-    """
-
-    listed: int
-    left: int
-    failed: int
-    targets: int | None
-    used: int
-
-    def steps(self) -> dict[str, dict[str, int | None]]:
-        """
-        The sizes of the lists after each step of the use of migrate_pages().
-
-        Source:
-            Documentation/vm/page_migration, A, as the patch set adds it.
-        """
-        unused = None if self.targets is None else self.targets - self.used
-        nothing = None if self.targets is None else 0
-        gone = self.listed - self.left - self.failed
-        rows = {
-            "collect": (self.listed, nothing, 0, 0),
-            "allocate": (self.listed, self.targets, 0, 0),
-            "move": (self.left, unused, gone, self.failed),
-            "put back": (0, nothing, 0, 0),
-        }
-        return {step: dict(zip(("from", "to", "moved", "failed"), sizes, strict=True)) for step, sizes in rows.items()}
-
-
 class Met(NamedTuple):
     """
     A pass that backed out because another command met the page.

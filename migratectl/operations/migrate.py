@@ -17,10 +17,9 @@ from migratectl.errors import BadAddress
 from migratectl.kernel.migrate import Course
 from migratectl.kernel.page import Left
 from migratectl.kernel.page_alloc import Allocations, Placement, Zonelist, place_targets
-from migratectl.kernel.result import MigrateResult, Stayed
+from migratectl.kernel.result import Lists, MigrateResult, Stayed
 from migratectl.kernel.rules import UNSEEN, Rules
 from migratectl.kernel.swap import SlotPlan
-from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
 from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from migratectl.kernel.trace import Counts, Lists, Met, TracePass, trace
+from migratectl.kernel.result import Lists
+from migratectl.kernel.trace import Counts, Met, TracePass, trace
 from migratectl.operations.line import Group
 from migratectl.runs import Run
 from migratectl.spans import Address
