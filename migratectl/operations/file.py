@@ -100,12 +100,15 @@ def _ring(call: FileCreate, machine: Machine, subject: str) -> int:
 
 def file_list(conn: Connection) -> dict[str, Any]:
     """All files and named segments by name, each with its pages in memory."""
-    return {"files": [_row(conn, file) for file in files.named(conn)]}
+    held = cache.held(conn)
+    return {"files": [_told(file, held.get(file.id, cache.NOTHING)) for file in files.named(conn)]}
 
 
 def _row(conn: Connection, file: File) -> dict[str, Any]:
-    ids = cache.between(conn, file.id, 0, _TO_THE_END)
-    nodes = cache.by_node(conn, ids)
+    return _told(file, cache.held(conn, file.id).get(file.id, cache.NOTHING))
+
+
+def _told(file: File, held: cache.Held) -> dict[str, Any]:
     return {
         "file": file.name,
         "fs": file.fs,
@@ -114,9 +117,9 @@ def _row(conn: Connection, file: File) -> dict[str, Any]:
         "ino": file.ino,
         "size": file.size,
         "ring": file.ring,
-        "cached": sum(nodes.values()),
-        "dirty": cache.total(conn, ids, PG.DIRTY),
-        "nodes": {str(nid): nr for nid, nr in nodes.items()},
+        "cached": sum(held.nodes.values()),
+        "dirty": held.dirty,
+        "nodes": {str(nid): nr for nid, nr in held.nodes.items()},
     }
 
 

@@ -157,6 +157,30 @@ WHERE p.node IS NOT NULL GROUP BY p.node ORDER BY p.node"""
     return {row[0]: row[1] for row in conn.execute(query)}
 
 
+class Held(NamedTuple):
+    """The pages of an object: by node those in memory, and how many are dirty, in memory or in swap."""
+
+    nodes: Mapping[int, int]
+    dirty: int
+
+
+NOTHING: Final = Held({}, 0)
+
+
+def held(conn: Connection, mapping: int | None = None) -> dict[int, Held]:
+    """The pages of every file and segment that has some, by its row id; of one object only."""
+    one = "" if mapping is None else "AND m.id = ?"
+    query = f"""SELECT m.id, p.node, sum(p.count), sum(CASE WHEN p.flags & {int(PG.DIRTY)} THEN p.count ELSE 0 END)
+FROM mappings m CROSS JOIN pages p ON p.mapping = m.id AND p.first >= 0
+WHERE m.kind IN ('file', 'shm') {one} GROUP BY m.id, p.node ORDER BY m.id, p.node"""
+    nodes: dict[int, dict[int, int]] = {}
+    dirty: dict[int, int] = {}
+    for row, node, nr, changed in conn.execute(query, () if mapping is None else (mapping,)):
+        nodes.setdefault(row, {}).update({} if node is None else {node: nr})
+        dirty[row] = dirty.get(row, 0) + changed
+    return {row: Held(found, dirty[row]) for row, found in nodes.items()}
+
+
 def total(conn: Connection, ids: Iterable[int], flags: int) -> int:
     """Pages of rows that have one of these flags."""
     pick(conn, ids)
