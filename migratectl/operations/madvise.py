@@ -16,7 +16,8 @@ from migratectl.operations.mm import freed_rows, unmap
 from migratectl.spans import Span
 from migratectl.storage import pages, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Alike, Wanted
+from migratectl.storage.gathering import Wanted
+from migratectl.storage.pagelist import Alike
 from migratectl.storage.pages import Freed
 from migratectl.uapi import MF, VM, errno_number
 

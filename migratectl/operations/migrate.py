@@ -28,9 +28,10 @@ from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
 from migratectl.spans import Address
-from migratectl.storage import coalesce, holds, nodes, pagelist, resident, tasks, vmas
+from migratectl.storage import coalesce, effects, gathering, holds, nodes, pagelist, resident, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Alike, Selection, Wanted
+from migratectl.storage.gathering import Asked, Wanted
+from migratectl.storage.pagelist import Alike, Selection
 from migratectl.uapi import MF, NEVER
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Migration:
     def __post_init__(self) -> None:
         self.free = self.machine.free
         self.rules = Rules(self.machine.facts.profile, self.evict)
-        pagelist.start_travel(self.conn)
+        effects.forget_travels(self.conn)
 
     @classmethod
     def of(
@@ -118,9 +119,11 @@ class Migration:
             return -1
 
     @property
-    def counts_mappers(self) -> bool:
-        """Whether mapcounts have to be read: MOVE asks for them, and so does a trace."""
-        return not self.flags & MF.MOVE_ALL or self.trace is not None
+    def asked(self) -> Asked:
+        """What will be asked of the pages of a list; MOVE asks for mapcounts, and so does a trace."""
+        traced = self.trace is not None
+        mapcounts = traced or not self.flags & MF.MOVE_ALL
+        return Asked(mapcounts=mapcounts, evict=self.evict, posted=self.rules.posted, traced=traced)
 
     def note_trace(self, group: Group, chosen: Selection, nr_pass: int) -> None:
         """Tell the trace, where one is wanted, which way the chosen pages of a group took."""
@@ -175,8 +178,8 @@ class Migration:
             for row, reason in apart:
                 if reason != UNSEEN:
                     self.skip(row, reason)
-            pagelist.drop(self.conn, [row.number for row, _ in apart])
-            pagelist.isolate(self.conn)
+            pagelist.leave_out(self.conn, [row.number for row, _ in apart])
+            gathering.isolate(self.conn)
             self.isolated = True
 
     def settle(self) -> None:
@@ -252,18 +255,8 @@ def collect(migration: Migration, wanted: Wanted) -> list[Alike]:
     anon = tasks.anon_mapping(conn, mm)
     alone = tasks.family_size(conn, mm) == 1
     migration.alone = mm if alone and migration.races is None else None
-    return pagelist.gather(
-        conn,
-        mm,
-        anon,
-        wanted,
-        alone=alone,
-        mapcounts=migration.counts_mappers,
-        files=not vmas.all_of(conn, mm, anon),
-        evict=migration.evict,
-        posted=migration.rules.posted,
-        traced=migration.trace is not None,
-    )
+    files = not vmas.all_of(conn, mm, anon)
+    return gathering.gather(conn, mm, wanted, migration.asked, anon=anon, alone=alone, files=files)
 
 
 def migrate_list(migration: Migration, rows: Iterable[Alike], dest: int) -> None:
@@ -336,8 +329,8 @@ def activate_list(migration: Migration, rows: Iterable[Alike]) -> int:
         return 0
     chosen = Selection(tuple(group.number for group in groups))
     pagelist.cut_out(migration.conn, chosen)
-    pagelist.unmap(migration.conn, chosen)
-    pagelist.activate(migration.conn, chosen)
+    effects.unmap(migration.conn, chosen)
+    effects.activate(migration.conn, chosen)
     note_touched(migration)
     return sum(group.pages for group in groups)
 
@@ -429,19 +422,19 @@ def move_stretch(
     nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
     if not nr:
         return 0
-    again = pagelist.travel_again(conn, chosen) if source in migration.landed else 0
+    again = effects.note_second_travel(conn, chosen) if source in migration.landed else 0
     if dest in migration.pending:
         migration.landed.add(dest)
-        pagelist.travel(conn, chosen)
+        effects.note_travel(conn, chosen)
     if dest == source:
-        pagelist.come_back(conn, chosen)
+        effects.note_back(conn, chosen)
     held = [group for group in members if group.state.held]
     for left, some in _by_left(members).items():
         leave_behind(migration, replace(chosen, states=some), left)
         if left.cleaned:
             migration.result.written += pagelist.total(conn, replace(chosen, states=some))
     restored, alone = rules.restores_ptes, migration.alone
-    pagelist.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
+    effects.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
     for group in members if migration.trace is not None else ():
         migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
     for group in held:
@@ -466,7 +459,7 @@ def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
 def _expire(migration: Migration, group: Group, chosen: Selection, nr_pass: int) -> None:
     """End the holds that are over by *nr_pass*, or that were waited for."""
     over = group.rules.holds_over(nr_pass, group.state.method)
-    holds.expire(migration.conn, chosen, **over._asdict())
+    effects.expire_holds(migration.conn, chosen, **over._asdict())
 
 
 def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | None, reached: Reached) -> None:
@@ -520,22 +513,22 @@ def leave_behind(migration: Migration, chosen: Selection, left: Left) -> int:
     """Apply what the passes leave behind on pages; how many of them have lost some of their ptes."""
     torn = 0
     if left.unmapped:
-        pagelist.unmap(migration.conn, chosen)
+        effects.unmap(migration.conn, chosen)
     if left.partly:
-        torn = pagelist.unmap_before_locked(migration.conn, chosen)
+        torn = effects.unmap_before_locked(migration.conn, chosen)
     if left.aged:
-        torn = pagelist.age(migration.conn, chosen, left.aged)
+        torn = effects.age(migration.conn, chosen, left.aged)
     if left.cleaned:
-        pagelist.clean(migration.conn, chosen)
+        effects.clean(migration.conn, chosen)
     if left.released:
-        pagelist.drop_rings(migration.conn, chosen)
+        effects.drop_rings(migration.conn, chosen)
     return torn
 
 
 def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Run]) -> None:
     """Pages that left memory without a target: counted as swapped, but for those that had vanished before."""
     nr = sum(run.nr_pages for run in runs)
-    pagelist.evict(migration.conn, chosen)
+    effects.evict(migration.conn, chosen)
     migration.take(group.source, -nr)
     if group.course.last.outcome == "evicted":
         migration.result.swapped += nr

@@ -15,7 +15,7 @@ from migratectl.operations.migrate_pages import may_move, refusal
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run
 from migratectl.spans import Address, Span
-from migratectl.storage import pagelist, pages, vmas
+from migratectl.storage import gathering, pagelist, pages, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Alike
 from migratectl.storage.pages import MappedRun
@@ -110,8 +110,7 @@ class _Call:
 
     def _listed(self, addresses: Sequence[int]) -> list[Alike]:
         """The page list of some addresses."""
-        mapcounts, posted = self.migration.counts_mappers, self.machine.posted
-        return pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=mapcounts, posted=posted)
+        return gathering.gather_pages(self.conn, self.mm, addresses, self.migration.asked)
 
     def _page(self, at: int) -> int:
         return self.moves[at][0] // self.machine.facts.page_size

@@ -8,7 +8,7 @@ from dataclasses import replace
 from migratectl.kernel.swap import SlotPlan, What, plan_slots, slot_events
 from migratectl.operations.line import Bounds, Group, Reached
 from migratectl.runs import Run
-from migratectl.storage import holds, pagelist
+from migratectl.storage import effects, holds, pagelist
 from migratectl.storage.connection import Connection
 from migratectl.uapi import NEVER
 
@@ -142,7 +142,7 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
             for part_low, part_high, done in _acted(group, reached, low, high):
                 chosen = group.chosen(part_low, part_high)
                 pagelist.cut_out(conn, chosen)
-                kept = pagelist.keep_swap_entry(conn, chosen, area)
+                kept = effects.keep_swap_entry(conn, chosen, area)
                 nr += 0 if done else kept
     return nr
 
