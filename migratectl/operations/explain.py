@@ -124,7 +124,7 @@ def explain(conn: Connection, caller: Caller, call: Explain) -> dict[str, Any]:
     migration = Migration.of(conn, machine, pid, mm, flags, who)
     areas = {vma.start: vma for vma in vmas.overlapping(conn, mm, start, end)}
     found = _verdicts(migration, areas.values(), source, (start, end))
-    told = _Told(areas, Remedies(conn, machine, task, call.move), machine.facts.page_size)
+    told = _Telling(areas, Remedies(conn, machine, task, call.move), machine.facts.page_size)
     runs = sorted(((run, verdict) for verdict, runs in found.items() for run in maximal_runs(runs)), key=_by_address)
     groups = told.groups(runs)
     return {
@@ -225,7 +225,7 @@ def _judge(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> Verd
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Telling:
     """Verdicts as a document tells them; ``areas`` by their first page."""
 
     areas: Mapping[int, Vma]

@@ -105,7 +105,7 @@ class Reached:
         return not self.nothing and (self.cursor is None or position <= self.cursor)
 
 
-class Line:
+class MovingLine:
     """
     The movers, and the pages that fail for good, in (pass, place) order.
 

@@ -22,7 +22,7 @@ from migratectl.kernel.rules import UNSEEN, Rules
 from migratectl.kernel.swap import SlotPlan
 from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
-from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of
+from migratectl.operations.line import Bounds, Group, MovingLine, Position, Reached, chosen_of
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
@@ -350,7 +350,7 @@ def decide(migration: Migration, rows: Iterable[Alike]) -> list[Group]:
 def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, first: int, *, interleave: bool) -> None:
     """migrate_pages_to() with node targets: semantics.md 3.1."""
     groups, plan = give_slots(migration.conn, groups)
-    line = Line(migration.conn, groups)
+    line = MovingLine(migration.conn, groups)
     placed = place_targets(
         sources=line.sources,
         freed=line.freed,
@@ -373,7 +373,7 @@ def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, f
         migration.result.err = "ENOMEM"
 
 
-def _move(migration: Migration, line: Line, placed: Placement) -> None:
+def _move(migration: Migration, line: MovingLine, placed: Placement) -> None:
     """Apply the placement: cut the movers where the giving node changes, then one update a stretch and pass."""
     ends = [*(start for start, _ in placed.segments[1:]), placed.moved]
     before = 0
@@ -561,7 +561,7 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     listed = sum(group.pages for group in groups)
     room = migration.free[dest]
     migration.allocations.add(dest, dest, min(room, listed))
-    line = Line(migration.conn, groups)
+    line = MovingLine(migration.conn, groups)
     cursor: Position | None = None
     moved = line.movers
     if room < listed:

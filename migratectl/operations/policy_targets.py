@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from migratectl.kernel.mempolicy import Choice
 from migratectl.kernel.page_alloc import Stretch, place_at_once, place_own_targets
-from migratectl.operations.line import Group, Line, Reached
+from migratectl.operations.line import Group, MovingLine, Reached
 from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched, scans
 from migratectl.operations.slots import give_slots
 from migratectl.storage import pagelist
@@ -44,7 +44,7 @@ def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
     asking = tuple(group.number for group in groups if group.asks_for_target)
     if nr > 1 and asking:
         pagelist.deal(migration.conn, Selection(asking), nr)
-    line = Line(migration.conn, groups)
+    line = MovingLine(migration.conn, groups)
     stretches, stop = _place(migration, line, choice)
     for stretch in stretches:
         _move(migration, line.moving[stretch.nr_pass], stretch, choice)
@@ -63,7 +63,7 @@ def leave_untried(migration: Migration, rows: Iterable[Alike]) -> None:
         note_touched(migration)
 
 
-def _place(migration: Migration, line: Line, choice: Choice) -> tuple[list[Stretch], tuple[int, int] | None]:
+def _place(migration: Migration, line: MovingLine, choice: Choice) -> tuple[list[Stretch], tuple[int, int] | None]:
     """The stretches of the line by giving nodes, and the first page that finds no memory."""
     nr = len(choice.zonelists)
     members = [group for groups in line.moving.values() for group in groups]

@@ -208,7 +208,7 @@ class Races:
             return None
         mover.settle()
         mover.isolate(rows)
-        page = observers.cut_out(mover.conn, touch.listed.page, touch.ordinal)
+        page = observers.cut_page(mover.conn, touch.listed.page, touch.ordinal)
         self._reread(mover)
         gathering.isolate(mover.conn)  # it is a row of its own from now on
         before = observers.residue(mover.conn, page)

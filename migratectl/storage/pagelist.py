@@ -26,7 +26,6 @@ from migratectl.uapi import INDEX_LIMIT, VM
 _LOCKED: Final = f"EXISTS (SELECT 1 FROM vmas v WHERE {area_of('t')} AND v.flags & {int(VM.LOCKED)})"
 """Whether a pte ``t`` lies in an area locked in memory."""
 
-_PTES: Final = "(SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside"
 _UPPER_PARTS: Final = "INSERT INTO rest(page, stride, count) SELECT page, 1, k FROM part"
 """What stays of a run is all that lies before the piece in ``part``."""
 
@@ -243,8 +242,8 @@ class Seen(NamedTuple):
 def runs_by_references(conn: Connection, chosen: Selection, apart: Collection[int] = ()) -> dict[Seen, list[Run]]:
     """The chosen runs by what their pages have; the page rows *apart* each of their own."""
     where, values = chosen.where()
-    query = f"""SELECT p.id, p.pins, {_PTES}, i.addr, i.step, i.count
-FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
+    query = f"""SELECT p.id, p.pins, (SELECT count(*) FROM ptes x WHERE x.page = p.id) + p.outside,
+ i.addr, i.step, i.count FROM iso i CROSS JOIN pages p ON p.id = i.page WHERE {where} ORDER BY i.addr"""
     found: dict[Seen, list[Run]] = {}
     for page, pins, ptes, *run in conn.execute(query, values):
         found.setdefault(Seen(pins, ptes, page if page in apart else None), []).append(Run(*run))
