@@ -22,7 +22,7 @@ from migratectl.kernel.rules import UNSEEN, Rules
 from migratectl.kernel.swap import SlotPlan
 from migratectl.kernel.trace import Lists
 from migratectl.operations.caller import Identity
-from migratectl.operations.line import Bounds, Group, MovingLine, Position, Reached, chosen_of
+from migratectl.operations.line import Bounds, Group, MovingLine, Position, Reached, chosen_of, places_of
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
@@ -196,6 +196,13 @@ class Migration:
         self.free[nid] -= nr
         self.used[nid] = self.used.get(nid, 0) + nr
 
+    def note_moved(self, source: int, dest: int, nr: int) -> None:
+        """Account *nr* pages that have moved."""
+        moves = self.result.moves
+        moves[source, dest] = moves.get((source, dest), 0) + nr
+        self.take(dest, nr)
+        self.take(source, -nr)
+
     def skip(self, row: Alike, reason: str) -> None:
         """Note the pages of a state as no candidates."""
         node = row.node if row.state.kind != "zero" else None
@@ -327,8 +334,7 @@ def activate_list(migration: Migration, rows: Iterable[Alike]) -> int:
     groups = decide(migration, rows)
     if not groups:
         return 0
-    chosen = Selection(tuple(group.number for group in groups))
-    pagelist.cut_out(migration.conn, chosen)
+    chosen = chosen_of(groups)
     effects.unmap(migration.conn, chosen)
     effects.activate(migration.conn, chosen)
     note_touched(migration)
@@ -416,35 +422,37 @@ def move_stretch(
         The pages that moved.
     """
     conn, rules, (source, dest) = migration.conn, migration.rules, nids
-    chosen = chosen_of(members, *bounds, residue=residue)
-    pagelist.cut_out(conn, chosen)
+    chosen = pagelist.cut_out(conn, chosen_of(members, *bounds, residue=residue))
     whole = bounds == (None, None) and residue is None
     nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
     if not nr:
         return 0
-    again = effects.note_second_travel(conn, chosen) if source in migration.landed else 0
-    if dest in migration.pending:
-        migration.landed.add(dest)
-        effects.note_travel(conn, chosen)
-    if dest == source:
-        effects.note_back(conn, chosen)
-    held = [group for group in members if group.state.held]
+    _note_travel(migration, chosen, source, dest)
     for left, some in _by_left(members).items():
-        leave_behind(migration, replace(chosen, states=some), left)
+        part = replace(chosen, states=some)
+        leave_behind(migration, part, left)
         if left.cleaned:
-            migration.result.written += pagelist.total(conn, replace(chosen, states=some))
+            migration.result.written += pagelist.total(conn, part)
     restored, alone = rules.restores_ptes, migration.alone
     effects.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
-    for group in members if migration.trace is not None else ():
-        migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
-    for group in held:
-        _expire(migration, group, group.chosen(*bounds, residue=residue), nr_pass)
-    result = migration.result
-    result.moves[source, dest] = result.moves.get((source, dest), 0) + nr
-    result.moved_twice += again
-    migration.take(dest, nr)
-    migration.take(source, -nr)
+    for group in members:
+        mine = group.chosen(*bounds, residue=residue)
+        migration.note_trace(group, mine, nr_pass)
+        if group.state.held:
+            _expire(migration, group, mine, nr_pass)
+    migration.note_moved(source, dest, nr)
     return nr
+
+
+def _note_travel(migration: Migration, chosen: Selection, source: int, dest: int) -> None:
+    """Note for the pairs to come that the chosen pages move; those that do so for the second time are counted."""
+    if source in migration.landed:
+        migration.result.moved_twice += effects.note_second_travel(migration.conn, chosen)
+    if dest in migration.pending:
+        migration.landed.add(dest)
+        effects.note_travel(migration.conn, chosen)
+    if dest == source:
+        effects.note_back(migration.conn, chosen)
 
 
 def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
@@ -485,8 +493,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     finished = looked is not None and end is not None and looked >= end
     if group.course.moves and finished:
         return
-    chosen = group.chosen(low, high)
-    pagelist.cut_out(migration.conn, chosen)
+    chosen = pagelist.cut_out(migration.conn, group.chosen(low, high))
     runs = pagelist.runs(migration.conn, chosen)
     if not runs:
         return
@@ -565,7 +572,7 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     cursor: Position | None = None
     moved = line.movers
     if room < listed:
-        everything = RunIndex(run for g in groups for run in pagelist.runs(migration.conn, g.chosen()))
+        everything = RunIndex(run for group in groups for run in places_of(migration.conn, group))
         limit = everything.address(room)
         cursor = (0, limit - 1)
         moved = line.index("moving", 0).below(limit)
