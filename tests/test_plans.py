@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from migratectl.cli import run
-from migratectl.storage import pagelist, pages
+from migratectl.storage import gathering, pages
 from migratectl.storage.connection import Connection, Parameters, Rows
 from migratectl.storage.engine import StateFile
+from migratectl.storage.gathering import Asked
 
 FILE_MAPS = """\
 00400000 default file=/bin/db mapped=8 mapmax=3 N0=6 N1=2
@@ -223,7 +224,7 @@ def test_gathering_reads_the_task_alone(told: tuple[Path, Executed], alone: bool
     """Areas of the task, then its ptes in them, then the pages of those by row id: in this order, in all variants."""
     file = StateFile(told[0])
     with file.transaction(write=False) as conn:
-        for statement in pagelist.gather_statements(alone=alone, mapcounts=mapcounts):
+        for statement in gathering.gather_statements(Asked(mapcounts=mapcounts), alone=alone):
             plan = pages.query_plan(conn, statement, (1, 1, "[0]", 1, 0, 1 << 40))
             assert reads_too_much(statement, plan) == []
             searched = [line.split()[1] for line in plan if line.startswith("SEARCH ")]

@@ -26,7 +26,7 @@ from migratectl.operations.migrate import Migration, migrate_to_node
 from migratectl.operations.rebinding import keep_policy, rebound
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
-from migratectl.storage import files, pagelist, resident, tasks, vmas
+from migratectl.storage import effects, files, resident, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.tasks import Cpuset, Task
 from migratectl.uapi import MF
@@ -321,14 +321,14 @@ def _follow(
         return _left_behind(conn, spaces, old - mems, cpuset)
     pairs = list(migration_pairs(old, mems, modern=modern))
     migration.result.nids |= {nid for nid in old | mems if nid in migration.machine.nodes}
-    pagelist.forget_met(conn)
+    effects.forget_met(conn)
     last = next(reversed(spaces), None)
     for mm, pid in spaces.items():
         migration.turn_to(pid, mm)
         for at, (source, dest) in enumerate(pairs):
             migration.pending = {later for later, _ in (pairs[at + 1 :] if mm == last else pairs)}
             migrate_to_node(migration, source, dest, unmet=True)
-            pagelist.note_met(conn, source)
+            effects.note_met(conn, source)
             if migration.result.err:
                 break
         migration.result.err = None  # nobody tells the writer, and the next address space is tried all the same

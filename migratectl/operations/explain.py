@@ -18,9 +18,10 @@ from migratectl.operations.remedies import BEYOND, Remedies, Remedy, Verdict
 from migratectl.operations.show import WHOLE, policy_text
 from migratectl.runs import Run, maximal_runs
 from migratectl.spans import NodeList, Span
-from migratectl.storage import files, holds, pagelist, pages, tasks, vmas
+from migratectl.storage import files, pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Alike, Wanted
+from migratectl.storage.gathering import Wanted
+from migratectl.storage.pagelist import Alike
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import MF, NEVER, SYS_NICE, VM
 
@@ -123,7 +124,7 @@ def explain(conn: Connection, caller: Caller, call: Explain) -> dict[str, Any]:
     migration = Migration.of(conn, machine, pid, mm, flags, who)
     areas = {vma.start: vma for vma in vmas.overlapping(conn, mm, start, end)}
     found = _verdicts(migration, areas.values(), source, (start, end))
-    told = _Told(areas, Remedies(conn, machine, task, call.move), machine.facts.page_size)
+    told = _Telling(areas, Remedies(conn, machine, task, call.move), machine.facts.page_size)
     runs = sorted(((run, verdict) for verdict, runs in found.items() for run in maximal_runs(runs)), key=_by_address)
     groups = told.groups(runs)
     return {
@@ -188,7 +189,7 @@ def _of_state(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> I
     kind = _STANDING_IN_THE_WAY.get(plain.reason)
     by_page: dict[int, list[tuple[int, str, int]]] = {}
     if kind:
-        for page, holder in holds.holders(migration.conn, row.number, kind):
+        for page, holder in pagelist.holders(migration.conn, row.number, kind):
             by_page.setdefault(page, []).append(holder)
     mappers: dict[int, tuple[int, ...]] = {}
     locked: dict[int, list[tuple[int, int]]] = {}
@@ -199,7 +200,7 @@ def _of_state(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> I
     if plain.reason == "mlocked":
         for page, pid, shift in pagelist.locked_at(migration.conn, row.number):
             locked.setdefault(page, []).append((pid, shift))
-    for page, run in pagelist.listed(migration.conn, row.number):
+    for page, run in pagelist.runs_by_row(migration.conn, row.number):
         holding, mapping = tuple(by_page.get(page, ())), mappers.get(page, ())
         there = tuple(locked.get(page, ()))
         yield plain._replace(holders=holding, mappers=mapping, outside=page in outside, locked=there), run
@@ -224,7 +225,7 @@ def _judge(migration: Migration, row: Alike, source: Nodemask, vma: Vma) -> Verd
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Telling:
     """Verdicts as a document tells them; ``areas`` by their first page."""
 
     areas: Mapping[int, Vma]

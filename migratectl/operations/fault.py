@@ -110,7 +110,7 @@ def come_back(conn: Connection, machine: Machine, pid: int) -> Faults:
     toucher = _toucher(conn, machine, pid, mm)
     areas = vmas.load(conn, mm)
     for vma in areas:
-        if pages.swapped_total(conn, mm, vma.start, vma.end):
+        if pages.swapped_between(conn, mm, vma.start, vma.end):
             for piece, start, end in toucher.by_policy(vma, vma.start, vma.end):
                 if not toucher.faults.errno:
                     touch_swapped(toucher, piece, start, end, lambda _low, high: high, write=False)
@@ -164,7 +164,7 @@ def _touch_area(toucher: Toucher, vma: Vma, start: int, end: int, *, write: bool
         return _touch_resident(toucher, vma, low, high, write=write)
 
     faults, before, twice = toucher.faults, toucher.faults.counts(), toucher.faults.twice
-    if pages.swapped_total(toucher.conn, toucher.mm, start, end):
+    if pages.swapped_between(toucher.conn, toucher.mm, start, end):
         reached = touch_swapped(toucher, vma, start, end, resident, write=write)
     else:
         reached = resident(start, end)

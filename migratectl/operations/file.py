@@ -298,7 +298,7 @@ def _zap(conn: Connection, file: File, size: int) -> list[dict[int, int]]:
         low = max(start, size - delta)
         if low < end:
             pages.cut_address(conn, mm, low)
-            freed.append(dict(pages.unmap(conn, mm, low, end).nodes))
+            freed.append(dict(pages.drop_range(conn, mm, low, end).nodes))
     return freed
 
 

@@ -149,7 +149,7 @@ def _map_cached(toucher: Toucher, vma: Vma, file: File, touched: Sequence[Run], 
         for k, part in overlaps(runs, touched if of_markers else wanted):
             parts.setdefault(k, []).append(part)
         chosen |= {group[k].page: pieces_of(runs[k], shared) for k, shared in parts.items()}
-    ids = cache.cut_out(toucher.conn, chosen)
+    ids = cache.cut_pieces(toucher.conn, chosen)
     writable = int(bool(vma.flags & VM.SHARED and vma.flags & VM.WRITE))
     cache.map_rows(toucher.conn, toucher.mm, vma.delta, ids, (1, 0, writable))
     cache.clear_flags(toucher.conn, ids, PG.READAHEAD)

@@ -16,9 +16,10 @@ from migratectl.operations.machine import Machine, load_machine
 from migratectl.operations.migrate import Migration, collect, migrate_along
 from migratectl.operations.policy_targets import migrate_by_policy
 from migratectl.operations.watch import NOT_WATCHED, Watch
-from migratectl.storage import nodes, pagelist, pages, tasks
+from migratectl.storage import effects, gathering, nodes, pages, tasks
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Alike, Wanted
+from migratectl.storage.gathering import Wanted
+from migratectl.storage.pagelist import Alike
 from migratectl.storage.pages import Orphan
 from migratectl.uapi import MF, errno_number
 from migratectl.wording import counted
@@ -119,17 +120,17 @@ def _drain(
     who = identify(conn, machine, caller)
     migration = Migration(conn, machine, MF.MOVE_ALL, who, trace=watch.trace, races=watch.races)
     migration.result.nids |= {nid}
-    pagelist.forget_met(conn)
+    effects.forget_met(conn)
     spaces = pages.address_spaces_on(conn, nid)
     migration.concern(mm for _, mm in spaces)
     for pid, mm in spaces:
         migration.turn_to(pid, mm)
         wanted = Wanted((nid,), zero=True, unmet=True)
         _migrate(migration, migration.gather(partial(collect, migration, wanted)), zonelist)
-        pagelist.note_met(conn, nid)
+        effects.note_met(conn, nid)
     for mapping in pages.unmapped_mappings_on(conn, nid):
         migration.turn_to(None, None)
-        rows = migration.gather(partial(pagelist.gather_unmapped, conn, mapping, nid))
+        rows = migration.gather(partial(gathering.gather_unmapped, conn, mapping, nid))
         _migrate(migration, rows, zonelist)
     return {"node": nid, **migration.document()}
 

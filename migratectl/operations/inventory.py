@@ -13,7 +13,7 @@ from migratectl.spans import ADDRESS_END, Span
 from migratectl.storage import holds, pages, summary, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.pages import MappedRun
-from migratectl.storage.summary import Ring
+from migratectl.storage.summary import RingRun
 from migratectl.storage.tasks import Cpuset
 
 Range = tuple[int, int, int]
@@ -86,7 +86,7 @@ def show_buffers(conn: Connection, pid: int | None, span: Span | None) -> dict[s
             for mapping, ring in summary.rings_between(conn, mm, start, end)
             if (inside := ring.run.between(start, end)) is not None
         ]
-    alike: dict[tuple[int, Ring], list[Run]] = {}
+    alike: dict[tuple[int, RingRun], list[Run]] = {}
     for mapping, ring in found:
         alike.setdefault((mapping, ring._replace(run=Run(0, 1, 1))), []).append(ring.run)
     rows = [(key[0], key[1]._replace(run=run)) for key, group in alike.items() for run in maximal_runs(group)]
@@ -95,7 +95,7 @@ def show_buffers(conn: Connection, pid: int | None, span: Span | None) -> dict[s
     return {"pid": pid, "buffers": [_ring_row(ring, None if pid is None else size) for _, ring in rows]}
 
 
-def _ring_row(ring: Ring, page_size: int | None) -> dict[str, Any]:
+def _ring_row(ring: RingRun, page_size: int | None) -> dict[str, Any]:
     at = {"index": ring.run.start} if page_size is None else {"addr": hex(ring.run.start * page_size)}
     return {
         "file": ring.name,

@@ -4,7 +4,7 @@ What a migration knows of its list: groups of pages in one state, the line in wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -78,9 +78,9 @@ class Group:
             low, high = (None if place is None else TOP - place + 1 for place in (high, low))
         return Selection((self.number,), low, high, residue)
 
-    def places(self, runs: Iterable[Run]) -> Iterable[Run]:
+    def places(self, runs: Iterable[Run]) -> list[Run]:
         """The places of runs of page numbers."""
-        return [run._replace(start=TOP - run.last) for run in runs] if self.rules.posted else runs
+        return [run._replace(start=TOP - run.last) if self.rules.posted else run for run in runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Reached:
         return not self.nothing and (self.cursor is None or position <= self.cursor)
 
 
-class Line:
+class MovingLine:
     """
     The movers, and the pages that fail for good, in (pass, place) order.
 
@@ -128,34 +128,32 @@ class Line:
         if key not in self._indexes:
             members = (self.moving if which == "moving" else self.failing).get(nr_pass, [])
             chosen = [group for group in members if source in (None, group.source)]
-            runs = (run for group in chosen for run in group.places(pagelist.runs(self.conn, group.chosen())))
-            self._indexes[key] = RunIndex(runs)
+            self._indexes[key] = RunIndex(run for group in chosen for run in places_of(self.conn, group))
         return self._indexes[key]
 
     def by_class(self, nr_pass: int, nr: int) -> dict[tuple[int, int], RunIndex]:
         """The movers of one pass by (class, source node); the list has *nr* classes."""
         found: dict[tuple[int, int], list[Run]] = {}
-        for group in self.moving[nr_pass]:
-            for residue in range(nr):
-                runs = pagelist.runs(self.conn, group.chosen(residue=residue))
-                if runs:
-                    found.setdefault((residue, group.source), []).extend(runs)
+        for residue, group, runs in self._dealt(self.moving[nr_pass], nr):
+            found.setdefault((residue, group.source), []).extend(runs)
         return {key: RunIndex(runs) for key, runs in found.items()}
 
     def waiting(self, nr: int) -> dict[int, RunIndex]:
         """By class the pages that ask for a target and do not move in pass 0; the list has *nr* classes."""
-        members = [
-            group
-            for group in self.groups
-            if group.asks_for_target and not (group.course.moves and group.course.end == 0)
-        ]
+        asking = [group for group in self.groups if group.asks_for_target]
+        members = [group for group in asking if not (group.course.moves and group.course.end == 0)]
         found: dict[int, list[Run]] = {}
+        for residue, _, runs in self._dealt(members, nr):
+            found.setdefault(residue, []).extend(runs)
+        return {residue: RunIndex(runs) for residue, runs in found.items()}
+
+    def _dealt(self, members: Iterable[Group], nr: int) -> Iterator[tuple[int, Group, list[Run]]]:
+        """The classes of groups that have pages: number, group, places."""
         for group in members:
             for residue in range(nr):
-                runs = pagelist.runs(self.conn, group.chosen(residue=residue))
+                runs = places_of(self.conn, group, residue)
                 if runs:
-                    found.setdefault(residue, []).extend(runs)
-        return {residue: RunIndex(runs) for residue, runs in found.items()}
+                    yield residue, group, runs
 
     def freed(self, start: int, end: int) -> dict[int, int]:
         """Pages by node that the movers of these ordinals leave behind."""
@@ -192,10 +190,15 @@ class Line:
         return earlier + self.index("failing", last_pass).below(place)
 
 
+def places_of(conn: Connection, group: Group, residue: int | None = None) -> list[Run]:
+    """The places of the pages of a group, of one class or of all, as runs."""
+    return group.places(pagelist.runs(conn, group.chosen(residue=residue)))
+
+
 def chosen_of(
     groups: Sequence[Group], low: int | None = None, high: int | None = None, residue: int | None = None
 ) -> Selection:
-    """The runs of groups at the places [low, high)."""
+    """The runs of groups, one at least, at the places [low, high), of one class or of all."""
     return replace(groups[0].chosen(low, high, residue), states=tuple(group.number for group in groups))
 
 

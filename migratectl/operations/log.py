@@ -8,7 +8,7 @@ from typing import Any
 from migratectl.errors import NoSuchFile
 from migratectl.storage import journal
 from migratectl.storage.connection import Connection
-from migratectl.storage.journal import Entry
+from migratectl.storage.journal import JournalEntry
 
 
 def log(conn: Connection, last: int | None, times: bool) -> dict[str, Any]:
@@ -53,14 +53,14 @@ def _known(count: int, lowest: int, highest: int) -> str:
     return f"no such entry; the history has {numbers} (see 'migratectl log')"
 
 
-def _row(entry: Entry, times: bool) -> dict[str, Any]:
+def _row(entry: JournalEntry, times: bool) -> dict[str, Any]:
     called = {"entry": entry.number, "argv": list(entry.argv), **_when(entry, times)}
     return called | _outcome(entry) | {key: entry.summary.get(key) for key in ("moved", "failed", "skipped")}
 
 
-def _outcome(entry: Entry) -> dict[str, Any]:
+def _outcome(entry: JournalEntry) -> dict[str, Any]:
     return {"profile": entry.profile, "return": entry.returned, "errno": entry.errno}
 
 
-def _when(entry: Entry, times: bool) -> dict[str, str]:
+def _when(entry: JournalEntry, times: bool) -> dict[str, str]:
     return {"time": datetime.fromtimestamp(entry.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if times else {}

@@ -12,11 +12,12 @@ from migratectl.operations.areas import alter, borders, rejoin
 from migratectl.operations.caller import Caller, identify
 from migratectl.operations.machine import find_mm, load_machine, resolve_span
 from migratectl.operations.migrate import Migration, activate_list, collect, evict_list
-from migratectl.operations.mm import freed_rows, unmap
+from migratectl.operations.mm import freed_rows, zap_page_range
 from migratectl.spans import Span
 from migratectl.storage import pages, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Alike, Wanted
+from migratectl.storage.gathering import Wanted
+from migratectl.storage.pagelist import Alike
 from migratectl.storage.pages import Freed
 from migratectl.uapi import MF, VM, errno_number
 
@@ -102,7 +103,7 @@ def _each_area(
 
 def _give_up(conn: Connection, mm: int, start: int, end: int) -> Freed:
     pages.cut_range(conn, mm, start, end)  # area by area: what is done to one may join runs beside it again
-    return unmap(conn, mm, start, end)
+    return zap_page_range(conn, mm, start, end)
 
 
 def _read_at_random(conn: Connection, mm: int, start: int, end: int, *, modern: bool) -> None:

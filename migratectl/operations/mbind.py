@@ -22,7 +22,8 @@ from migratectl.spans import NodeList, Span
 from migratectl.storage import pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.files import object_policies, set_object_policy
-from migratectl.storage.pagelist import Alike, Selection, Wanted
+from migratectl.storage.gathering import Wanted
+from migratectl.storage.pagelist import Alike, Selection
 from migratectl.storage.vmas import Vma
 from migratectl.uapi import INDEX_LIMIT, MF, Mode, ModeFlag, errno_number
 from migratectl.wording import counted, pages_text

@@ -21,15 +21,16 @@ from migratectl.kernel.result import Lists, MigrateResult, Stayed
 from migratectl.kernel.rules import UNSEEN, Rules
 from migratectl.kernel.swap import SlotPlan
 from migratectl.operations.caller import Identity
-from migratectl.operations.line import Bounds, Group, Line, Position, Reached, chosen_of
+from migratectl.operations.line import Bounds, Group, MovingLine, Position, Reached, chosen_of, places_of
 from migratectl.operations.machine import Machine, count_allocations, load_machine, resolve_address
 from migratectl.operations.slots import give_slots, keep_slots
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run, RunIndex
 from migratectl.spans import Address
-from migratectl.storage import coalesce, holds, nodes, pagelist, resident, tasks, vmas
+from migratectl.storage import coalesce, effects, gathering, holds, nodes, pagelist, resident, tasks, vmas
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Alike, Selection, Wanted
+from migratectl.storage.gathering import Asked, Wanted
+from migratectl.storage.pagelist import Alike, Selection
 from migratectl.uapi import MF, NEVER
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Migration:
     def __post_init__(self) -> None:
         self.free = self.machine.free
         self.rules = Rules(self.machine.facts.profile, self.evict)
-        pagelist.start_travel(self.conn)
+        effects.forget_travels(self.conn)
 
     @classmethod
     def of(
@@ -117,9 +118,11 @@ class Migration:
             return -1
 
     @property
-    def counts_mappers(self) -> bool:
-        """Whether mapcounts have to be read: MOVE asks for them, and so does a trace."""
-        return not self.flags & MF.MOVE_ALL or self.trace is not None
+    def asked(self) -> Asked:
+        """What will be asked of the pages of a list; MOVE asks for mapcounts, and so does a trace."""
+        traced = self.trace is not None
+        mapcounts = traced or not self.flags & MF.MOVE_ALL
+        return Asked(mapcounts=mapcounts, evict=self.evict, posted=self.rules.posted, traced=traced)
 
     def note_trace(self, group: Group, chosen: Selection, nr_pass: int) -> None:
         """Tell the trace, where one is wanted, which way the chosen pages of a group took."""
@@ -174,8 +177,8 @@ class Migration:
             for row, reason in apart:
                 if reason != UNSEEN:
                     self.skip(row, reason)
-            pagelist.drop(self.conn, [row.number for row, _ in apart])
-            pagelist.isolate(self.conn)
+            pagelist.leave_out(self.conn, [row.number for row, _ in apart])
+            gathering.isolate(self.conn)
             self.isolated = True
 
     def settle(self) -> None:
@@ -191,6 +194,13 @@ class Migration:
         """Account *nr* pages taken (negative: freed) on a node."""
         self.free[nid] -= nr
         self.used[nid] = self.used.get(nid, 0) + nr
+
+    def note_moved(self, source: int, dest: int, nr: int) -> None:
+        """Account *nr* pages that have moved."""
+        moves = self.result.moves
+        moves[source, dest] = moves.get((source, dest), 0) + nr
+        self.take(dest, nr)
+        self.take(source, -nr)
 
     def skip(self, row: Alike, reason: str) -> None:
         """Note the pages of a state as no candidates."""
@@ -251,18 +261,8 @@ def collect(migration: Migration, wanted: Wanted) -> list[Alike]:
     anon = tasks.anon_mapping(conn, mm)
     alone = tasks.family_size(conn, mm) == 1
     migration.alone = mm if alone and migration.races is None else None
-    return pagelist.gather(
-        conn,
-        mm,
-        anon,
-        wanted,
-        alone=alone,
-        mapcounts=migration.counts_mappers,
-        files=not vmas.all_of(conn, mm, anon),
-        evict=migration.evict,
-        posted=migration.rules.posted,
-        traced=migration.trace is not None,
-    )
+    files = not vmas.all_of(conn, mm, anon)
+    return gathering.gather(conn, mm, wanted, migration.asked, anon=anon, alone=alone, files=files)
 
 
 def migrate_list(migration: Migration, rows: Iterable[Alike], dest: int) -> None:
@@ -333,10 +333,9 @@ def activate_list(migration: Migration, rows: Iterable[Alike]) -> int:
     groups = decide(migration, rows)
     if not groups:
         return 0
-    chosen = Selection(tuple(group.number for group in groups))
-    pagelist.cut_out(migration.conn, chosen)
-    pagelist.unmap(migration.conn, chosen)
-    pagelist.activate(migration.conn, chosen)
+    chosen = chosen_of(groups)
+    effects.unmap(migration.conn, chosen)
+    effects.activate(migration.conn, chosen)
     note_touched(migration)
     return sum(group.pages for group in groups)
 
@@ -356,7 +355,7 @@ def decide(migration: Migration, rows: Iterable[Alike]) -> list[Group]:
 def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, first: int, *, interleave: bool) -> None:
     """migrate_pages_to() with node targets: semantics.md 3.1."""
     groups, plan = give_slots(migration.conn, groups)
-    line = Line(migration.conn, groups)
+    line = MovingLine(migration.conn, groups)
     placed = place_targets(
         sources=line.sources,
         freed=line.freed,
@@ -379,7 +378,7 @@ def _run_rounds(migration: Migration, groups: list[Group], zonelist: Zonelist, f
         migration.result.err = "ENOMEM"
 
 
-def _move(migration: Migration, line: Line, placed: Placement) -> None:
+def _move(migration: Migration, line: MovingLine, placed: Placement) -> None:
     """Apply the placement: cut the movers where the giving node changes, then one update a stretch and pass."""
     ends = [*(start for start, _ in placed.segments[1:]), placed.moved]
     before = 0
@@ -422,35 +421,37 @@ def move_stretch(
         The pages that moved.
     """
     conn, rules, (source, dest) = migration.conn, migration.rules, nids
-    chosen = chosen_of(members, *bounds, residue=residue)
-    pagelist.cut_out(conn, chosen)
+    chosen = pagelist.cut_out(conn, chosen_of(members, *bounds, residue=residue))
     whole = bounds == (None, None) and residue is None
     nr = sum(group.pages for group in members) if whole else pagelist.total(conn, chosen)
     if not nr:
         return 0
-    again = pagelist.travel_again(conn, chosen) if source in migration.landed else 0
+    _note_travel(migration, chosen, source, dest)
+    for left, some in _by_left(members).items():
+        part = replace(chosen, states=some)
+        leave_behind(migration, part, left)
+        if left.cleaned:
+            migration.result.written += pagelist.total(conn, part)
+    restored, alone = rules.restores_ptes, migration.alone
+    effects.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
+    for group in members:
+        mine = group.chosen(*bounds, residue=residue)
+        migration.note_trace(group, mine, nr_pass)
+        if group.state.held:
+            _expire(migration, group, mine, nr_pass)
+    migration.note_moved(source, dest, nr)
+    return nr
+
+
+def _note_travel(migration: Migration, chosen: Selection, source: int, dest: int) -> None:
+    """Note for the pairs to come that the chosen pages move; those that do so for the second time are counted."""
+    if source in migration.landed:
+        migration.result.moved_twice += effects.note_second_travel(migration.conn, chosen)
     if dest in migration.pending:
         migration.landed.add(dest)
-        pagelist.travel(conn, chosen)
+        effects.note_travel(migration.conn, chosen)
     if dest == source:
-        pagelist.come_back(conn, chosen)
-    held = [group for group in members if group.state.held]
-    for left, some in _by_left(members).items():
-        leave_behind(migration, replace(chosen, states=some), left)
-        if left.cleaned:
-            migration.result.written += pagelist.total(conn, replace(chosen, states=some))
-    restored, alone = rules.restores_ptes, migration.alone
-    pagelist.move(conn, chosen, dest, through_swap=not rules.today, restored=restored, alone=alone)
-    for group in members if migration.trace is not None else ():
-        migration.note_trace(group, group.chosen(*bounds, residue=residue), nr_pass)
-    for group in held:
-        _expire(migration, group, group.chosen(*bounds, residue=residue), nr_pass)
-    result = migration.result
-    result.moves[source, dest] = result.moves.get((source, dest), 0) + nr
-    result.moved_twice += again
-    migration.take(dest, nr)
-    migration.take(source, -nr)
-    return nr
+        effects.note_back(migration.conn, chosen)
 
 
 def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
@@ -465,7 +466,7 @@ def _by_left(members: Iterable[Group]) -> dict[Left, tuple[int, ...]]:
 def _expire(migration: Migration, group: Group, chosen: Selection, nr_pass: int) -> None:
     """End the holds that are over by *nr_pass*, or that were waited for."""
     over = group.rules.holds_over(nr_pass, group.state.method)
-    holds.expire(migration.conn, chosen, **over._asdict())
+    effects.expire_holds(migration.conn, chosen, **over._asdict())
 
 
 def note_stayed(migration: Migration, groups: Sequence[Group], plan: SlotPlan | None, reached: Reached) -> None:
@@ -491,8 +492,7 @@ def _stay_part(migration: Migration, group: Group, part: tuple[int | None, int |
     finished = looked is not None and end is not None and looked >= end
     if group.course.moves and finished:
         return
-    chosen = group.chosen(low, high)
-    pagelist.cut_out(migration.conn, chosen)
+    chosen = pagelist.cut_out(migration.conn, group.chosen(low, high))
     runs = pagelist.runs(migration.conn, chosen)
     if not runs:
         return
@@ -519,22 +519,22 @@ def leave_behind(migration: Migration, chosen: Selection, left: Left) -> int:
     """Apply what the passes leave behind on pages; how many of them have lost some of their ptes."""
     torn = 0
     if left.unmapped:
-        pagelist.unmap(migration.conn, chosen)
+        effects.unmap(migration.conn, chosen)
     if left.partly:
-        torn = pagelist.unmap_before_locked(migration.conn, chosen)
+        torn = effects.unmap_before_locked(migration.conn, chosen)
     if left.aged:
-        torn = pagelist.age(migration.conn, chosen, left.aged)
+        torn = effects.age(migration.conn, chosen, left.aged)
     if left.cleaned:
-        pagelist.clean(migration.conn, chosen)
+        effects.clean(migration.conn, chosen)
     if left.released:
-        pagelist.drop_rings(migration.conn, chosen)
+        effects.drop_rings(migration.conn, chosen)
     return torn
 
 
 def _go(migration: Migration, group: Group, chosen: Selection, runs: Sequence[Run]) -> None:
     """Pages that left memory without a target: counted as swapped, but for those that had vanished before."""
     nr = sum(run.nr_pages for run in runs)
-    pagelist.evict(migration.conn, chosen)
+    effects.evict(migration.conn, chosen)
     migration.take(group.source, -nr)
     if group.course.last.outcome == "evicted":
         migration.result.swapped += nr
@@ -567,11 +567,11 @@ def _run_modern(migration: Migration, groups: list[Group], dest: int) -> None:
     listed = sum(group.pages for group in groups)
     room = migration.free[dest]
     migration.allocations.add(dest, dest, min(room, listed))
-    line = Line(migration.conn, groups)
+    line = MovingLine(migration.conn, groups)
     cursor: Position | None = None
     moved = line.movers
     if room < listed:
-        everything = RunIndex(run for g in groups for run in pagelist.runs(migration.conn, g.chosen()))
+        everything = RunIndex(run for group in groups for run in places_of(migration.conn, group))
         limit = everything.address(room)
         cursor = (0, limit - 1)
         moved = line.index("moving", 0).below(limit)

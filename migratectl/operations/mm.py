@@ -156,7 +156,7 @@ def munmap(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     if start == end:
         raise InvalidArgument(subject, "length zero; give a range of at least one page")
     covered = carve(conn, mm, start, end)
-    freed = unmap(conn, mm, start, end)
+    freed = zap_page_range(conn, mm, start, end)
     for vma in covered:
         vmas.delete(conn, vma)
     vmas.trim_labels(conn, mm, start, end)
@@ -165,13 +165,13 @@ def munmap(conn: Connection, pid: int, span: Span) -> dict[str, Any]:
     return {"pid": pid, "return": 0, "errno": None, "pages": nr, "freed": freed_rows([freed, *gone])}
 
 
-def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
-    """Drop all ptes of a range, give back what is free now, and join what is left; as pages.unmap()."""
+def zap_page_range(conn: Connection, mm: int, start: int, end: int) -> Freed:
+    """Drop all ptes of a range, give back what is free now, and join what is left; as pages.drop_range()."""
     of_files = [vma for vma in vmas.overlapping(conn, mm, start, end) if not vma.private_anonymous]
     left = bool(of_files) or tasks.family_size(conn, mm) > 1
     limit = coalesce.LIMIT + 1
     rows = set(pages.rows_between(conn, mm, start, end, limit) if left else ())
-    freed = pages.unmap(conn, mm, start, end)
+    freed = pages.drop_range(conn, mm, start, end)
     give_back(conn, [freed.nodes])
     for vma in of_files:
         low, high = max(vma.start, start) + vma.delta, min(vma.end, end) + vma.delta

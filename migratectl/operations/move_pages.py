@@ -15,7 +15,7 @@ from migratectl.operations.migrate_pages import may_move, refusal
 from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.runs import Run
 from migratectl.spans import Address, Span
-from migratectl.storage import pagelist, pages, vmas
+from migratectl.storage import gathering, pagelist, pages, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.pagelist import Alike
 from migratectl.storage.pages import MappedRun
@@ -110,8 +110,7 @@ class _Call:
 
     def _listed(self, addresses: Sequence[int]) -> list[Alike]:
         """The page list of some addresses."""
-        mapcounts, posted = self.migration.counts_mappers, self.machine.posted
-        return pagelist.gather_pages(self.conn, self.mm, addresses, mapcounts=mapcounts, posted=posted)
+        return gathering.gather_pages(self.conn, self.mm, addresses, self.migration.asked)
 
     def _page(self, at: int) -> int:
         return self.moves[at][0] // self.machine.facts.page_size
@@ -141,14 +140,14 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AtAddress:
     """What is at an address: the area, and the run whose pte is there."""
 
     vma: Vma | None
     row: MappedRun | None
 
 
-def absence(place: Place, *, modern: bool) -> str:
+def absence(place: AtAddress, *, modern: bool) -> str:
     """
     The status of an address that has no page to move; empty where it has one.
 
@@ -169,20 +168,20 @@ def absence(place: Place, *, modern: bool) -> str:
     return "ENOENT" if closed or row.state == "swapped" else ""
 
 
-def _find(conn: Connection, mm: int, page: int) -> Place:
+def _find(conn: Connection, mm: int, page: int) -> AtAddress:
     return _look_up(conn, mm, page, page + 1)[page]
 
 
-def _look_up(conn: Connection, mm: int, start: int, end: int) -> dict[int, Place]:
+def _look_up(conn: Connection, mm: int, start: int, end: int) -> dict[int, AtAddress]:
     """What is at each page of [start, end)."""
-    found = dict.fromkeys(range(start, end), Place(None, None))
+    found = dict.fromkeys(range(start, end), AtAddress(None, None))
     for vma in vmas.overlapping(conn, mm, start, end):
-        empty = Place(vma, None)
+        empty = AtAddress(vma, None)
         found.update(dict.fromkeys(range(max(vma.start, start), min(vma.end, end)), empty))
         for row in pages.mapped(conn, mm, (vma.start, vma.end), start, end):
             inside = row.run.between(start, end)
             if inside is not None:
-                found.update(dict.fromkeys(range(inside.start, inside.last + 1, inside.step), Place(vma, row)))
+                found.update(dict.fromkeys(range(inside.start, inside.last + 1, inside.step), AtAddress(vma, row)))
     return found
 
 

@@ -165,13 +165,13 @@ def _store(memory: Allocator, found: Lookup, read: Placed) -> None:
     if found.plan.markers:
         runs = [run for run, _ in fresh]
         markers = [make_run(index, 1, 1) for index in found.plan.markers]
-        cache.set_flags(conn, _cut_out(conn, list(zip(ids, runs, strict=True)), markers), PG.READAHEAD)
+        cache.set_flags(conn, _cut_indexes(conn, list(zip(ids, runs, strict=True)), markers), PG.READAHEAD)
 
 
 def _swap_in(memory: Allocator, found: Lookup, read: Placed) -> None:
     """Pages of shared memory that lie in swap alone get the memory they were given."""
     absent_rows = [(row.page, row.run) for row in found.cached if row.node is None]
-    ids = _cut_out(memory.conn, absent_rows, [run for run, _ in read])
+    ids = _cut_indexes(memory.conn, absent_rows, [run for run, _ in read])
     cache.bring_in(memory.conn, found.file.id, [(run.start, nid) for run, nid in read])
     cache.return_from_swap(memory.conn, ids)
 
@@ -180,16 +180,16 @@ def _return_from_swap(memory: Allocator, found: Lookup, stop: int | None) -> Non
     """The touched pages of shared memory that are in the swap cache go back to their object."""
     entered = [(row.page, row.run) for row in found.cached if row.node is not None and row.area is not None]
     if entered:
-        cache.return_from_swap(memory.conn, _cut_out(memory.conn, entered, below(found.touched, stop)))
+        cache.return_from_swap(memory.conn, _cut_indexes(memory.conn, entered, below(found.touched, stop)))
 
 
-def _cut_out(conn: Connection, rows: Sequence[tuple[int, Run]], wanted: Sequence[Run]) -> list[int]:
+def _cut_indexes(conn: Connection, rows: Sequence[tuple[int, Run]], wanted: Sequence[Run]) -> list[int]:
     """Cut the wanted indexes out of page rows; their rows."""
     runs = [run for _, run in rows]
     parts: dict[int, list[Run]] = {}
     for k, part in overlaps(runs, wanted):
         parts.setdefault(k, []).append(part)
-    return cache.cut_out(conn, {rows[k][0]: pieces_of(runs[k], shared) for k, shared in parts.items()})
+    return cache.cut_pieces(conn, {rows[k][0]: pieces_of(runs[k], shared) for k, shared in parts.items()})
 
 
 def below(runs: Iterable[Run], limit: int | None) -> list[Run]:

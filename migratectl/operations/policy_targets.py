@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from migratectl.kernel.mempolicy import Choice
 from migratectl.kernel.page_alloc import Stretch, place_at_once, place_own_targets
-from migratectl.operations.line import Group, Line, Reached
+from migratectl.operations.line import Group, MovingLine, Reached, chosen_of
 from migratectl.operations.migrate import Migration, decide, move_stretch, note_stayed, note_touched, scans
 from migratectl.operations.slots import give_slots
 from migratectl.storage import pagelist
-from migratectl.storage.pagelist import Alike, Selection
+from migratectl.storage.pagelist import Alike
 
 
 def migrate_by_policy(migration: Migration, rows: Iterable[Alike], choice: Choice) -> None:
@@ -41,10 +41,10 @@ def _migrate(migration: Migration, groups: list[Group], choice: Choice) -> None:
     if not migration.rules.today:
         groups, plan = give_slots(migration.conn, groups)
     nr = len(choice.zonelists)
-    asking = tuple(group.number for group in groups if group.asks_for_target)
+    asking = [group for group in groups if group.asks_for_target]
     if nr > 1 and asking:
-        pagelist.deal(migration.conn, Selection(asking), nr)
-    line = Line(migration.conn, groups)
+        pagelist.deal(migration.conn, chosen_of(asking), nr)
+    line = MovingLine(migration.conn, groups)
     stretches, stop = _place(migration, line, choice)
     for stretch in stretches:
         _move(migration, line.moving[stretch.nr_pass], stretch, choice)
@@ -63,7 +63,7 @@ def leave_untried(migration: Migration, rows: Iterable[Alike]) -> None:
         note_touched(migration)
 
 
-def _place(migration: Migration, line: Line, choice: Choice) -> tuple[list[Stretch], tuple[int, int] | None]:
+def _place(migration: Migration, line: MovingLine, choice: Choice) -> tuple[list[Stretch], tuple[int, int] | None]:
     """The stretches of the line by giving nodes, and the first page that finds no memory."""
     nr = len(choice.zonelists)
     members = [group for groups in line.moving.values() for group in groups]
@@ -95,7 +95,7 @@ def _scans(migration: Migration, groups: Sequence[Group], stop: tuple[int, int] 
     """How many scans were made; none where the very first page found no target."""
     if stop is not None:
         nr_pass, address = stop
-        looked_at = Selection(tuple(group.number for group in groups if not group.refused), None, address)
-        begun = nr_pass or pagelist.anything(migration.conn, looked_at)
+        before = chosen_of([group for group in groups if not group.refused], high=address)
+        begun = nr_pass or pagelist.anything(migration.conn, before)
         return nr_pass + 1 if begun else 0
     return scans(groups, migration.rules.last_pass)

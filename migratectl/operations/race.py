@@ -13,8 +13,9 @@ from migratectl.kernel.result import MigrateResult
 from migratectl.kernel.rules import Rules
 from migratectl.kernel.trace import Met
 from migratectl.operations.machine import give_back, load_machine, resolve_address, resolve_span
+from migratectl.page_state import unpack
 from migratectl.spans import Address, Size, Span
-from migratectl.storage import files, holds, observers, pagelist, pages, tasks, vmas
+from migratectl.storage import files, gathering, holds, observers, pagelist, pages, tasks, vmas
 from migratectl.storage.connection import Connection
 from migratectl.storage.observers import Listed
 from migratectl.storage.pagelist import Alike
@@ -140,14 +141,14 @@ class Races:
                 met.append(page)
                 rows = self._reread(mover)
         if met:
-            pagelist.put_back(mover.conn)
+            gathering.put_back(mover.conn)
             self._note_residue(mover, met, {row.number: row for row in rows})
         self.met += [each.page for each in met]
         return rows
 
     def _reread(self, mover: Mover) -> list[Alike]:
         """The isolated list as it is now."""
-        return pagelist.reread(mover.conn, self.backed_out, posted=mover.rules.posted)
+        return gathering.reread(mover.conn, self.backed_out, posted=mover.rules.posted)
 
     def finish(self, conn: Connection) -> list[Document]:
         """After the call: run what had to wait; what became of each race, in their order."""
@@ -207,9 +208,9 @@ class Races:
             return None
         mover.settle()
         mover.isolate(rows)
-        page = observers.cut_out(mover.conn, touch.listed.page, touch.ordinal)
+        page = observers.cut_page(mover.conn, touch.listed.page, touch.ordinal)
         self._reread(mover)
-        pagelist.isolate(mover.conn)  # it is a row of its own from now on
+        gathering.isolate(mover.conn)  # it is a row of its own from now on
         before = observers.residue(mover.conn, page)
         seen = observers.references(mover.conn, page)
         _bring_to(mover.conn, page, race.step, anon=row.state.kind == "anon", today=mover.rules.today)
@@ -340,7 +341,7 @@ def _observer(conn: Connection, race: Race, touch: _Touch, mm: int) -> Observer:
     if not manner & _LOOKING_UP:
         return "other"
     if race.step >= LAST_STEP_THAT_BACKS_OUT or not observers.is_mapped(conn, mm, touch.seen):
-        return "swap" if pagelist.kind_of(touch.listed.state) == "anon" else "file"
+        return "swap" if unpack(touch.listed.state).kind == "anon" else "file"
     return "pin" if Manner.PINS in manner else "other"
 
 
@@ -364,11 +365,11 @@ def _pages(conn: Connection, size: Size) -> int:
 def _touch_of_area(conn: Connection, name: str, step: int) -> _Touch | None:
     """A page that swapoff finds: one with a slot of the area, or from step 3 on the first that gets one."""
     area = next((each for each in holds.swap_areas(conn) if each.name == name), None)
-    owning = pagelist.in_area(conn, area.id) if area is not None else set()
+    owning = pagelist.in_swap_area(conn, area.id) if area is not None else set()
     rows = observers.everything(conn)
     found = _first([row for row in rows if row.page in owning], _EVERYWHERE, "swap")
     if found is None and step >= 3 and area is not None and holds.area_with_room(conn) == area:
-        found = _first([row for row in rows if pagelist.kind_of(row.state) == "anon"], _EVERYWHERE, "swap")
+        found = _first([row for row in rows if unpack(row.state).kind == "anon"], _EVERYWHERE, "swap")
     return found or _first(rows, _EVERYWHERE, "other")
 
 

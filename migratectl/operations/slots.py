@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from migratectl.kernel.swap import SlotPlan, What, plan_slots, slot_events
-from migratectl.operations.line import Bounds, Group, Reached
+from migratectl.operations.line import Bounds, Group, Reached, places_of
 from migratectl.runs import Run
-from migratectl.storage import holds, pagelist
+from migratectl.storage import effects, holds, pagelist
 from migratectl.storage.connection import Connection
 from migratectl.uapi import NEVER
 
@@ -52,7 +52,7 @@ def _slot_runs(
         asked = group.course.slot_at or 0
         again = range(asked + 1, group.rules.last_pass + 1) if group.asks_again else ()
         passes = [asked, *(k for k in again if k in freed or k - 1 in freed)]
-        for run in group.places(pagelist.runs(conn, group.chosen())):
+        for run in places_of(conn, group):
             for nr_pass in passes:
                 yield nr_pass, run, "keep", 0
             if group.gives_back:
@@ -85,8 +85,7 @@ def _set_apart(conn: Connection, group: Group, slot_from: int, stretches: Iterab
     nr = 0
     number = group.number
     for low, high in stretches:
-        chosen = group.chosen(low, high)
-        pagelist.cut_out(conn, chosen)
+        chosen = pagelist.cut_out(conn, group.chosen(low, high))
         nr += pagelist.total(conn, chosen)
         number = pagelist.set_apart(conn, chosen, min(slot_from, group.rules.last_pass + 1))
     way = group.rules.course(group.state, slot_from=slot_from)
@@ -140,9 +139,8 @@ def keep_slots(conn: Connection, groups: Sequence[Group], plan: SlotPlan, reache
             continue
         for low, high, area in _kept_stretches(group, plan):
             for part_low, part_high, done in _acted(group, reached, low, high):
-                chosen = group.chosen(part_low, part_high)
-                pagelist.cut_out(conn, chosen)
-                kept = pagelist.keep_swap_entry(conn, chosen, area)
+                chosen = pagelist.cut_out(conn, group.chosen(part_low, part_high))
+                kept = effects.keep_swap_entry(conn, chosen, area)
                 nr += 0 if done else kept
     return nr
 

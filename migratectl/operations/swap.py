@@ -16,7 +16,7 @@ from migratectl.runs import make_run
 from migratectl.spans import Size, Span
 from migratectl.storage import coalesce, facts, holds, pages, swap
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Wanted
+from migratectl.storage.gathering import Wanted
 from migratectl.uapi import MF, errno_number
 from migratectl.wording import counted
 

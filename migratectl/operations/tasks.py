@@ -8,7 +8,7 @@ from typing import Any
 from migratectl.errors import AlreadyExists, InvalidArgument, NoSuchFile
 from migratectl.nodemask import Nodemask
 from migratectl.operations.machine import Machine, find_mm, find_task, give_back, load_machine
-from migratectl.operations.mm import freed_rows, unmap
+from migratectl.operations.mm import freed_rows, zap_page_range
 from migratectl.operations.mmap_file import release_objects
 from migratectl.spans import ADDRESS_END, Size
 from migratectl.storage import coalesce, files, holds, resident, tasks, vmas
@@ -284,7 +284,7 @@ def task_exit(conn: Connection, pid: int) -> dict[str, Any]:
     files.drop_empty_orphanages(conn)
     give_back(conn, (f.nodes for f in freed))
     if task.mm is not None and tasks.pids_of(conn, task.mm) == [pid]:
-        freed.append(unmap(conn, task.mm, 0, ADDRESS_END // machine.facts.page_size))
+        freed.append(zap_page_range(conn, task.mm, 0, ADDRESS_END // machine.facts.page_size))
         areas = vmas.load(conn, task.mm)
         for vma in areas:
             vmas.delete(conn, vma)

@@ -13,7 +13,7 @@ from migratectl.operations.watch import NOT_WATCHED, Watch
 from migratectl.spans import NodeList
 from migratectl.storage import holds
 from migratectl.storage.connection import Connection
-from migratectl.storage.pagelist import Wanted
+from migratectl.storage.gathering import Wanted
 
 
 def migrate_via_swap(

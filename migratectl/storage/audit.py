@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from migratectl.runs import Run, clusters
 from migratectl.storage.connection import Connection
 from migratectl.storage.reach import reach
+from migratectl.storage.vmas import area_of
 from migratectl.uapi import VM
 
 
@@ -43,10 +44,9 @@ RULES: Final = (
         "INV-06",
         "page row {0}: mapped by address space {1} at page {2}, but it belongs to another family or index",
         "SELECT p.id, t.mm, t.addr FROM pages p JOIN mappings m ON m.id = p.mapping JOIN ptes t ON t.page = p.id"
-        " JOIN mms a ON a.id = t.mm LEFT JOIN vmas v ON v.mm = t.mm AND v.start = (SELECT max(start) FROM vmas u"
-        " WHERE u.mm = t.mm AND u.start <= t.addr) WHERE CASE m.kind WHEN 'anon' THEN p.mapping <> a.anon"
-        " WHEN 'zero' THEN 0 ELSE p.mapping <> v.mapping END OR (m.kind <> 'zero' AND p.first <> t.addr + v.delta)"
-        " ORDER BY p.id, t.mm, t.addr",
+        f" JOIN mms a ON a.id = t.mm LEFT JOIN vmas v ON {area_of('t')}"
+        " WHERE CASE m.kind WHEN 'anon' THEN p.mapping <> a.anon WHEN 'zero' THEN 0 ELSE p.mapping <> v.mapping END"
+        " OR (m.kind <> 'zero' AND p.first <> t.addr + v.delta) ORDER BY p.id, t.mm, t.addr",
     ),
     Rule(
         "INV-07",
@@ -95,8 +95,7 @@ RULES: Final = (
     Rule(
         "INV-13",
         "address space {0}: the ptes at page {1} reach beyond an area",
-        "SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page LEFT JOIN vmas v ON v.mm = t.mm AND v.start ="
-        " (SELECT max(start) FROM vmas u WHERE u.mm = t.mm AND u.start <= t.addr)"
+        f"SELECT t.mm, t.addr FROM ptes t JOIN pages p ON p.id = t.page LEFT JOIN vmas v ON {area_of('t')}"
         ' WHERE v.start IS NULL OR t.addr + (p.count - 1) * p.step >= v."end" ORDER BY t.mm, t.addr',
     ),
     Rule(

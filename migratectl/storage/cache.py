@@ -66,7 +66,7 @@ SELECT p.id, (?2 - p.first + p.step - 1) / p.step, 1, p.count - (?2 - p.first + 
         pages.clear_parts(conn)
 
 
-def cut_out(conn: Connection, chosen: Mapping[int, tuple[Sequence[Run], Sequence[Run]]]) -> list[int]:
+def cut_pieces(conn: Connection, chosen: Mapping[int, tuple[Sequence[Run], Sequence[Run]]]) -> list[int]:
     """
     Cut pieces out of rows.
 

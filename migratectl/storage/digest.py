@@ -81,7 +81,7 @@ def _sums(conn: Connection) -> dict[str, int]:
     return sums
 
 
-class _Stream:
+class _Groups:
     """Rows of a query grouped by page, read forward alongside the pages."""
 
     def __init__(self, groups: Iterator[tuple[int, list[tuple[Any, ...]]]]) -> None:
@@ -89,12 +89,12 @@ class _Stream:
         self.head = next(groups, None)
 
 
-def _grouped(conn: Connection, query: str) -> _Stream:
+def _grouped(conn: Connection, query: str) -> _Groups:
     rows = conn.execute(query)
-    return _Stream((page, [tuple(row[1:]) for row in group]) for page, group in groupby(rows, key=lambda row: row[0]))
+    return _Groups((page, [tuple(row[1:]) for row in group]) for page, group in groupby(rows, key=lambda row: row[0]))
 
 
-def _take(stream: _Stream, page: int) -> list[tuple[Any, ...]]:
+def _take(stream: _Groups, page: int) -> list[tuple[Any, ...]]:
     while stream.head is not None and stream.head[0] < page:
         stream.head = next(stream.groups, None)
     return stream.head[1] if stream.head is not None and stream.head[0] == page else []

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from migratectl.storage import pages
 from migratectl.storage.connection import Connection
 from migratectl.storage.work import pick, write, write_many
-
-if TYPE_CHECKING:  # a small command has holds to read and no list to move
-    from migratectl.storage.pagelist import Selection
 
 
 def add(conn: Connection, rows: Iterable[int], pid: int, kind: str, passes: int, count: int) -> None:
@@ -42,13 +39,6 @@ def kinds_of(conn: Connection, pid: int) -> list[str]:
     return [kind for (kind,) in conn.execute(query, (pid,))]
 
 
-def holders(conn: Connection, state: int, kind: str) -> list[tuple[int, tuple[int, str, int]]]:
-    """(page row, (pid, kind, release pass)) of the holds of one kind on the listed pages of a state."""
-    query = """SELECT DISTINCT i.page, h.pid, h.kind, h.passes FROM iso i CROSS JOIN holds h ON h.page = i.page
-WHERE i.state = ? AND h.kind = ? ORDER BY i.page, h.pid, h.passes"""
-    return [(row[0], (row[1], row[2], row[3])) for row in conn.execute(query, (state, kind))]
-
-
 def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Freed:
     """End the holds of a task on page rows; a page that nobody maps and nobody holds any more is freed."""
     ids = list(rows)
@@ -56,21 +46,6 @@ def end(conn: Connection, rows: Iterable[int], pid: int, kind: str) -> pages.Fre
     pick(conn, ids)
     refresh(conn)
     return pages.free_idle(conn)
-
-
-def expire(conn: Connection, chosen: Selection, *, lock: int, writeback: int, pin: int, ring: int) -> None:
-    """End the holds on the chosen pages whose release pass is at most that of their kind; *ring*: locks of buffers."""
-    where, values = chosen.where()
-    listed = f"SELECT page FROM iso WHERE {where}"
-    ended = f"""DELETE FROM holds WHERE page IN ({listed})
- AND passes <= CASE kind WHEN 'lock' THEN ? WHEN 'writeback' THEN ? WHEN 'pin' THEN ? ELSE -1 END"""
-    write(conn, ended, (*values, lock, writeback, pin))
-    conn.execute("DELETE FROM picked")
-    conn.execute(f"INSERT INTO picked {listed}", values)
-    refresh(conn)
-    for column, change, last in (("locked", "locked = NULL", ring), ("busy", "busy = NULL, late = 0", pin)):
-        ended = f"UPDATE buffers SET {change} WHERE {column} <= ? AND page IN (SELECT page FROM picked)"
-        write(conn, ended, (last,))
 
 
 def refresh(conn: Connection) -> None:

@@ -19,7 +19,7 @@ MIGRATION_KEYS: Final = ("nodes", "moves")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A row of the history; ``returned`` is what the call returned, ``time`` in seconds since 1970."""
 
     number: int
@@ -73,17 +73,17 @@ def _by_reason(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 _SELECT: Final = 'SELECT id, argv, profile, "return", errno, summary, time FROM journal'
 
 
-def _entry(row: Any) -> Entry:
-    return Entry(row[0], tuple(json.loads(row[1])), row[2], row[3], row[4], json.loads(row[5]), row[6])
+def _entry(row: Any) -> JournalEntry:
+    return JournalEntry(row[0], tuple(json.loads(row[1])), row[2], row[3], row[4], json.loads(row[5]), row[6])
 
 
-def load(conn: Connection, last: int | None = None) -> list[Entry]:
+def load(conn: Connection, last: int | None = None) -> list[JournalEntry]:
     """The history, oldest first; with *last* its newest so many entries."""
     rows = conn.execute(f"{_SELECT} ORDER BY id DESC LIMIT ?", (-1 if last is None else last,)).all()
     return [_entry(row) for row in reversed(rows)]
 
 
-def find(conn: Connection, number: int) -> Entry | None:
+def find(conn: Connection, number: int) -> JournalEntry | None:
     """The entry of that number."""
     row = conn.execute(f"{_SELECT} WHERE id = ?", (number,)).one_or_none()
     return None if row is None else _entry(row)

@@ -49,7 +49,7 @@ def everything(conn: Connection) -> list[Listed]:
     return _listed(conn.execute(f"SELECT {_COLUMNS}, i.addr, i.state FROM iso i ORDER BY i.addr"))
 
 
-def cut_out(conn: Connection, page: int, ordinal: int) -> int:
+def cut_page(conn: Connection, page: int, ordinal: int) -> int:
     """Cut one page out of a run of the state; its row. The list does not know of it and has to be gathered again."""
     count = conn.execute("SELECT count FROM pages WHERE id = ?", (page,)).scalar_one()
     if ordinal:

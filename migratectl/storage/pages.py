@@ -388,7 +388,7 @@ def protected(conn: Connection, mm: int, start: int, end: int) -> list[Protected
     return [ProtectedRun(*row) for row in conn.execute(_PROTECTED, (mm, start, end))]
 
 
-def swapped_total(conn: Connection, mm: int, start: int, end: int) -> int:
+def swapped_between(conn: Connection, mm: int, start: int, end: int) -> int:
     """Pages in [start, end) that have a swap pte."""
     query = """SELECT coalesce(sum(p.count), 0) FROM ptes t CROSS JOIN pages p ON p.id = t.page
 WHERE t.mm = ? AND t.addr >= ? AND t.addr < ? AND NOT t.present"""
@@ -427,7 +427,7 @@ _IDLE = """FROM pages WHERE id IN (SELECT page FROM picked)
  AND NOT EXISTS (SELECT 1 FROM buffers b WHERE b.page = pages.id)"""
 
 
-def unmap(conn: Connection, mm: int, start: int, end: int) -> Freed:
+def drop_range(conn: Connection, mm: int, start: int, end: int) -> Freed:
     """
     Drop all ptes in [start, end) and what nobody maps any more; the ptes must have been cut there.
 

@@ -98,7 +98,7 @@ def _each(conn: Connection, query: str, condition: str, ids: Iterable[int] | Non
     return [row for each in sorted(ids) for row in conn.execute(wanted, (each,) * wanted.count("?"))]
 
 
-class Ring(NamedTuple):
+class RingRun(NamedTuple):
     """Pages with a ring of buffers; ``run`` are their indexes in the mapping, or addresses in pages."""
 
     run: Run
@@ -114,14 +114,14 @@ class Ring(NamedTuple):
 _RING: Final = "p.step, p.count, m.kind, m.name, p.node, b.ring, b.dirty, b.locked IS NOT NULL, b.busy IS NOT NULL"
 
 
-def rings(conn: Connection) -> list[tuple[int, Ring]]:
+def rings(conn: Connection) -> list[tuple[int, RingRun]]:
     """All pages with buffers as (mapping, ring), by mapping and index."""
     query = f"""SELECT m.id, p.first, {_RING} FROM buffers b CROSS JOIN pages p ON p.id = b.page
 CROSS JOIN mappings m ON m.id = p.mapping ORDER BY m.id, p.first"""
     return [(row[0], _ring(row)) for row in conn.execute(query)]
 
 
-def rings_between(conn: Connection, mm: int, start: int, end: int) -> list[tuple[int, Ring]]:
+def rings_between(conn: Connection, mm: int, start: int, end: int) -> list[tuple[int, RingRun]]:
     """The pages with buffers that are mapped in [start, end) as (mapping, ring), by address; runs may reach beyond."""
     query = f"""SELECT m.id, t.addr, {_RING} FROM ptes t CROSS JOIN pages p ON p.id = t.page
 CROSS JOIN buffers b ON b.page = p.id CROSS JOIN mappings m ON m.id = p.mapping
@@ -129,8 +129,8 @@ WHERE t.mm = ?1 AND t.addr < ?3 AND t.addr + (p.count - 1) * p.step >= ?2 ORDER 
     return [(row[0], _ring(row)) for row in conn.execute(query, (mm, start, end))]
 
 
-def _ring(row: Any) -> Ring:
-    return Ring(Run(*row[1:4]), row[4], row[5], row[6], row[7], bool(row[8]), bool(row[9]), bool(row[10]))
+def _ring(row: Any) -> RingRun:
+    return RingRun(Run(*row[1:4]), row[4], row[5], row[6], row[7], bool(row[8]), bool(row[9]), bool(row[10]))
 
 
 class ObjectPolicy(NamedTuple):

@@ -55,6 +55,11 @@ class Cpuset:
         return replace(self, kept=others | {word if value == 1 else f"{word}={value}"})
 
 
+def first_pid(mm: str) -> str:
+    """The SQL expression of the lowest pid of an address space; NULL where it has no task."""
+    return f"(SELECT min(k.pid) FROM tasks k WHERE k.mm = {mm})"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """

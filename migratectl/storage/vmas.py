@@ -58,6 +58,17 @@ class Vma:
         return self.mapping, self.delta, self.bound, self.order
 
 
+def area_of(pte: str, area: str = "v") -> str:
+    """The SQL condition that *area*, of ``vmas``, is the one in which *pte*, of ``ptes``, lies."""
+    return f"""{area}.mm = {pte}.mm
+ AND {area}.start = (SELECT max(start) FROM vmas u WHERE u.mm = {pte}.mm AND u.start <= {pte}.addr)"""
+
+
+def first_from(mm: str, at: str) -> str:
+    """The SQL expression of where the first area begins that may reach an address; 0 where none begins before it."""
+    return f"coalesce((SELECT max(start) FROM vmas u WHERE u.mm = {mm} AND u.start <= {at}), 0)"
+
+
 def bound_by(conn: Connection, policy: int | None) -> str | None:
     """What areas with the policy of a row id have as ``bound``."""
     if policy is None:
@@ -65,7 +76,6 @@ def bound_by(conn: Connection, policy: int | None) -> str | None:
     return str(conn.execute(f"SELECT {_BOUND} FROM policies o WHERE o.id = ?", (policy,)).scalar_one())
 
 
-_FIRST_FROM: Final = "coalesce((SELECT max(start) FROM vmas WHERE mm = ?1 AND start <= ?2), 0)"
 _SPECIAL: Final = VM.IO | VM.PFNMAP | VM.HUGETLB
 _BOUND: Final = (
     "o.mode || ' ' || o.flags || ' ' || o.nodes"
@@ -91,16 +101,15 @@ def load(conn: Connection, mm: int) -> list[Vma]:
 
 def overlapping(conn: Connection, mm: int, start: int, end: int) -> list[Vma]:
     """The areas that share a page with [start, end), ascending."""
-    query = (
-        f"{_SELECT} WHERE v.mm = ? AND v.start < ? AND v.start >="
-        ' coalesce((SELECT max(start) FROM vmas WHERE mm = ? AND start <= ?), 0) AND v."end" > ? ORDER BY v.start'
-    )
-    return [_vma(row) for row in conn.execute(query, (mm, end, mm, start, start))]
+    within = f'v.start < ?3 AND v.start >= {first_from("?1", "?2")} AND v."end" > ?2'
+    query = f"{_SELECT} WHERE v.mm = ?1 AND {within} ORDER BY v.start"
+    return [_vma(row) for row in conn.execute(query, (mm, start, end))]
 
 
 def ranges_from(conn: Connection, mm: int, at: int) -> Iterator[tuple[int, int]]:
     """The ranges [start, end) of the areas that end at an address or behind it, ascending, read one by one."""
-    query = f'SELECT start, "end" FROM vmas WHERE mm = ?1 AND start >= {_FIRST_FROM} AND "end" >= ?2 ORDER BY start'
+    behind = f"""start >= {first_from("?1", "?2")} AND "end" >= ?2"""
+    query = f'SELECT start, "end" FROM vmas WHERE mm = ?1 AND {behind} ORDER BY start'
     yield from conn.execute(query, (mm, at))
 
 

@@ -2,9 +2,10 @@
 The temporary tables of the set statements, made once a connection, and the one way to write.
 
 ``part``: pieces to cut off page runs (see pages.py); ``rest``: what stays of those runs; ``iso``: the page list of
-one migrate_to_node(); ``aside``: a list that is gone through part by part; ``met``: what a command over several tasks
-has looked at; ``picked``: the page rows that a statement is about; ``isolated``: the list as it was taken off the LRU
-before another command ran beside it; ``travelled``: what a command has moved.
+one migrate_to_node() (pagelist.py); ``aside``: a list that is gone through part by part; ``met``: what a command over
+several tasks has looked at, but for what in ``back`` moves to where it is; ``picked``: the page rows that a statement
+is about; ``isolated``: the list as it was taken off the LRU before another command ran beside it; ``travelled``: what a
+command has moved.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def test_row_ids_never_come_back(furnished: StateFile) -> None:
     """Before-images name rows by id: the id of a dropped row is not given to another page."""
     with furnished.transaction(write=True, dry_run=True) as conn:
         first = lay(conn, Piece(Run(0, 1, 4)))
-        freed = pages.unmap(conn, MM, 0, 40)
+        freed = pages.drop_range(conn, MM, 0, 40)
         assert (freed.nodes, row_ids(conn)) == ({0: -4}, [])
         second = lay(conn, Piece(Run(0, 1, 4)))
         third = pages.lay(conn, MM, ANON, 0, [pages.Laid(Run(10, 1, 2), 0)], flags=0, bits=(1, 1, 1))[0]
@@ -122,11 +122,11 @@ def test_unmapping_frees_what_nobody_maps_any_more(furnished: StateFile) -> None
         lay(conn, Piece(Run(6, 1, 3), node=None, area=2, bits=(0, 0, 0, 0)))
         lay(conn, Piece(Run(9, 1, 1), node=1, area=1))
         conn.execute("UPDATE swap_areas SET used = CASE id WHEN 1 THEN 1 ELSE 3 END")
-        freed = pages.unmap(conn, MM, 0, 40)
+        freed = pages.drop_range(conn, MM, 0, 40)
         assert (freed.nodes, freed.areas) == ({1: -1}, {1: -1, 2: -3})
         assert [row[0] for row in conn.execute("SELECT used FROM swap_areas ORDER BY id")] == [0, 0]
         assert shapes(conn) == [(0, 4, 1), (4, 2, 1)]
-        assert pages.unmap(conn, CHILD, 0, 40).nodes == {0: -4}
+        assert pages.drop_range(conn, CHILD, 0, 40).nodes == {0: -4}
         assert shapes(conn) == [(4, 2, 1)]
 
 
@@ -135,7 +135,7 @@ def test_a_dirty_pte_makes_its_page_dirty_when_it_goes(furnished: StateFile) -> 
     with furnished.transaction(write=True, dry_run=True) as conn:
         lay(conn, Piece(Run(0, 1, 4), file=True, bits=(1, 1, 1, 1)))
         lay(conn, Piece(Run(4, 1, 4), file=True, bits=(1, 1, 0, 1)))
-        pages.unmap(conn, MM, 100, 140)
+        pages.drop_range(conn, MM, 100, 140)
         found = conn.execute("SELECT first, flags FROM pages ORDER BY first").all()
         assert [tuple(row) for row in found] == [(0, 1), (4, 0)]
 
