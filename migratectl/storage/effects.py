@@ -286,9 +286,15 @@ def keep_swap_entry(conn: Connection, chosen: Selection, area: int) -> int:
 
 def expire_holds(conn: Connection, chosen: Selection, *, lock: int, writeback: int, pin: int, ring: int) -> None:
     """
-    End the holds on the chosen pages whose release pass is at most that of their kind; *ring*: locks of buffers.
+    End the holds on the chosen pages that are over by a pass; fills ``picked``.
 
-    Fills ``picked``.
+    Args:
+        conn: The connection of the transaction.
+        chosen: The pages.
+        lock: The last release pass of page locks that end.
+        writeback: That of writeback.
+        pin: That of pins, and of buffers in use.
+        ring: That of locks of buffers.
     """
     listed, values = chosen.listed()
     ended = f"""DELETE FROM holds WHERE page IN ({listed})

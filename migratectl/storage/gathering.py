@@ -254,10 +254,9 @@ WHERE p.mapping = ? AND p.node = ? AND NOT EXISTS (SELECT 1 FROM ptes t WHERE t.
 
 def isolate(conn: Connection) -> None:
     """
-    Take the pages in ``iso`` off the LRU for as long as other commands run beside their migration.
+    Take the pages in ``iso`` off the LRU, noted in ``isolated``, while other commands run beside their migration.
 
-    Each run gets a number, in ``isolated``, that its pieces keep whatever those commands do, so that reread() finds
-    them again.
+    Each run gets a number that its pieces keep whatever those commands do, so that reread() finds them again.
     """
     conn.execute("DELETE FROM isolated")
     conn.execute(
